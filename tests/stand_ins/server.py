@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from flask import Flask
 from typing_extensions import Self
@@ -70,6 +70,8 @@ class StandIn:
     `received` is the record, in order of arrival. `plan` adds a fault; between `stop` and
     `start` connections are refused.
     """
+
+    server_name = ""  # what the `Server` header says; empty: http.server's own
 
     def __init__(self, port: int = 0) -> None:
         self.app = Flask(type(self).__name__)
@@ -155,7 +157,7 @@ class StandIn:
                 method=received.method,
                 headers=received.headers,
                 data=received.body,
-                environ_overrides={"stand_in.received": received},
+                environ_overrides={"stand_in.received": received, "PATH_INFO": path_info(received.path)},
             )
             received.carried_out = True
             answer = done.status_code, list(done.headers), done.data
@@ -166,6 +168,12 @@ class StandIn:
             fault.then()
         time.sleep(fault.delay_answer)
         return None if fault.drop else answer
+
+
+def path_info(path: str) -> str:
+    """The decoded path for Flask, which takes //x for /x; the real services do not, so no route may fit: /%2Fx."""
+    decoded = unquote(path, "latin-1")
+    return "/%2F" + decoded[2:] if decoded.startswith("//") else decoded
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -183,7 +191,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         if length > MAX_BODY_BYTES or "Transfer-Encoding" in self.headers:
             raise ValueError("a body that no client of ours sends")
-        path, _, query_string = self.path.partition("?")
+        # as sent: self.path has lost the second slash of //x, which the real services take for another address
+        path, _, query_string = self.requestline.split()[1].partition("?")
         received = Received(
             method=self.command,
             path=path,
@@ -200,11 +209,14 @@ class _Handler(BaseHTTPRequestHandler):
             return
         status, headers, body = answer
         received.status = status
+        told_length = str(len(body))
         self.send_response(status)
         for name, value in headers:
             if name.lower() not in ("content-length", "date", "server"):
                 self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
+            elif name.lower() == "content-length" and self.command == "HEAD":
+                told_length = value  # of the body that a GET would bring
+        self.send_header("Content-Length", told_length)
         self.end_headers()
         if self.command != "HEAD" and fault.byte_seconds:
             for byte in body:
@@ -215,6 +227,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
         self.wfile.flush()
         received.seconds = time.monotonic() - received.at
+
+    def version_string(self) -> str:
+        return self.server.stand_in.server_name or super().version_string()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the record is `StandIn.received`."""

@@ -1,0 +1,482 @@
+"""Local DingTalk: signs and posts messages to the bot, and takes its replies on the session webhook.
+
+A reply that DingTalk refuses is refused here, with its errcode inside an HTTP 200 (PLATFORM.md 4.4). The documents
+name the codes but neither the order of the checks nor, for most codes, the exact condition: the order here is that
+of `_receive_reply`, and what is assumed stands at the check. The chat page is not here.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import hmac
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import requests
+from flask import Response, jsonify, request
+
+from .server import Fault, StandIn
+
+DATA = Path(__file__).parent.parent / "data"
+
+PUSH_TIMEOUT_SECONDS = 2.5  # written for DingTalk's events; whether HTTP robots get the same is unknown
+SESSION_MS = 5_400_000  # a session webhook lives 90 minutes
+MAX_REPLY_BYTES = 20_000
+MAX_AT_USERS = 50
+MAX_MARKDOWN_CHARACTERS = 3_500  # a longer one is accepted and does not show (seen by others, about this number)
+
+HTTP_ANSWER_TYPES = ("text", "markdown", "actionCard", "feedCard")  # shown when the bot answers the push with one
+NOT_IN_GROUPS = ("audio", "video", "file")  # DingTalk hands these to a robot in private chats only
+# Message type -> its fields that must not be empty. The fields are documented; that blank ones are refused is assumed.
+NEEDED_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "text": ("content",),
+    "markdown": ("title", "text"),
+    "link": ("title", "text", "messageUrl"),
+    "actionCard": ("title", "text"),
+    "feedCard": ("links",),
+}
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Someone who chats; an outsider, who is not in the organisation, has no staff_id."""
+
+    nick: str
+    staff_id: str
+    sender_id: str
+
+
+XIAODING = Person("小钉", "manager4501", "$:LWCP_v1:$user+Zx9s0001==")
+XIAOMING = Person("小明", "0147258602", "$:LWCP_v1:$user+Zx9s0002==")
+VISITOR = Person("访客", "", "$:LWCP_v1:$user+Zx9s0003==")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One bubble of the bot that people see."""
+
+    at: float  # time.monotonic()
+    conversation_id: str
+    session: str  # of the message that it replies to
+    kind: str  # the msgtype
+    text: str
+    title: str = ""
+    at_user_ids: tuple[str, ...] = ()  # who is really @-ed: named in atUserIds and by @id in the text
+    at_all: bool = False
+    by_http_answer: bool = False  # came as the answer to the push, not through the session webhook
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One push of a message to the bot, and what the bot answered."""
+
+    message: Message
+    status: int | None  # None: no answer in time
+    answer: bytes
+    seconds: float
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.answer)
+
+
+class Refusal(NamedTuple):
+    """A reply that nobody sees. errcode 0: the bot was told that all is well."""
+
+    session: str
+    errcode: int
+    errmsg: str
+
+
+@dataclass
+class Session:
+    """What a session webhook stands for."""
+
+    conversation_id: str
+    expires_ms: int
+    replies_at: list[float] = field(default_factory=list)  # time.monotonic() of the accepted ones, for the rate
+
+
+def signature(timestamp: str, secret: str) -> str:
+    """The `sign` header that goes with the `timestamp` header; the body has no part in it."""
+    signed = f"{timestamp}\n{secret}".encode()
+    return base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()
+
+
+class Dingtalk(StandIn):
+    """DingTalk with one robot, while its `with` block lasts. Set `bot_url` before the first delivery."""
+
+    def __init__(
+        self,
+        app_secret: str = "example-app-secret",
+        clock: Callable[[], float] = time.time,
+        replies_per_minute: int | None = None,
+    ) -> None:
+        """`replies_per_minute`: of one session; whether the real DingTalk limits them, and how, is unknown."""
+        super().__init__()
+        self.app_secret = app_secret
+        self.clock = clock
+        self.replies_per_minute = replies_per_minute
+        self.bot_url: str | None = None
+        self.refusals: list[Refusal] = []
+        self._shown: list[Shown] = []
+        self._sessions: dict[str, Session] = {}
+        self._changed = threading.Condition()  # guards the three above
+        self.app.add_url_rule("/robot/sendBySession", view_func=self._receive_reply, methods=["POST"])
+
+    def reset(self) -> None:
+        """Also forget what was shown and end every session."""
+        super().reset()
+        with self._changed:
+            self.refusals.clear()
+            self._shown.clear()
+            self._sessions.clear()
+
+    # -- people write -------------------------------------------------------------------------------------
+
+    def message(
+        self,
+        text: str | None = None,
+        *,
+        person: Person = XIAODING,
+        group: str | None = None,
+        kind: str = "text",
+        **changes: Any,
+    ) -> Message:
+        """A valid new message of `person`, privately or in the group with that title.
+
+        `kind` is the name of a file in tests/data; "text" stands for the plain text message. `text` replaces the
+        words of the file (of an audio message: what was recognised). `changes` replace top-level fields at the end.
+        """
+        message: Message = json.loads(example("text_private" if kind == "text" else kind))
+        if group is None:
+            group = message.get("conversationTitle")  # text_group and text_group_quote are group messages by themselves
+        if group is not None and message["msgtype"] in NOT_IN_GROUPS:
+            raise ValueError(f"DingTalk delivers no {message['msgtype']} message from a group")
+        now_ms = int(self.clock() * 1000)
+        session = uuid.uuid4().hex
+        message.update(
+            conversationId=conversation_id(person, group),
+            msgId=opaque_id("msg", uuid.uuid4().hex),
+            senderNick=person.nick,
+            senderStaffId=person.staff_id,  # '' or missing for outsiders: both are documented as possible
+            senderId=person.sender_id,
+            createAt=now_ms,
+            sessionWebhookExpiredTime=now_ms + SESSION_MS,
+            sessionWebhook=f"{self.url}/robot/sendBySession?session={session}",
+        )
+        if group is not None:
+            at_users = [{"dingtalkId": message["chatbotUserId"]}]
+            message.update(conversationType="2", conversationTitle=group, isInAtList=True, atUsers=at_users)
+        if text is not None:
+            replace_words(message, text)
+        if group is not None and "text" in message:
+            message["text"]["content"] = " " + message["text"]["content"].lstrip(" ")  # what is left after the @
+        message.update(changes)
+        with self._changed:
+            self._sessions[session] = Session(message["conversationId"], now_ms + SESSION_MS)
+        return message
+
+    def deliver(
+        self,
+        message: Message,
+        *,
+        timestamp: str | None = None,
+        sign: str | None = None,
+        secret: str | None = None,
+        age_ms: int = 0,
+        body: bytes | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        method: str = "POST",
+        timeout: float = PUSH_TIMEOUT_SECONDS,
+    ) -> Delivery:
+        """Push `message` to the bot once; show its answer in the chat if it is a message.
+
+        By default everything is as DingTalk does it; each argument spoils or replaces one thing. A header that is
+        None is left out. No answer in time is a Delivery without status; no connection is requests' own exception.
+        """
+        if self.bot_url is None:
+            raise RuntimeError("set bot_url first: the address that receives the messages")
+        if timestamp is None:
+            timestamp = str(int(self.clock() * 1000) - age_ms)
+        if sign is None:
+            sign = signature(timestamp, self.app_secret if secret is None else secret)
+        if body is None:
+            body = json.dumps(message, ensure_ascii=False).encode()
+        sent: dict[str, str | None] = {
+            "Content-Type": "application/json; charset=utf-8",
+            "timestamp": timestamp,
+            "sign": sign,
+            **(headers or {}),
+        }
+        started = time.monotonic()
+        try:
+            with requests.Session() as session:
+                session.trust_env = False  # a proxy of this machine must not see a request to 127.0.0.1
+                answer = session.request(
+                    method,
+                    self.bot_url,
+                    data=body,
+                    headers={name: value for name, value in sent.items() if value is not None},
+                    timeout=timeout,
+                    allow_redirects=False,  # assumed
+                )
+        except requests.ReadTimeout:
+            return Delivery(message, None, b"", time.monotonic() - started)
+        delivery = Delivery(message, answer.status_code, answer.content, time.monotonic() - started, answer.headers)
+        self._show_http_answer(delivery)
+        return delivery
+
+    def redeliver(self, message: Message, times: int = 1, **how: Any) -> list[Delivery]:
+        """Push the same message again, with a fresh timestamp: what DingTalk does when it saw no answer."""
+        return [self.deliver(message, **how) for _ in range(times)]
+
+    def say(self, text: str | None = None, **same: Any) -> Delivery:
+        """`message` and `deliver` in one; takes what `message` takes."""
+        return self.deliver(self.message(text, **same))
+
+    def ask(self, text: str | None = None, *, timeout: float = 15.0, **same: Any) -> str:
+        """Say it, wait for the first reply to it, and return its text."""
+        delivery = self.say(text, **same)
+        try:
+            return self.wait_shown(1, delivery.message, timeout)[0].text
+        except TimeoutError as error:
+            answered = f"the bot answered the push with {delivery.status} {delivery.answer[:200]!r}"
+            raise TimeoutError(f"{error}; {answered}") from None
+
+    # -- people read --------------------------------------------------------------------------------------
+
+    def shown(self, of: Message | str | None = None) -> list[Shown]:
+        """What people see, in order: replies to one message, in one conversation (its id), or all."""
+        with self._changed:
+            return self._select(of)
+
+    def wait_shown(self, count: int = 1, message: Message | str | None = None, timeout: float = 15.0) -> list[Shown]:
+        """`shown(message)` as soon as it has at least `count` bubbles."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self._select(message)) >= count, timeout):
+                seen = len(self._select(message))
+                raise TimeoutError(f"{seen} of {count} replies shown after {timeout:g} s; refused: {self.refusals}")
+            return self._select(message)
+
+    def _select(self, of: Message | str | None) -> list[Shown]:
+        if of is None:
+            return list(self._shown)
+        if isinstance(of, str):
+            return [shown for shown in self._shown if shown.conversation_id == of]
+        session = session_of(of)
+        return [shown for shown in self._shown if shown.session == session]
+
+    # -- what can go wrong --------------------------------------------------------------------------------
+
+    def expire(self, message: Message) -> None:
+        """The session webhook of this message is over now, whatever the message says."""
+        with self._changed:
+            self._sessions[session_of(message)].expires_ms = 0
+
+    def refuse_next(self, errcode: int | str, errmsg: str, times: int = 1) -> None:
+        """Answer the next replies with this errcode in an HTTP 200 and show nothing."""
+        body = json.dumps({"errcode": errcode, "errmsg": errmsg}, ensure_ascii=False)
+        self.plan(
+            Fault(where=lambda received: received.path == "/robot/sendBySession", times=times, status=200, body=body)
+        )
+
+    # -- the bot replies ----------------------------------------------------------------------------------
+
+    def _receive_reply(self) -> Response:
+        session = request.args.get("session", "")
+        body = request.get_data()
+        problem = self._problem(session, request.mimetype, body)
+        if problem is None:
+            reply = json.loads(body)
+            problem = invisible(reply)
+            if problem is None:
+                self._show(bubble(reply, self._sessions[session].conversation_id, session))
+        if problem is None:
+            return jsonify({"errcode": 0, "errmsg": "ok"})
+        errcode, errmsg = problem
+        with self._changed:
+            self.refusals.append(Refusal(session, errcode, errmsg))
+        return jsonify({"errcode": errcode, "errmsg": errmsg if errcode else "ok"})
+
+    def _problem(self, session: str, content_type: str, body: bytes) -> tuple[int, str] | None:
+        """errcode and errmsg of the first thing that DingTalk would refuse."""
+        if content_type != "application/json":
+            return 43004, "无效的HTTP HEADER Content-Type"
+        try:
+            reply = json.loads(body)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict):
+            return 40035, "缺少参数 json"
+        return (
+            self._session_problem(session)
+            or size_problem(body)
+            or content_problem(reply)
+            or at_problem(reply.get("at", {}))
+            or self._rate_problem(session)
+        )
+
+    def _session_problem(self, session: str) -> tuple[int, str] | None:
+        with self._changed:
+            known = self._sessions.get(session)
+            if known is None or known.expires_ms <= self.clock() * 1000:
+                return 300001, "session 不存在"
+        return None
+
+    def _rate_problem(self, session: str) -> tuple[int, str] | None:
+        """Last, and counting accepted replies only: which of them the real limit counts is unknown."""
+        if self.replies_per_minute is None:
+            return None
+        now = time.monotonic()
+        with self._changed:
+            known = self._sessions[session]
+            known.replies_at = [at for at in known.replies_at if now - at < 60]
+            if len(known.replies_at) >= self.replies_per_minute:
+                return 660026, "发送速度太快而限流"
+            known.replies_at.append(now)
+        return None
+
+    def _show_http_answer(self, delivery: Delivery) -> None:
+        """A bot may answer the push with a message. What is no message is ignored, an @ in it too (unknown)."""
+        try:
+            reply = delivery.json
+        except ValueError:
+            return
+        if delivery.status != 200 or not isinstance(reply, dict) or reply.get("msgtype") not in HTTP_ANSWER_TYPES:
+            return
+        session = session_of(delivery.message)
+        problem = size_problem(delivery.answer) or content_problem(reply) or invisible(reply)
+        if problem is None:
+            conversation = delivery.message.get("conversationId", "")
+            self._show(bubble({**reply, "at": {}}, conversation, session, by_http_answer=True))
+        else:
+            with self._changed:
+                self.refusals.append(Refusal(session, *problem))
+
+    def _show(self, shown: Shown) -> None:
+        with self._changed:
+            self._shown.append(shown)
+            self._changed.notify_all()
+
+
+# -- messages -----------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def example(name: str) -> str:
+    return (DATA / f"{name}.json").read_text(encoding="utf-8")
+
+
+def opaque_id(prefix: str, meaning: str) -> str:
+    """An id of the documented look. It always has a + and a /, so that no test passes by luck without quoting."""
+    letters = base64.b64encode(hashlib.sha256(meaning.encode()).digest()[:16]).decode()
+    return f"{prefix}{letters[:6]}+{letters[7:13]}/{letters[14:]}"
+
+
+def conversation_id(person: Person, group: str | None) -> str:
+    """The same for the same group title, or for the same person in private."""
+    return opaque_id("cid", f"private {person.sender_id}" if group is None else f"group {group}")
+
+
+def session_of(message: Message) -> str:
+    """The session in the message's webhook address; '' if it has none."""
+    query = parse_qs(urlsplit(str(message.get("sessionWebhook", ""))).query)
+    return query.get("session", [""])[0]
+
+
+def replace_words(message: Message, text: str) -> None:
+    if "text" in message:
+        message["text"]["content"] = text
+    elif message["msgtype"] == "audio":
+        message["content"]["recognition"] = text
+    else:
+        raise ValueError("this kind of message has no words to replace")
+
+
+# -- checks of a reply --------------------------------------------------------------------------------------
+
+
+def size_problem(body: bytes) -> tuple[int, str] | None:
+    """Assumed: the whole body counts, as it was sent, \\uXXXX escapes with six bytes each."""
+    if len(body) > MAX_REPLY_BYTES:
+        return 460101, f"消息内容过长：{len(body)} 字节，上限 {MAX_REPLY_BYTES} 字节"
+    return None
+
+
+def content_problem(reply: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Assumed: a missing or empty field has the code of a missing body, 40035."""
+    kind = reply.get("msgtype")
+    if not isinstance(kind, str) or kind not in NEEDED_FIELDS:
+        return 400105, "不支持的消息类型"
+    content = reply.get(kind)
+    if not isinstance(content, dict):
+        return 40035, f"缺少参数 {kind}"
+    for name in NEEDED_FIELDS[kind]:
+        value = content.get(name)
+        good = links_are_good(value) if name == "links" else isinstance(value, str) and value.strip()
+        if not good:
+            return 40035, f"缺少参数 {kind}.{name}"
+    return None
+
+
+def links_are_good(links: object) -> bool:
+    return (
+        isinstance(links, list) and bool(links) and all(isinstance(link, dict) and link.get("title") for link in links)
+    )
+
+
+def at_problem(at: object) -> tuple[int, str] | None:
+    """Assumed: a wrong type has the code of a missing parameter, and so have too many people."""
+    if not isinstance(at, dict):
+        return 40035, "参数 at 不是对象"
+    for name in ("atUserIds", "atMobiles"):
+        people = at.get(name, [])
+        if not isinstance(people, list) or not all(isinstance(one, str) for one in people):
+            return 40035, f"参数 at.{name} 不是字符串数组"
+        if len(people) > MAX_AT_USERS:
+            return 40035, f"参数 at.{name} 超过 {MAX_AT_USERS} 人"
+    if not isinstance(at.get("isAtAll", False), bool):
+        return 40035, "参数 at.isAtAll 不是布尔值"
+    return None
+
+
+def invisible(reply: Mapping[str, Any]) -> tuple[int, str] | None:
+    """Why an accepted reply does not show; the bot is told errcode 0."""
+    if reply["msgtype"] == "markdown" and len(reply["markdown"]["text"]) > MAX_MARKDOWN_CHARACTERS:
+        return 0, f"markdown 超过 {MAX_MARKDOWN_CHARACTERS} 个字符，不显示"
+    return None
+
+
+def bubble(reply: Mapping[str, Any], conversation: str, session: str, *, by_http_answer: bool = False) -> Shown:
+    """What people see of a reply that passed the checks."""
+    kind = reply["msgtype"]
+    content = reply[kind]
+    if kind == "feedCard":
+        text = "\n".join(link["title"] for link in content["links"])
+    else:
+        text = content["content" if kind == "text" else "text"]
+    at = reply.get("at", {})
+    return Shown(
+        at=time.monotonic(),
+        conversation_id=conversation,
+        session=session,
+        kind=kind,
+        text=text,
+        title=content.get("title", ""),
+        at_user_ids=tuple(user for user in at.get("atUserIds", []) if f"@{user}" in text),
+        at_all=at.get("isAtAll", False),
+        by_http_answer=by_http_answer,
+    )

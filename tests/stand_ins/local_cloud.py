@@ -1,0 +1,107 @@
+"""All four stand-ins together with the two functions deployed: what the playground and the tests chat with."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import fc2
+from typing_extensions import Self
+
+from .dingtalk import Dingtalk, Message
+from .function_compute import Function, FunctionCompute
+from .openai_api import OpenaiApi
+from .oss import Oss
+
+ROOT = Path(__file__).resolve().parents[2]
+CONVERSATION, REPLY = "Dingtalk_Conversation", "Dingtalk_ChatGPT_Reply"
+
+
+class LocalCloud:
+    """DingTalk, Function Compute with both functions, OSS and the OpenAI API on 127.0.0.1 while its `with` block lasts.
+
+    `conversation` and `reply` are environment variables beyond those that lead to the stand-ins; an empty text unsets
+    one of these.
+    """
+
+    def __init__(
+        self,
+        conversation: Mapping[str, str] | None = None,
+        reply: Mapping[str, str] | None = None,
+        root_log_level: str = "INFO",
+        max_instances: int = 2,
+    ) -> None:
+        self.dingtalk = Dingtalk()
+        self.openai_api = OpenaiApi()
+        self.oss = Oss()
+        self.function_compute = FunctionCompute(root_log_level=root_log_level)
+        self._given = {CONVERSATION: dict(conversation or {}), REPLY: dict(reply or {})}
+        self._max_instances = max_instances
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        for stand_in in (self.dingtalk, self.openai_api, self.oss, self.function_compute):
+            self._stack.enter_context(stand_in)
+        self.deploy()
+        self.dingtalk.bot_url = self.function_compute.trigger_url(CONVERSATION)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The environment variables of a function."""
+        local = {
+            CONVERSATION: {"DINGTALK_APP_SECRET": self.dingtalk.app_secret, "ENDPOINT": self.function_compute.url},
+            REPLY: {
+                "CHATGPT_API_KEY": "sk-example",
+                "CHATGPT_BASE_URL": self.openai_api.url,
+                "OSS_BUCKET_NAME": "example-bucket",
+                "OSS_ENDPOINT": self.oss.url,
+                "WEBHOOK_HOSTS": "127.0.0.1",
+            },
+        }
+        return {**local[name], **self._given[name]}
+
+    def deploy(self, **changes: Any) -> None:
+        """Both functions anew; `changes` are fields of Function, for both."""
+        for name in (CONVERSATION, REPLY):
+            function = Function(
+                ROOT / f"{name}.py",
+                self.environment(name),
+                http=name == CONVERSATION,
+                timeout=10 if name == CONVERSATION else 120,
+                max_instances=self._max_instances,
+            )
+            self.function_compute.deploy(name, replace(function, **changes))
+
+    def reset(self) -> None:
+        """Forget what happened and every planned fault; the functions stay deployed and warm."""
+        for stand_in in (self.function_compute, self.dingtalk, self.openai_api, self.oss):
+            stand_in.reset()
+
+    def invoke(self, name: str, event: bytes) -> dict[str, Any]:
+        """What the console's test button shows: the JSON that the event function returns."""
+        client = fc2.Client(
+            endpoint=self.function_compute.url,
+            accessKeyID="STS.example-id",
+            accessKeySecret="example-secret",
+            securityToken="example-token",
+        )
+        answer = client.invoke_function(self.function_compute.service, name, payload=event)
+        return dict(json.loads(answer.data))
+
+    def journal(self, message: Message) -> list[dict[str, Any]]:
+        """The lines of the journal object for this message, [] if there is none."""
+        person = message["senderStaffId"] or message["senderId"]
+        names = (quote(part, safe="").replace(".", "%2E") for part in (message["conversationId"], person))
+        data = self.oss.read("chat-history/{}/{}.jsonl".format(*names)) or b""
+        return [json.loads(line) for line in data.splitlines()]

@@ -1,0 +1,578 @@
+"""Local OpenAI API: chat completions and models, answering from a few rules instead of a model.
+
+What the real API refuses is refused here, with its status and its body (PLATFORM.md 6: developers.openai.com, the
+SDK's source, and error texts seen in public issues). Of a request only `model` and `messages` shape the answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from flask import Response, jsonify, request
+
+from .server import Fault, Received, StandIn
+
+# Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
+PARAMETERS = """
+    audio frequency_penalty function_call functions logit_bias logprobs max_completion_tokens max_tokens messages
+    metadata modalities model moderation n parallel_tool_calls prediction presence_penalty prompt_cache_key
+    prompt_cache_options prompt_cache_retention reasoning_effort response_format safety_identifier seed service_tier
+    stop store stream stream_options temperature tool_choice tools top_logprobs top_p user verbosity
+    web_search_options
+"""
+KNOWN_PARAMETERS = frozenset(PARAMETERS.split())
+# tool and function exist too, with fields that no code of ours has
+ROLES = ("system", "developer", "user", "assistant")
+PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
+FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # whether luna takes other temperatures is unknown; most models do not
+QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
+
+
+# -- errors -------------------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """The request cannot be carried out; the caller gets `status` and `body`."""
+
+    def __init__(self, status: int, body: dict[str, Any]) -> None:
+        super().__init__(status, body)
+        self.status = status
+        self.body = body
+
+
+def error_body(
+    message: str, *, code: str | None = None, param: str | None = None, kind: str | None = "invalid_request_error"
+) -> dict[str, Any]:
+    """The JSON of an error; `kind` is its `type`."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def wrong_key_body(key: str) -> dict[str, Any]:
+    """Shows the first 8 and the last 4 characters of the key, as the real API does. Shorter keys: assumed."""
+    shown = key[:8] + "*" * (len(key) - 12) + key[-4:] if len(key) > 12 else key[:2] + "***"
+    message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
+    return error_body(message, code="invalid_api_key")
+
+
+def unknown_model_body(model: str) -> dict[str, Any]:
+    message = f"The model `{model}` does not exist or you do not have access to it."
+    return error_body(message, code="model_not_found")
+
+
+def too_long_body(characters: int, limit: int) -> dict[str, Any]:
+    """The real message counts tokens; here a character counts as one."""
+    message = (
+        f"This model's maximum context length is {limit} tokens. However, your messages resulted in {characters} "
+        "tokens. Please reduce the length of the messages."
+    )
+    return error_body(message, code="context_length_exceeded", param="messages")
+
+
+def unsupported_value_body(temperature: float) -> dict[str, Any]:
+    message = (
+        f"Unsupported value: 'temperature' does not support {temperature:g} with this model. Only the default (1) "
+        "value is supported."
+    )
+    return error_body(message, code="unsupported_value", param="temperature")
+
+
+def no_money_body(code: str) -> dict[str, Any]:
+    message = "You exceeded your current quota, please check your plan and billing details."
+    return error_body(message, code=code, kind="insufficient_quota")
+
+
+UNSUPPORTED_PARAMETER_BODY = error_body(
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    code="unsupported_parameter",
+    param="max_tokens",
+)
+
+# Name -> status and body: a dict is sent as JSON, a str as HTML. The type of slow_down is assumed.
+ERRORS: Mapping[str, tuple[int, dict[str, Any] | str]] = {
+    "invalid_api_key": (401, wrong_key_body("sk-proj-0123456789abcdefghij")),
+    "unsupported_country_region_territory": (
+        403,
+        error_body(
+            "Country, region, or territory not supported",
+            code="unsupported_country_region_territory",
+            kind="request_forbidden",
+        ),
+    ),
+    "model_not_found": (404, unknown_model_body("x")),
+    "insufficient_quota": (429, no_money_body("insufficient_quota")),
+    "credit_balance_exhausted": (429, no_money_body("credit_balance_exhausted")),
+    "organization_spend_limit_exceeded": (429, no_money_body("organization_spend_limit_exceeded")),
+    "project_spend_limit_exceeded": (429, no_money_body("project_spend_limit_exceeded")),
+    "organization_usage_limit_exceeded": (429, no_money_body("organization_usage_limit_exceeded")),
+    "rate_limit_exceeded": (
+        429,
+        error_body("Rate limit reached for requests", code="rate_limit_exceeded", kind="requests"),
+    ),
+    "context_length_exceeded": (400, too_long_body(500_000, 400_000)),
+    "content_filter": (
+        400,
+        error_body("The prompt was filtered", code="content_filter", param="prompt", kind=None),
+    ),
+    "unsupported_parameter": (400, UNSUPPORTED_PARAMETER_BODY),
+    "unsupported_value": (400, unsupported_value_body(0.2)),
+    "server_error": (
+        500,
+        error_body("The server had an error while processing your request. Sorry about that!", kind="server_error"),
+    ),
+    "overloaded": (
+        503,
+        error_body("The engine is currently overloaded, please try again later", code="slow_down", kind="server_error"),
+    ),
+    "bad_gateway": (
+        502,
+        "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
+        "<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>cloudflare</center>\r\n</body>\r\n</html>\r\n",
+    ),
+}
+
+
+def completion_body(model: str, answer: str | None, asked_characters: int = 0) -> dict[str, Any]:
+    """A whole answer of chat completions. None: the filter of the service took the answer away."""
+    prompt, completion = asked_characters // 2 + 1, len(answer or "") // 2 + 1  # a token is about two characters
+    return {
+        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": model,
+        "choices": [
+            {
+                "index": 0,
+                "finish_reason": "content_filter" if answer is None else "stop",
+                "logprobs": None,
+                "message": {"role": "assistant", "content": answer, "refusal": None, "annotations": []},
+            }
+        ],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+    }
+
+
+# Name -> Content-Type and body of a 200 that is not what the API promises: relays and proxies answer like this.
+ODD_ANSWERS: Mapping[str, tuple[str, str]] = {
+    "html_page": ("text/html", "<html><body>Please log in.</body></html>"),
+    "broken_json": ("application/json", '{"id":"chatcmpl-ex1","object":"chat.comp'),
+    "empty_object": ("application/json", "{}"),
+    "error_in_200": ("application/json", json.dumps(error_body("upstream error", kind="upstream_error"))),
+    "list": ("application/json", "[]"),
+    "null": ("application/json", "null"),
+    "no_choices": ("application/json", json.dumps({**completion_body("gpt-6-luna", ""), "choices": []})),
+    "null_content": ("application/json", json.dumps(completion_body("gpt-6-luna", None))),
+    "empty_content": ("application/json", json.dumps(completion_body("gpt-6-luna", ""))),
+}
+
+
+# -- the rules that answer ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What one request holds of a conversation, in order."""
+
+    system: str  # system and developer messages
+    questions: tuple[str, ...]  # what the person said; the last one is to be answered
+    replies: tuple[str, ...]  # what was answered before
+
+
+# "我是来问问题的" and "我是不是该睡了" are no introductions, "我是谁" is a question.
+INTRODUCTION = re.compile(
+    r"我(?:叫|是|的名字[是叫])\s*(?!什么|啥|谁|哪|不|来|在|想|要)([\w·]{1,8})(?=$|[\s，,。！!.～~])"
+    r"|\b(?:my name is|call me)\s+([\w-]+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+NUMBER = r"\s*(\d{1,12}(?:\.\d{1,6})?)\s*"
+SUM = rf"^{NUMBER}([-+*/×÷]){NUMBER}(?:=|＝|等于|是)?\s*(?:几|多少)?\s*[?？]?\s*$"
+
+
+def shortened(text: str) -> str:
+    return text if len(text) <= QUOTE_CHARACTERS else text[:QUOTE_CHARACTERS] + "……"
+
+
+def is_english(question: str) -> bool:
+    return question.isascii()
+
+
+def greet(found: re.Match[str], talk: Talk) -> str:
+    if is_english(talk.questions[-1]):
+        return "Hello! How can I help you?"
+    return "你好！有什么可以帮你？"
+
+
+def greet_by_name(found: re.Match[str], talk: Talk) -> str:
+    name = found[1] or found[2]
+    return f"Hello, {name}!" if found[2] else f"你好，{name}！"
+
+
+def tell_name(found: re.Match[str], talk: Talk) -> str:
+    english = is_english(talk.questions[-1])
+    for question in reversed(talk.questions):
+        introduced = INTRODUCTION.search(question)
+        if introduced:
+            name = introduced[1] or introduced[2]
+            return f"Your name is {name}." if english else f"你叫{name}。"
+    return "You have not told me your name yet." if english else "我还不知道你叫什么，你可以告诉我。"
+
+
+def quote_question(found: re.Match[str], talk: Talk) -> str:
+    english = is_english(talk.questions[-1])
+    if len(talk.questions) < 2:
+        return "This is the first thing you say." if english else "这是你说的第一句话。"
+    before = shortened(talk.questions[-2])
+    return f'You said: "{before}"' if english else f"你刚才说：「{before}」"
+
+
+def quote_reply(found: re.Match[str], talk: Talk) -> str:
+    english = is_english(talk.questions[-1])
+    if not talk.replies:
+        return "I have not said anything yet." if english else "我还没有说过话。"
+    before = shortened(talk.replies[-1])
+    return f'I said: "{before}"' if english else f"我刚才说：「{before}」"
+
+
+def calculate(found: re.Match[str], talk: Talk) -> str:
+    left, right = Decimal(found[1]), Decimal(found[3])
+    if found[2] in "/÷" and not right:
+        return "除数不能是 0。"
+    value = {"+": left + right, "-": left - right, "*": left * right, "×": left * right}.get(found[2])
+    if value is None:
+        value = round(left / right, 6)
+    digits = f"{value:f}"
+    if "." in digits:
+        digits = digits.rstrip("0").rstrip(".")
+    return f"{found[1]}{found[2]}{found[3]}={digits}"
+
+
+def introduce_itself(found: re.Match[str], talk: Talk) -> str:
+    if talk.system:
+        return f"我的设定是：「{shortened(talk.system)}」"
+    return "我是本机的模拟 ChatGPT，背后没有真正的模型。"
+
+
+def show_markdown(found: re.Match[str], talk: Talk) -> str:
+    return MARKDOWN_ANSWER
+
+
+def write_long(found: re.Match[str], talk: Talk) -> str:
+    return LONG_ANSWER
+
+
+def echo(talk: Talk) -> str:
+    number = len(talk.questions)
+    return f"你说的是「{shortened(talk.questions[-1])}」。这是本次对话的第 {number} 个问题。"
+
+
+# The first pattern found in the last question answers it; `echo` answers what no pattern fits.
+RULES: tuple[tuple[str | re.Pattern[str], Callable[[re.Match[str], Talk], str]], ...] = (
+    (r"长文|\blong\b", write_long),
+    (r"代码|表格|\b(?:markdown|code|table)\b", show_markdown),
+    (r"我(?:刚才|刚刚|上一句)[说问][了的]?是?(?:什么|啥)|what did i (?:just )?(?:say|ask)", quote_question),
+    (r"你(?:刚才|刚刚|上一句)(?:说|回答)[了的]?是?(?:什么|啥)|what did you (?:just )?(?:say|answer)", quote_reply),
+    (r"我叫(?:什么|啥)|我是谁|我的名字[是叫]?(?:什么|啥)|what(?:'s| is) my name|who am i", tell_name),
+    (INTRODUCTION, greet_by_name),
+    (r"你是谁|who are you", introduce_itself),
+    (SUM, calculate),
+    (r"^\s*(?:你好|您好|嗨|哈喽|早上好|下午好|晚上好|hello|hi)\s*[啊呀]?[!！。.~～，,]*\s*$", greet),
+)
+
+
+def answer(talk: Talk) -> str:
+    """What the stand-in says: the same for the same messages."""
+    if not talk.questions:
+        return "请问有什么问题？"
+    for pattern, rule in RULES:
+        found = re.search(pattern, talk.questions[-1], 0 if isinstance(pattern, re.Pattern) else re.I | re.M)
+        if found:
+            return rule(found, talk)
+    return echo(talk)
+
+
+MARKDOWN_ANSWER = """\
+## 两数之和
+
+下面的函数返回 **两个数的和**：
+
+```python
+def add(a: int, b: int) -> int:
+    return a + b
+
+
+print(add(1, 2))
+```
+
+用法：
+
+- 传入两个整数
+- 得到它们的和
+
+| a | b | 结果 |
+| --- | --- | --- |
+| 1 | 2 | 3 |
+| 10 | 20 | 30 |
+
+更多内容见 [Python 文档](https://docs.python.org/zh-cn/3/)。"""
+
+
+def long_answer() -> str:
+    """About 9,000 characters: headings, paragraphs, and a code block that is too long for one DingTalk message."""
+    chapters = ["# 乘法学习计划\n\n这份计划分九天，每天学一组乘法，最后附上一份可以直接运行的练习程序。"]
+    for n in range(1, 10):
+        facts = "，".join(f"{n} 乘 {m} 得 {n * m}" for m in range(1, 10))
+        chapters.append(
+            f"## 第 {n} 天：{n} 的乘法\n\n"
+            f"今天学 {n} 的乘法：{facts}。每往后一句，答案就多 {n}，所以忘了哪一句，都可以从前一句推出来。\n\n"
+            f"先出声念三遍，再合上书默写一遍，最后请家里人随便抽几句来考。念错了不要紧，把错的那一句单独抄在纸上，"
+            f"睡觉前再看一眼，第二天早上往往就记住了。要是 {n} 乘 9 总记不牢，可以先算 {n} 乘 10 得 {n * 10}，"
+            f"再减去 {n}，得到 {n * 9}。\n\n"
+            f"- 早上：念三遍\n- 中午：默写一遍\n- 晚上：做 {n + 4} 道题，错的题抄下来\n\n"
+            f"学完以后想一想，生活里哪里用得到 {n} 的乘法。比如每盒装 {n} 支笔，买 6 盒一共有 {n * 6} 支；"
+            f"每天读 {n} 页书，一个星期能读 {n * 7} 页。自己再编两道这样的题，讲给同学听，讲得清楚才算真的学会了。"
+            f"最后回头看看前面学过的内容，每天只要十分钟，把旧的和新的混在一起抽查，比一口气背完更容易记牢，也不会觉得枯燥。"
+        )
+    lines = [
+        f"    ({a}, {b}): {a * b},  # {a} × 10 + {a} × {b - 10} = {a * b}" for a in range(11, 21) for b in range(11, 21)
+    ]
+    program = "\n".join(["PRODUCTS = {", *lines, "}", "", "for (a, b), product in PRODUCTS.items():"])
+    chapters.append(f"## 附录：练习程序\n\n```python\n{program}\n    assert a * b == product\n```")
+    chapters.append("祝你学习顺利！")
+    return "\n\n".join(chapters)
+
+
+LONG_ANSWER = long_answer()
+
+
+# -- the server ---------------------------------------------------------------------------------------------
+
+
+class OpenaiApi(StandIn):
+    """api.openai.com while its `with` block lasts.
+
+    `asked` holds the bodies of the chat completions that were carried out: what a real account would have paid for.
+    """
+
+    def __init__(
+        self,
+        keys: Collection[str] = ("sk-example",),
+        models: Collection[str] = ("gpt-6-luna", "gpt-6-sol"),
+        think_seconds: float = 0.0,
+        context_characters: int = 400_000,
+    ) -> None:
+        super().__init__()
+        self.keys = keys
+        self.models = models
+        self.think_seconds = think_seconds
+        self.context_characters = context_characters
+        self.asked: list[dict[str, Any]] = []
+        self._scripted: deque[str] = deque()
+
+        self.app.url_map.merge_slashes = False  # //v1 is an unknown address, not one to redirect from
+        self.app.add_url_rule("/v1/chat/completions", view_func=self._complete, methods=["POST"])
+        self.app.add_url_rule("/v1/models", view_func=self._list_models, methods=["GET"])
+        self.app.add_url_rule("/v1/models/<model>", view_func=self._show_model, methods=["GET"])
+        self.app.register_error_handler(404, self._unknown_address)
+        self.app.register_error_handler(405, self._unknown_address)  # assumed: no route for this method is no route
+        self.app.register_error_handler(Refused, lambda refused: (refused.body, refused.status))
+        self.app.after_request(with_request_id)
+
+    @property
+    def base_url(self) -> str:
+        return self.url + "/v1"
+
+    def answer_next(self, *answers: str) -> None:
+        """Answer the next questions with these, in order; after them the rules answer again."""
+        with self._lock:
+            self._scripted.extend(answers)
+
+    def fail_next(self, name: str, times: int = 1, retry_after: str | None = None) -> None:
+        """Answer the next requests, whatever they ask, with an entry of ERRORS or ODD_ANSWERS."""
+        if name in ODD_ANSWERS:
+            status = 200
+            content_type, text = ODD_ANSWERS[name]
+        else:
+            status, body = ERRORS[name]
+            content_type = "text/html" if isinstance(body, str) else "application/json"
+            text = body if isinstance(body, str) else json.dumps(body)
+        headers = [("Content-Type", content_type), ("x-request-id", new_request_id())]
+        if retry_after is not None:
+            headers.append(("Retry-After", retry_after))
+        self.plan(Fault(times=times, status=status, body=text, headers=tuple(headers)))
+
+    def reset(self) -> None:
+        super().reset()
+        with self._lock:
+            self.asked.clear()
+            self._scripted.clear()
+
+    # -- routes -------------------------------------------------------------------------------------------
+
+    def _complete(self) -> Response:
+        self._check_key()
+        body = read_json()
+        self._check_parameters(body)
+        characters = check_messages(body["messages"])
+        if characters > self.context_characters:
+            raise Refused(400, too_long_body(characters, self.context_characters))
+        with self._lock:
+            self.asked.append(body)
+            scripted = self._scripted.popleft() if self._scripted else None
+        time.sleep(self.think_seconds)
+        text = answer(talk_of(body["messages"])) if scripted is None else scripted
+        return jsonify(completion_body(body["model"], text, characters))
+
+    def _list_models(self) -> Response:
+        self._check_key()
+        return jsonify({"object": "list", "data": [model_body(model) for model in self.models]})
+
+    def _show_model(self, model: str) -> Response:
+        self._check_key()
+        self._check_model(model)
+        return jsonify(model_body(model))
+
+    def _unknown_address(self, error: Exception) -> tuple[dict[str, Any], int]:
+        received: Received = request.environ["stand_in.received"]
+        return error_body(f"Invalid URL ({received.method} {received.path})"), 404
+
+    # -- checks -------------------------------------------------------------------------------------------
+
+    def _check_key(self) -> None:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme != "Bearer" or not key:
+            message = (
+                "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+                "Bearer auth (i.e. Authorization: Bearer YOUR_KEY)."
+            )
+            raise Refused(401, error_body(message))
+        if key not in self.keys:
+            raise Refused(401, wrong_key_body(key))
+
+    def _check_model(self, model: str) -> None:
+        if model not in self.models:
+            raise Refused(404, unknown_model_body(model))
+
+    def _check_parameters(self, body: dict[str, Any]) -> None:
+        """An optional parameter that is null counts as absent."""
+        for name in body:
+            if name not in KNOWN_PARAMETERS:
+                raise Refused(400, error_body(f"Unrecognized request argument supplied: {name}"))
+        if not isinstance(body.get("model"), str) or not body["model"]:
+            raise Refused(400, error_body("you must provide a model parameter"))
+        self._check_model(body["model"])
+        if "messages" not in body:
+            message = "Missing required parameter: 'messages'."
+            raise Refused(400, error_body(message, code="missing_required_parameter", param="messages"))
+        if body.get("max_tokens") is not None:
+            raise Refused(400, UNSUPPORTED_PARAMETER_BODY)
+        temperature = body.get("temperature")
+        if temperature is not None:
+            check_temperature(temperature, body["model"])
+        if body.get("stream"):
+            # the real API streams; nothing of ours asks for it, and a stand-in must not pretend
+            raise Refused(400, error_body("The stand-in does not stream.", code="unsupported_value", param="stream"))
+
+
+def read_json() -> dict[str, Any]:
+    if request.mimetype != "application/json":
+        message = (
+            f"Unsupported content type: '{request.mimetype}'. This API method only accepts 'application/json' requests."
+        )
+        raise Refused(400, error_body(message, code="unsupported_content_type"))
+    try:
+        body = json.loads(request.get_data())
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise Refused(400, error_body("We could not parse the JSON body of your request."))
+    return body
+
+
+def wrong_type(param: str, expected: str) -> Refused:
+    return Refused(
+        400, error_body(f"Invalid type for '{param}': expected {expected}.", code="invalid_type", param=param)
+    )
+
+
+def check_temperature(temperature: object, model: str) -> None:
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
+        raise wrong_type("temperature", "a decimal")
+    if not 0 <= temperature <= 2:
+        message = f"Invalid 'temperature': expected a value between 0 and 2, but got {temperature} instead."
+        raise Refused(400, error_body(message, code="decimal_out_of_range", param="temperature"))  # the code is assumed
+    if temperature != 1 and model not in FREE_TEMPERATURE_MODELS:
+        raise Refused(400, unsupported_value_body(temperature))
+
+
+def check_messages(messages: object) -> int:
+    """The number of characters in all messages, if there is nothing to refuse."""
+    if not isinstance(messages, list):
+        raise wrong_type("messages", "an array of objects")
+    if not messages:
+        message = "Invalid 'messages': empty array. Expected an array with minimum length 1."
+        raise Refused(400, error_body(message, code="empty_array", param="messages"))
+    characters = 0
+    for index, message in enumerate(messages):
+        where = f"messages[{index}]"
+        if not isinstance(message, dict):
+            raise wrong_type(where, "an object")
+        if message.get("role") not in ROLES:
+            text = f"Invalid value: '{message.get('role')}'. Supported values are: {', '.join(map(repr, ROLES))}."
+            raise Refused(400, error_body(text, code="invalid_value", param=f"{where}.role"))
+        characters += check_content(message.get("content"), f"{where}.content")
+    return characters
+
+
+def check_content(content: object, where: str) -> int:
+    """The number of characters; an empty text and an empty list are accepted, as by the real API."""
+    if isinstance(content, str):
+        return len(content)
+    if not isinstance(content, list):
+        raise wrong_type(where, "one of a string or array of objects")
+    characters = 0
+    for index, part in enumerate(content):
+        if not isinstance(part, dict):
+            raise wrong_type(f"{where}[{index}]", "an object")
+        if part.get("type") not in PART_TYPES:
+            text = f"Invalid value: '{part.get('type')}'. Supported values are: {', '.join(map(repr, PART_TYPES))}."
+            raise Refused(400, error_body(text, code="invalid_value", param=f"{where}[{index}].type"))
+        if part["type"] == "text":
+            if not isinstance(part.get("text"), str):
+                raise wrong_type(f"{where}[{index}].text", "a string")
+            characters += len(part["text"])
+    return characters
+
+
+def talk_of(messages: list[dict[str, Any]]) -> Talk:
+    """The words of a checked list of messages, by who said them."""
+
+    def said_by(*roles: str) -> tuple[str, ...]:
+        return tuple(words(message["content"]) for message in messages if message["role"] in roles)
+
+    return Talk("\n".join(said_by("system", "developer")), said_by("user"), said_by("assistant"))
+
+
+def words(content: str | list[dict[str, Any]]) -> str:
+    if isinstance(content, str):
+        return content.strip()
+    return "\n".join(part["text"] for part in content if part["type"] == "text").strip()
+
+
+def model_body(model: str) -> dict[str, Any]:
+    return {"id": model, "object": "model", "created": 1_795_334_400, "owned_by": "system", "shutdown_date": None}
+
+
+def new_request_id() -> str:
+    return f"req_{uuid.uuid4().hex}"
+
+
+def with_request_id(response: Response) -> Response:
+    response.headers["x-request-id"] = new_request_id()
+    return response

@@ -1,0 +1,537 @@
+"""Object Storage Service on 127.0.0.1: get with ranges, put, append, head and delete, as oss2 asks for them.
+
+Path-style (`/bucket/key`), as oss2 addresses an endpoint that is an IP address. What OSS does is written in
+PLATFORM.md, section 5; where it is unknown the comment says "assumed". Everything that this stand-in does not know
+(listing, multipart upload, conditions, signed URLs, versions other than the current one) is refused, never ignored.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import formatdate
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+from xml.sax.saxutils import escape
+
+import crcmod  # type: ignore[import-untyped]
+from flask import Response, request
+
+from tests.stand_ins.server import Fault, Received, StandIn
+
+MAX_KEY_BYTES = 1023
+MAX_SKEW_SECONDS = 15 * 60
+ALGORITHM = "OSS4-HMAC-SHA256"
+UNSIGNED = "UNSIGNED-PAYLOAD"  # the only value that OSS's V4 takes for x-oss-content-sha256
+
+AUTHORIZATION = re.compile(
+    ALGORITHM + r" Credential=(?P<id>[^/,]+)/(?P<day>\d{8})/(?P<region>[^/,]+)/oss/aliyun_v4_request"
+    r", ?Signature=(?P<signature>[0-9a-f]{64})"
+)
+# Of several ranges OSS takes the first
+RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)(?:,.*)?", re.ASCII)
+CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+
+# CRC-64/XZ, which OSS calls ECMA; crc64(more, crc64(data)) == crc64(data + more)
+crc64: Callable[..., int] = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
+
+Headers = dict[str, str]
+Answer = tuple[int, Headers, bytes]
+
+
+# -- errors -----------------------------------------------------------------------------------------------
+
+
+class Error(NamedTuple):
+    status: int
+    message: str
+    ec: str = ""  # OSS's number for the cause, where we know it
+
+
+# What OSS answers, and what a test may plan with `error_fault`
+ERRORS = {
+    "AccessDenied": Error(403, "You have no right to access this object because of bucket acl.", "0003-00000001"),
+    "FileAlreadyExists": Error(409, "The object you specified already exists and can not be overwritten."),
+    "FileImmutable": Error(409, "The object you specified is immutable."),
+    "InternalError": Error(500, "We encountered an internal error. Please try again."),
+    "InvalidAccessKeyId": Error(
+        403, "The OSS Access Key Id you provided does not exist in our records.", "0002-00000902"
+    ),
+    "InvalidArgument": Error(400, "The argument is invalid."),
+    "InvalidDigest": Error(400, "The Content-MD5 you specified was invalid."),
+    "InvalidObjectName": Error(400, "The specified object is not valid."),
+    "InvalidRange": Error(416, "The requested range cannot be satisfied"),
+    "InvalidSecurityToken": Error(403, "The security token you provided is invalid.", "0002-00000006"),
+    "NoSuchBucket": Error(404, "The specified bucket does not exist.", "0015-00000101"),
+    "NoSuchKey": Error(404, "The specified key does not exist.", "0026-00000001"),
+    "NotImplemented": Error(501, "A header you provided implies functionality that is not implemented."),
+    "ObjectNotAppendable": Error(409, "The object is not appendable"),
+    "PositionNotEqualToLength": Error(409, "Position is not equal to file length", "0026-00000016"),
+    "PublicEndpointForbidden": Error(400, "The public endpoint of this bucket is not open to your account."),
+    "RequestTimeTooSkewed": Error(
+        403, "The difference between the request time and the current time is too large.", "0002-00000504"
+    ),
+    "SecurityTokenExpired": Error(403, "The security token you provided has expired.", "0002-00000007"),
+    "ServiceUnavailable": Error(503, "Please reduce your request rate."),
+    "SignatureDoesNotMatch": Error(
+        403,
+        "The request signature we calculated does not match the signature you provided. Check your key and signing"
+        " method.",
+        "0002-00000040",
+    ),
+    "UserDisable": Error(403, "UserDisable", "0003-00000801"),  # the account is in arrears
+}
+
+
+class Refusal(Exception):
+    """OSS answers this error instead of doing what was asked."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str | None = None,
+        *,
+        ec: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        **elements: str,  # further elements of the XML
+    ) -> None:
+        super().__init__(code)
+        self.code, self.message, self.ec, self.elements = code, message, ec, elements
+        self.headers = headers or {}
+
+
+def error_xml(
+    code: str,
+    message: str | None = None,
+    *,
+    ec: str | None = None,
+    request_id: str = "5CAC0FEADE01700000AB",
+    host_id: str = "example-bucket.oss-us-west-1.aliyuncs.com",
+    **elements: str,
+) -> bytes:
+    """The body of an error; message and ec are those of ERRORS unless given."""
+    known = ERRORS.get(code, Error(400, ""))
+    content = {
+        "Code": code,
+        "Message": known.message if message is None else message,
+        "RequestId": request_id,
+        "HostId": host_id,
+        **elements,
+        "EC": known.ec if ec is None else ec,
+    }
+    xml = "".join(f"<{name}>{escape(text)}</{name}>" for name, text in content.items() if text)
+    return f'<?xml version="1.0" encoding="UTF-8"?><Error>{xml}</Error>'.encode()
+
+
+def error_fault(
+    code: str,
+    message: str | None = None,
+    *,
+    where: Callable[[Received], bool] = lambda received: True,
+    times: int = 1,
+    carry_out: bool = False,
+    headers: Mapping[str, str] | None = None,
+) -> Fault:
+    """A planned error as OSS would send it, for GET and for HEAD; `dataclasses.replace` sets the rest of the fault."""
+    request_id = new_request_id()
+    body = error_xml(code, message, request_id=request_id)
+    shown = {
+        "Content-Type": "application/xml",
+        "x-oss-request-id": request_id,
+        "x-oss-err": base64.b64encode(body).decode(),  # oss2 reads it only where there is no body
+        **(headers or {}),
+    }
+    status = ERRORS[code].status
+    return Fault(where, times, status=status, body=body, headers=tuple(shown.items()), carry_out=carry_out)
+
+
+def new_request_id() -> str:
+    return secrets.token_hex(12).upper()
+
+
+# -- signature --------------------------------------------------------------------------------------------
+
+
+def signature_v4(
+    method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], secret: str, region: str
+) -> str:
+    """The hex signature of one request. `path` (`/bucket/key`) and `query` are decoded, header names are lower-case."""
+    signed = {
+        name: value.strip()
+        for name, value in headers.items()
+        if name.startswith("x-oss-") or name in ("content-type", "content-md5")
+    }
+    canonical = "\n".join(
+        (
+            method,
+            quote(path, safe="/~"),
+            "&".join(
+                # a parameter without a value has no `=` here, although oss2 sends one
+                name + ("=" + value if value else "")
+                for name, value in sorted(
+                    (quote(name, safe="~"), quote(value, safe="~")) for name, value in query.items()
+                )
+            ),
+            "".join(f"{name}:{signed[name]}\n" for name in sorted(signed)),
+            "",  # no additional headers
+            UNSIGNED,
+        )
+    )
+    scope = (headers["x-oss-date"][:8], region, "oss", "aliyun_v4_request")
+    # http.server gives the bytes of a header as latin-1; the rest of the text is ASCII
+    digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
+    key = ("aliyun_v4" + secret).encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    text = "\n".join((ALGORITHM, headers["x-oss-date"], "/".join(scope), digest))
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+# -- what the service holds -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Access:
+    """One access key, or the temporary credentials of a role."""
+
+    secret: str
+    token: str | None = None  # an STS token: required and compared when set
+    actions: frozenset[str] = frozenset({"oss:GetObject", "oss:PutObject", "oss:DeleteObject", "oss:ListObjects"})
+    prefixes: tuple[str, ...] = ("",)  # the beginnings of the keys on which the actions are granted
+
+    def allows(self, action: str, key: str) -> bool:
+        return action in self.actions and key.startswith(self.prefixes)
+
+
+@dataclass(frozen=True)
+class Object:
+    """The current version of one object; an append or a put replaces it."""
+
+    data: bytes = field(repr=False)
+    appendable: bool
+    crc: int  # CRC-64 of the data, carried along so that an append costs what it adds
+    content_type: str = "application/octet-stream"
+    modified: float = 0.0  # seconds since 1970
+
+    @property
+    def etag(self) -> str:
+        if self.appendable:  # not the MD5, as documented; a function of the content all the same
+            return f'"{self.crc:016X}{len(self.data):016X}"'
+        return f'"{hashlib.md5(self.data).hexdigest().upper()}"'
+
+
+@dataclass
+class Bucket:
+    region: str = "us-west-1"
+    versioned: bool = False
+    objects: dict[str, Object] = field(default_factory=dict)
+    delete_markers: set[str] = field(default_factory=set)  # versioned buckets only
+
+
+EXAMPLE_ACCESS: Mapping[str, Access] = {"STS.example-id": Access("example-secret", "example-token")}
+
+
+class Oss(StandIn):
+    """OSS behind the endpoint of one region. `access`, `buckets` and the switches may be changed at any time."""
+
+    server_name = "AliyunOSS"
+
+    def __init__(
+        self,
+        access: Mapping[str, Access] = EXAMPLE_ACCESS,
+        buckets: Iterable[str] = ("example-bucket",),
+        region: str = "us-west-1",
+        hide_missing_keys: bool = False,
+        clock: Callable[[], float] = time.time,
+        port: int = 0,
+    ) -> None:
+        """`hide_missing_keys`: answer 403, not 404, to callers without oss:ListObjects; what OSS does is unknown."""
+        super().__init__(port)
+        self._settings = (dict(access), tuple(buckets), region, hide_missing_keys, clock)
+        self._changes = threading.Lock()  # OSS is strongly consistent: one change at a time
+        self._restore()
+        self.app.before_request(self._respond)  # before any route: none may touch the slashes and dots of a key
+
+    def _restore(self) -> None:
+        access, names, self.region, self.hide_missing_keys, self.clock = self._settings
+        self.access: dict[str, Access] = dict(access)
+        self.buckets: dict[str, Bucket] = {name: Bucket(self.region) for name in names}
+
+    def reset(self) -> None:
+        """Also empty every bucket and restore the settings that the constructor got."""
+        super().reset()
+        self._restore()
+
+    # -- for tests ----------------------------------------------------------------------------------------
+
+    def read(self, key: str, bucket: str = "example-bucket") -> bytes | None:
+        """The bytes of the object; None if there is none."""
+        found = self.buckets[bucket].objects.get(key)
+        return None if found is None else found.data
+
+    def write(self, key: str, data: bytes | str, appendable: bool = True, bucket: str = "example-bucket") -> None:
+        """Put the object there without a request."""
+        data = data.encode() if isinstance(data, str) else data
+        with self._changes:
+            self._store(self.buckets[bucket], key, Object(data, appendable, crc64(data), modified=self.clock()))
+
+    def keys(self, bucket: str = "example-bucket") -> list[str]:
+        """The keys of all objects, sorted."""
+        return sorted(self.buckets[bucket].objects)
+
+    # -- one request --------------------------------------------------------------------------------------
+
+    def _respond(self) -> Response:
+        received: Received = request.environ["stand_in.received"]
+        request_id = new_request_id()
+        try:
+            status, headers, body = self._serve(received)
+        except Refusal as refusal:
+            status, headers, body = self._refuse(received, refusal, request_id)
+        response = Response(body, status, {**headers, "x-oss-request-id": request_id})
+        if "Content-Type" not in headers:
+            del response.headers["Content-Type"]  # Flask's default
+        return response
+
+    def _refuse(self, received: Received, refusal: Refusal, request_id: str) -> Answer:
+        host_id = f"{self._bucket_and_key(received)[0]}.oss-{self.region}.aliyuncs.com".lstrip(".")
+        body = error_xml(
+            refusal.code,
+            refusal.message,
+            ec=refusal.ec,
+            request_id=request_id,
+            host_id=host_id,
+            **refusal.elements,
+        )
+        status = ERRORS[refusal.code].status
+        if received.method == "HEAD":  # no body to put it in
+            return status, {**refusal.headers, "x-oss-err": base64.b64encode(body).decode()}, b""
+        return status, {**refusal.headers, "Content-Type": "application/xml"}, body
+
+    def _serve(self, received: Received) -> Answer:
+        """Who asks, for what, may they: then do it. The order of the checks is assumed."""
+        name, key = self._bucket_and_key(received)
+        access = self._authenticate(received, f"/{name}/{key}")
+        bucket = self._bucket(name)
+        operations: dict[tuple[str, frozenset[str]], tuple[str, Callable[..., Answer]]] = {
+            ("GET", frozenset()): ("oss:GetObject", self._get),
+            ("HEAD", frozenset()): ("oss:GetObject", self._head),
+            ("HEAD", frozenset({"objectMeta"})): ("oss:GetObject", self._meta),
+            ("PUT", frozenset()): ("oss:PutObject", self._put),
+            ("POST", frozenset({"append"})): ("oss:PutObject", self._append),
+            ("POST", frozenset({"append", "position"})): ("oss:PutObject", self._append),
+            ("DELETE", frozenset()): ("oss:DeleteObject", self._delete),
+        }
+        found = operations.get((received.method, frozenset(received.query)))
+        unknown = [header for header in (*CONDITIONS, "x-oss-copy-source") if header in received.headers]
+        # OSS itself answers 501 to PUT with If-Match; the rest it knows, and this stand-in does not
+        if not found or not key or unknown:
+            what = ", ".join(unknown) or f"{received.method} ?{received.query_string}"
+            raise Refusal("NotImplemented", f"{ERRORS['NotImplemented'].message} ({what})")
+        if key[0] in "/\\" or len(key.encode()) > MAX_KEY_BYTES:
+            raise Refusal("InvalidObjectName", ObjectName=key)
+        action, operation = found
+        if not access.allows(action, key):
+            raise Refusal("AccessDenied")
+        return operation(received, access, bucket, key)
+
+    @staticmethod
+    def _bucket_and_key(received: Received) -> tuple[str, str]:
+        """From the path as sent, decoded exactly once: `%252F` means that the key holds `%2F`."""
+        name, _, key = received.path[1:].partition("/")
+        return unquote(name), unquote(key)  # what is not UTF-8 becomes U+FFFD, and no signature fits it
+
+    def _authenticate(self, received: Received, path: str) -> Access:
+        headers = {name.lower(): value for name, value in received.headers}
+        authorization = headers.get("authorization")
+        if not authorization:
+            raise Refusal("AccessDenied")
+        if authorization.startswith("OSS "):  # V1; 403 and the EC are documented, the code is assumed
+            raise Refusal("AccessDenied", "V1 signature is not supported, please use V4.", ec="0002-00000080")
+        credential = AUTHORIZATION.fullmatch(authorization)
+        if not credential:  # assumed
+            raise Refusal("InvalidArgument", "Authorization header is invalid.")
+        if credential["region"] != self.region:  # as in aliyun/alibabacloud-oss-go-sdk-v2#29
+            raise Refusal("InvalidArgument", "Invalid signing region in Authorization header.", ec="0002-00000226")
+        access = self.access.get(credential["id"])
+        if access is None:
+            raise Refusal("InvalidAccessKeyId", OSSAccessKeyId=credential["id"])
+        self._check_token(access, headers.get("x-oss-security-token"))
+        self._check_date(headers.get("x-oss-date", ""), credential["day"])
+        if headers.get("x-oss-content-sha256") != UNSIGNED:  # assumed
+            raise Refusal("InvalidArgument", "x-oss-content-sha256 must be UNSIGNED-PAYLOAD.")
+        wanted = signature_v4(received.method, path, received.query, headers, access.secret, self.region)
+        if not hmac.compare_digest(wanted, credential["signature"]):
+            raise Refusal("SignatureDoesNotMatch", OSSAccessKeyId=credential["id"])
+        return access
+
+    @staticmethod
+    def _check_token(access: Access, token: str | None) -> None:
+        # That each of the three is refused, and its EC, is documented; the code of a missing token is assumed
+        if access.token is None and token is not None:  # OSS takes the key for a temporary one, and has none such
+            raise Refusal("InvalidAccessKeyId", ec="0002-00000002")
+        if access.token is not None and token is None:
+            raise Refusal("InvalidSecurityToken", ec="0002-00000003")
+        if access.token is not None and token is not None and not hmac.compare_digest(access.token, token):
+            raise Refusal("InvalidSecurityToken")
+
+    def _check_date(self, date: str, day: str) -> None:
+        try:
+            seconds = datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc).timestamp()
+        except ValueError:
+            raise Refusal("AccessDenied", "OSS authentication requires a valid Date.") from None
+        if not date.startswith(day):  # assumed
+            raise Refusal("InvalidArgument", "Invalid signing date in Authorization header.")
+        if abs(self.clock() - seconds) > MAX_SKEW_SECONDS:
+            raise Refusal("RequestTimeTooSkewed")
+
+    def _bucket(self, name: str) -> Bucket:
+        bucket = self.buckets.get(name)
+        if bucket is None:
+            raise Refusal("NoSuchBucket", BucketName=name)
+        if bucket.region != self.region:
+            raise Refusal(
+                "AccessDenied",
+                "The bucket you are attempting to access must be addressed using the specified endpoint. Please send"
+                " all future requests to this endpoint.",
+                ec="0003-00001403",
+                Bucket=name,
+                Endpoint=f"oss-{bucket.region}.aliyuncs.com",
+            )
+        return bucket
+
+    # -- operations ---------------------------------------------------------------------------------------
+
+    def _get(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
+        found = self._find(access, bucket, key)
+        standard = received.headers.get("x-oss-range-behavior") == "standard"
+        part = byte_range(received.headers.get("Range", ""), len(found.data), standard)
+        headers = self._describe(found)
+        if part is None:
+            return 200, headers, found.data
+        first, last = part
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(found.data)}"
+        return 206, headers, found.data[first : last + 1]  # the CRC stays that of the whole object
+
+    def _head(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
+        found = self._find(access, bucket, key)
+        headers = self._describe(found)
+        if found.appendable:
+            headers["x-oss-next-append-position"] = str(len(found.data))
+        return 200, headers, found.data
+
+    def _meta(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
+        """The little that GetObjectMeta tells: length, ETag, time."""
+        found = self._find(access, bucket, key)
+        full = self._describe(found)
+        return 200, {name: full[name] for name in ("ETag", "Last-Modified")}, found.data
+
+    def _put(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
+        self._check_digest(received)
+        new = Object(received.body, False, crc64(received.body), self._content_type(received), self.clock())
+        keep = received.headers.get("x-oss-forbid-overwrite", "").lower() == "true" and not bucket.versioned
+        with self._changes:
+            if keep and key in bucket.objects:
+                raise Refusal("FileAlreadyExists")
+            self._store(bucket, key, new)
+        return 200, {"ETag": new.etag, "x-oss-hash-crc64ecma": str(new.crc)}, b""
+
+    def _append(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
+        position = received.query.get("position", "")
+        if not (position.isascii() and position.isdigit()):
+            ec = "" if position else "0016-00000501"
+            raise Refusal("InvalidArgument", ec=ec, ArgumentName="position", ArgumentValue=position)
+        self._check_digest(received)
+        with self._changes:
+            old = bucket.objects.get(key) or Object(b"", True, 0, self._content_type(received))
+            # Documented: there is no append to a delete marker; the code is assumed
+            if key in bucket.delete_markers or not old.appendable:
+                raise Refusal("ObjectNotAppendable")
+            if int(position) != len(old.data):
+                length = str(len(old.data))
+                raise Refusal("PositionNotEqualToLength", headers={"x-oss-next-append-position": length})
+            crc = crc64(received.body, old.crc)
+            new = Object(old.data + received.body, True, crc, old.content_type, self.clock())
+            self._store(bucket, key, new)
+        headers = {
+            "ETag": new.etag,
+            "x-oss-hash-crc64ecma": str(new.crc),  # of the whole object, not of what was added
+            "x-oss-next-append-position": str(len(new.data)),
+        }
+        return 200, headers, b""
+
+    def _delete(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
+        with self._changes:
+            bucket.objects.pop(key, None)
+            if not bucket.versioned:
+                return 204, {}, b""
+            bucket.delete_markers.add(key)  # also where there was no object
+        return 204, {"x-oss-delete-marker": "true", "x-oss-version-id": secrets.token_hex(16)}, b""
+
+    # -- what the operations share ------------------------------------------------------------------------
+
+    def _find(self, access: Access, bucket: Bucket, key: str) -> Object:
+        found = bucket.objects.get(key)
+        if found is not None:
+            return found
+        if self.hide_missing_keys and not access.allows("oss:ListObjects", key):
+            raise Refusal("AccessDenied")
+        marker = {"x-oss-delete-marker": "true"} if key in bucket.delete_markers else {}
+        raise Refusal("NoSuchKey", headers=marker, Key=key)
+
+    @staticmethod
+    def _store(bucket: Bucket, key: str, new: Object) -> None:
+        bucket.objects[key] = new
+        bucket.delete_markers.discard(key)
+
+    @staticmethod
+    def _describe(found: Object) -> Headers:
+        return {
+            "Content-Type": found.content_type,
+            "Accept-Ranges": "bytes",
+            "ETag": found.etag,
+            "Last-Modified": formatdate(found.modified, usegmt=True),
+            "x-oss-hash-crc64ecma": str(found.crc),
+            "x-oss-object-type": "Appendable" if found.appendable else "Normal",
+            "x-oss-storage-class": "Standard",
+        }
+
+    @staticmethod
+    def _content_type(received: Received) -> str:
+        return received.headers.get("Content-Type", "application/octet-stream")
+
+    @staticmethod
+    def _check_digest(received: Received) -> None:
+        wanted = received.headers.get("Content-MD5")
+        if wanted is not None and wanted != base64.b64encode(hashlib.md5(received.body).digest()).decode():
+            raise Refusal("InvalidDigest")
+
+
+def byte_range(header: str, size: int, standard: bool) -> tuple[int, int] | None:
+    """First and last byte of a Range header; None for the whole object, which is OSS's answer to an invalid range.
+
+    `standard` (x-oss-range-behavior: standard) cuts an end past the object and refuses a start past it; that it
+    also refuses a suffix longer than the object, and any range of an empty object, is assumed.
+    """
+    match = RANGE.fullmatch(header)
+    if match is None or not (match["first"] or match["last"]):
+        return None
+    if match["first"]:
+        first, last = int(match["first"]), int(match["last"] or size - 1)
+    else:
+        first, last = size - int(match["last"]), size - 1
+    if standard and last >= size:
+        last = size - 1
+    if 0 <= first <= last < size:
+        return first, last
+    if standard:
+        raise Refusal("InvalidRange")
+    return None

@@ -1,0 +1,460 @@
+"""The local OpenAI API, driven by the real SDK: what it refuses, what it answers, and how it fails on demand."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+import requests
+from openai.types.chat import completion_create_params
+
+from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, LONG_ANSWER, ODD_ANSWERS, OpenaiApi
+from tests.stand_ins.server import Fault
+
+KEY = "sk-example"
+HELLO = [{"role": "user", "content": "你好"}]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[OpenaiApi]:
+    with OpenaiApi() as api:
+        yield api
+
+
+@pytest.fixture
+def api(running: OpenaiApi) -> OpenaiApi:
+    """One server for all tests, with nothing left of the test before."""
+    running.reset()
+    return running
+
+
+@pytest.fixture(scope="module")
+def client(running: OpenaiApi) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(api_key=KEY, base_url=running.base_url, max_retries=0, timeout=5) as client:
+        yield client
+
+
+def ask(client: openai.OpenAI, *texts: str, system: str = "", **more: Any) -> Any:
+    """The answer to the last of `texts`, which alternate between user and assistant."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [{"role": ("user", "assistant")[index % 2], "content": text} for index, text in enumerate(texts)]
+    arguments: dict[str, Any] = {"model": "gpt-6-luna", "messages": messages, **more}
+    return client.chat.completions.create(**arguments)
+
+
+def answer_to(client: openai.OpenAI, *texts: str, system: str = "") -> str:
+    content = ask(client, *texts, system=system).choices[0].message.content
+    assert isinstance(content, str)
+    return content
+
+
+def post(api: OpenaiApi, changes: dict[str, Any] | None = None, **how: Any) -> requests.Response:
+    """A valid question with one thing spoiled: `changes` to its body, or another argument of requests.post."""
+    body = {"model": "gpt-6-luna", "messages": HELLO, **(changes or {})}
+    how.setdefault("headers", {"Authorization": f"Bearer {KEY}"})
+    if "data" not in how:
+        how["json"] = {name: value for name, value in body.items() if value is not ...}
+    return requests.post(how.pop("url", api.base_url + "/chat/completions"), timeout=5, **how)
+
+
+# -- a good request -----------------------------------------------------------------------------------------
+
+
+def test_good_question_is_answered_in_the_real_shape(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """Every part of an answer that a bot may read is there."""
+    answer = ask(client, "你好")
+    assert answer.id.startswith("chatcmpl-")
+    assert (answer.object, answer.model) == ("chat.completion", "gpt-6-luna")
+    assert abs(answer.created - time.time()) < 5
+    [choice] = answer.choices
+    assert (choice.index, choice.finish_reason, choice.message.role) == (0, "stop", "assistant")
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert answer._request_id.startswith("req_")
+
+
+def test_carried_out_question_is_on_record(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """`asked` is what a real account would have paid for."""
+    ask(client, "你好")
+    assert api.asked == [{"model": "gpt-6-luna", "messages": HELLO}]
+
+
+def test_refused_question_is_not_on_record(api: OpenaiApi) -> None:
+    """A refused question costs nothing."""
+    assert post(api, {"model": "x"}).status_code == 404
+    assert api.asked == []
+
+
+def test_parts_are_read_like_text(api: OpenaiApi) -> None:
+    """A content may be a list of parts."""
+    parts = [
+        {"type": "text", "text": "1+1=?"},
+        {"type": "image_url", "image_url": {"url": "https://example.com/1.png"}},
+    ]
+    answer = post(api, {"messages": [{"role": "user", "content": parts}]})
+    assert answer.json()["choices"][0]["message"]["content"] == "1+1=2"
+
+
+def test_slow_model_takes_its_time() -> None:
+    """`think_seconds` makes every answer slow."""
+    with OpenaiApi(think_seconds=0.2) as api:
+        started = time.monotonic()
+        post(api)
+        assert time.monotonic() - started >= 0.2
+
+
+def test_known_model_is_described(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A self-check can retrieve the model."""
+    model = client.models.retrieve("gpt-6-luna")
+    assert (model.id, model.object, model.shutdown_date) == ("gpt-6-luna", "model", None)
+
+
+def test_models_are_listed(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """All models that can be asked are in the list."""
+    assert [model.id for model in client.models.list()] == ["gpt-6-luna", "gpt-6-sol"]
+
+
+# -- what is refused ----------------------------------------------------------------------------------------
+
+
+def test_wrong_key_is_refused_and_shown_masked(api: OpenaiApi) -> None:
+    """The real message shows both ends of the key: that is why it must not reach the chat."""
+    answer = post(api, headers={"Authorization": "Bearer sk-wrong-0123456789"})
+    assert answer.status_code == 401
+    error = answer.json()["error"]
+    assert error["code"] == "invalid_api_key"
+    assert "sk-wrong*******6789." in error["message"]
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": KEY}, {"Authorization": f"Basic {KEY}"}])
+def test_missing_key_is_refused(api: OpenaiApi, headers: dict[str, str]) -> None:
+    """Only `Bearer <key>` names a key."""
+    answer = post(api, headers=headers)
+    assert answer.status_code == 401
+    assert "didn't provide an API key" in answer.json()["error"]["message"]
+
+
+def test_model_route_checks_the_key(api: OpenaiApi) -> None:
+    """The self-check of a wrong key fails too."""
+    assert requests.get(api.base_url + "/models/gpt-6-luna", timeout=5).status_code == 401
+    assert requests.get(api.base_url + "/models", timeout=5).status_code == 401
+
+
+def test_unknown_model_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A model that was shut down is not found, neither asked nor retrieved."""
+    for attempt in (
+        lambda: ask(client, "你好", model="gpt-3.5-turbo"),
+        lambda: client.models.retrieve("gpt-3.5-turbo"),
+    ):
+        with pytest.raises(openai.NotFoundError) as caught:
+            attempt()
+        assert caught.value.code == "model_not_found"
+
+
+@pytest.mark.parametrize("base", ["", "/v2", "//v1", "/v1/v1", "/v1//v1", "/v1/chat"])
+def test_unknown_address_is_not_found(api: OpenaiApi, client: openai.OpenAI, base: str) -> None:
+    """A base URL with a slash or a /v1 too many does not work by luck, and the error names the address as sent."""
+    with pytest.raises(openai.NotFoundError) as caught:
+        ask(client.with_options(base_url=api.url + base), "你好")
+    message = f"Invalid URL (POST {base}/chat/completions)"
+    assert caught.value.body == {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+
+
+def test_trailing_slash_of_the_address_is_not_found(api: OpenaiApi) -> None:
+    """The address is exact."""
+    assert post(api, url=api.base_url + "/chat/completions/").status_code == 404
+
+
+def test_wrong_method_is_not_found(api: OpenaiApi) -> None:
+    """Chat completions are posted."""
+    assert (
+        requests.get(api.base_url + "/chat/completions", timeout=5).json()["error"]["message"].startswith("Invalid URL")
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"messages": ...}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "你好"}, "messages"),
+        ({"messages": ["你好"]}, "messages[0]"),
+        ({"messages": [{"content": "你好"}]}, "messages[0].role"),
+        ({"messages": [*HELLO, {"role": "bot", "content": "你好"}]}, "messages[1].role"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": 1}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": ["你好"]}]}, "messages[0].content[0]"),
+        ({"messages": [{"role": "user", "content": [{"type": "words"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, "messages[0].content[0].text"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": 2.1}, "temperature"),
+        ({"stream": True}, "stream"),
+    ],
+)
+def test_spoiled_body_is_refused_by_name(api: OpenaiApi, changes: dict[str, Any], param: str) -> None:
+    """The error names the parameter that is wrong."""
+    answer = post(api, changes)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert (error["type"], error["param"]) == ("invalid_request_error", param)
+
+
+def test_missing_model_is_refused(api: OpenaiApi) -> None:
+    """There is no default model."""
+    answer = post(api, {"model": ...})
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, "you must provide a model parameter")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null"])
+def test_body_that_is_no_json_object_is_refused(api: OpenaiApi, body: bytes) -> None:
+    """Only a JSON object can be a question."""
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/json"}
+    answer = post(api, data=body, headers=headers)
+    assert answer.status_code == 400
+    assert "could not parse the JSON body" in answer.json()["error"]["message"]
+
+
+def test_other_content_type_is_refused(api: OpenaiApi) -> None:
+    """JSON that does not say so is refused."""
+    headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "text/plain"}
+    answer = post(api, data=json.dumps({"model": "gpt-6-luna", "messages": HELLO}), headers=headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "unsupported_content_type")
+
+
+def test_unknown_parameter_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A misspelt option is no silent no-op."""
+    with pytest.raises(openai.BadRequestError, match="Unrecognized request argument supplied: temprature"):
+        ask(client, "你好", extra_body={"temprature": 1})
+
+
+def test_every_parameter_of_the_sdk_is_known() -> None:
+    """The list is the one of the SDK that the project pins."""
+    base = completion_create_params.CompletionCreateParamsBase.__annotations__
+    assert {*base, "stream"} == KNOWN_PARAMETERS
+
+
+def test_max_tokens_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """Models from gpt-5 on want max_completion_tokens."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, "你好", max_tokens=100)
+    assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "max_tokens")
+    assert ask(client, "你好", max_completion_tokens=100).choices
+
+
+def test_temperature_is_refused_by_sol_only(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """Of gpt-6-sol the default is the only temperature; gpt-6-luna is not known to refuse one."""
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(client, "你好", model="gpt-6-sol", temperature=0.2)
+    assert (caught.value.code, caught.value.param) == ("unsupported_value", "temperature")
+    assert ask(client, "你好", model="gpt-6-sol", temperature=1).choices
+    assert ask(client, "你好", model="gpt-6-luna", temperature=0.2).choices
+
+
+def test_null_option_counts_as_absent(api: OpenaiApi) -> None:
+    """null is how JSON says that an optional parameter is not used."""
+    assert post(api, {"max_tokens": None, "temperature": None, "stream": None}).status_code == 200
+
+
+@pytest.mark.parametrize(("characters", "status"), [(99, 200), (100, 200), (101, 400)])
+def test_conversation_over_the_limit_is_too_long(characters: int, status: int) -> None:
+    """All messages count together; the limit itself is allowed."""
+    messages = [{"role": "system", "content": "x" * 50}, {"role": "user", "content": "x" * (characters - 50)}]
+    with OpenaiApi(context_characters=100) as api:
+        answer = post(api, {"messages": messages})
+    assert answer.status_code == status
+    if status == 400:
+        assert answer.json()["error"]["code"] == "context_length_exceeded"
+
+
+# -- failing on demand --------------------------------------------------------------------------------------
+
+EXCEPTIONS: dict[str, type[openai.APIStatusError]] = {
+    "invalid_api_key": openai.AuthenticationError,
+    "unsupported_country_region_territory": openai.PermissionDeniedError,
+    "model_not_found": openai.NotFoundError,
+    "insufficient_quota": openai.RateLimitError,
+    "credit_balance_exhausted": openai.RateLimitError,
+    "organization_spend_limit_exceeded": openai.RateLimitError,
+    "project_spend_limit_exceeded": openai.RateLimitError,
+    "organization_usage_limit_exceeded": openai.RateLimitError,
+    "rate_limit_exceeded": openai.RateLimitError,
+    "context_length_exceeded": openai.BadRequestError,
+    "content_filter": openai.BadRequestError,
+    "unsupported_parameter": openai.BadRequestError,
+    "unsupported_value": openai.BadRequestError,
+    "server_error": openai.InternalServerError,
+    "overloaded": openai.InternalServerError,
+    "bad_gateway": openai.InternalServerError,
+}
+# where the name of an entry is not its code
+CODES: dict[str, str | None] = {"server_error": None, "overloaded": "slow_down", "bad_gateway": None}
+
+
+def test_every_error_has_its_exception() -> None:
+    """No error is left out of the next test."""
+    assert EXCEPTIONS.keys() == ERRORS.keys()
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_planned_error_raises_the_exception_of_the_sdk(api: OpenaiApi, client: openai.OpenAI, name: str) -> None:
+    """Status, code and class are those that a bot has to tell apart."""
+    api.fail_next(name)
+    with pytest.raises(openai.APIStatusError) as caught:
+        ask(client, "你好")
+    assert type(caught.value) is EXCEPTIONS[name]
+    assert caught.value.status_code == ERRORS[name][0]
+    assert caught.value.code == CODES.get(name, name)
+    assert str(caught.value.request_id).startswith("req_")
+    assert api.asked == []
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in ERRORS if "quota" in name or "exhausted" in name or "_limit_" in name]
+)
+def test_no_money_has_the_type_insufficient_quota(api: OpenaiApi, client: openai.OpenAI, name: str) -> None:
+    """No money and too many requests share a status; the type tells them apart."""
+    api.fail_next(name)
+    with pytest.raises(openai.RateLimitError) as caught:
+        ask(client, "你好")
+    assert caught.value.type == ("requests" if name == "rate_limit_exceeded" else "insufficient_quota")
+
+
+def test_planned_error_ends_after_its_times(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """After the planned failures the service is well again."""
+    api.fail_next("server_error", times=2)
+    for _ in range(2):
+        with pytest.raises(openai.InternalServerError):
+            ask(client, "你好")
+    assert ask(client, "你好").choices
+
+
+def test_retry_after_is_sent_on_request(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """The SDK sleeps as long as this header says."""
+    api.fail_next("rate_limit_exceeded", retry_after="20")
+    with pytest.raises(openai.RateLimitError) as caught:
+        ask(client, "你好")
+    assert caught.value.response.headers["Retry-After"] == "20"
+
+
+@pytest.mark.parametrize("name", ODD_ANSWERS)
+def test_odd_answer_is_no_answer(api: OpenaiApi, client: openai.OpenAI, name: str) -> None:
+    """A 200 that is not what the API promises gives no text, in one of the ways that the SDK has for it."""
+    api.fail_next(name)
+    try:
+        answer = ask(client, "你好")
+    except json.JSONDecodeError:
+        assert name == "broken_json"
+        return
+    choices = getattr(answer, "choices", None)
+    assert not (choices and choices[0].message.content)
+
+
+def test_unknown_error_cannot_be_planned(api: OpenaiApi) -> None:
+    """A misspelt name fails the test that uses it."""
+    with pytest.raises(KeyError):
+        api.fail_next("no_such_error")
+
+
+def test_time_out_raises_the_exception_of_the_sdk(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A model that answers too late."""
+    api.plan(Fault(delay_answer=0.2))
+    with pytest.raises(openai.APITimeoutError):
+        ask(client, "你好", timeout=0.05)
+
+
+def test_dropped_connection_raises_the_exception_of_the_sdk(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A network that fails."""
+    api.plan(Fault(drop=True))
+    with pytest.raises(openai.APIConnectionError):
+        ask(client, "你好")
+
+
+# -- answers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        (["你好"], "你好！有什么可以帮你？"),
+        (["hello"], "Hello! How can I help you?"),
+        (["我叫小明"], "你好，小明！"),
+        (["我是小明。"], "你好，小明！"),
+        (["My name is Tom."], "Hello, Tom!"),
+        (["我叫小明", "你好，小明！", "我叫什么？"], "你叫小明。"),
+        (["我是小明", "你好，小明！", "1+1=?", "1+1=2", "我是谁"], "你叫小明。"),
+        (["我叫小明", "你好，小明！", "我叫小红", "你好，小红！", "我叫什么名字"], "你叫小红。"),
+        (["My name is Tom", "Hello, Tom!", "What is my name?"], "Your name is Tom."),
+        (["我叫什么？"], "我还不知道你叫什么，你可以告诉我。"),
+        (["What is my name?"], "You have not told me your name yet."),
+        (["1+1=?", "1+1=2", "你刚才说什么？"], "我刚才说：「1+1=2」"),
+        (["1+1=?", "1+1=2", "你刚才说了什么"], "我刚才说：「1+1=2」"),
+        (["你刚才说什么？"], "我还没有说过话。"),
+        (["明天开会", "好的", "我刚才说什么"], "你刚才说：「明天开会」"),
+        (["明天开会吗", "是的", "我刚才问了什么？"], "你刚才说：「明天开会吗」"),
+        (["我刚才说什么"], "这是你说的第一句话。"),
+        (["1+1=?"], "1+1=2"),
+        (["12 × 12 等于几？"], "12×12=144"),
+        (["7/2"], "7/2=3.5"),
+        (["100/10"], "100/10=10"),
+        (["0.1+0.2=?"], "0.1+0.2=0.3"),
+        (["1/0"], "除数不能是 0。"),
+        (["你是谁"], "我是本机的模拟 ChatGPT，背后没有真正的模型。"),
+        (["天气怎么样"], "你说的是「天气怎么样」。这是本次对话的第 1 个问题。"),
+        (["天气怎么样", "好", "我是来问问题的"], "你说的是「我是来问问题的」。这是本次对话的第 2 个问题。"),
+    ],
+)
+def test_rule_answers_from_the_request(api: OpenaiApi, client: openai.OpenAI, said: list[str], answer: str) -> None:
+    """The answers show what of the conversation was sent along, and are the same every time."""
+    assert answer_to(client, *said) == answer
+
+
+def test_system_prompt_is_told_when_asked(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A person can see that the system prompt arrives."""
+    assert answer_to(client, "你是谁？", system="你是一名中医。") == "我的设定是：「你是一名中医。」"
+
+
+def test_request_without_a_question_is_answered(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A system prompt alone is accepted, as by the real API."""
+    assert answer_to(client, system="你是一名中医。") == "请问有什么问题？"
+
+
+@pytest.mark.parametrize("question", ["写一段代码", "画一个表格", "show me some markdown"])
+def test_markdown_question_gets_all_constructs(api: OpenaiApi, client: openai.OpenAI, question: str) -> None:
+    """Everything that makes a bot choose a markdown message."""
+    answer = answer_to(client, question)
+    for construct in ("## ", "```python\n", "\n- ", "| --- |", "**", "]("):
+        assert construct in answer
+
+
+@pytest.mark.parametrize("question", ["写一篇长文", "a long text, please"])
+def test_long_question_gets_a_long_answer(api: OpenaiApi, client: openai.OpenAI, question: str) -> None:
+    """Several messages long, with a code block that does not fit into one."""
+    answer = answer_to(client, question)
+    assert answer == LONG_ANSWER
+    assert 8_500 < len(answer) < 9_500
+    assert answer.count("\n\n") > 20
+    assert len(answer.split("```")[1]) > 3_500
+
+
+def test_long_words_are_quoted_in_short(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """Quoting a long question does not make the answer long."""
+    assert len(answer_to(client, "啊" * 5_000)) < 300
+
+
+def test_scripted_answers_come_first_and_in_order(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A test can put words into the mouth of the model."""
+    api.answer_next("一", "")
+    assert [answer_to(client, "1+1") for _ in range(3)] == ["一", "", "1+1=2"]
+
+
+def test_reset_forgets_scripted_answers_and_the_record(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """Nothing of one test reaches the next."""
+    api.answer_next("一")
+    api.fail_next("server_error")
+    api.reset()
+    assert answer_to(client, "1+1") == "1+1=2"
+    assert len(api.asked) == len(api.received) == 1
