@@ -1,0 +1,901 @@
+"""Answers one message from DingTalk with ChatGPT and the chat history in OSS, and posts the answer to the chat.
+
+    message -> journal in OSS: answered before? -> command? -> ChatGPT -> append the turn -> post the answer -> mark
+
+Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute; python3.10, openai, oss2 >= 2.18.4)
+
+    situation                              the chat shows                        does FC run the event again?
+    a question                             ChatGPT's answer                      no
+    a command: \\clear \\help \\status        what it did                           no
+    this message was answered before       nothing                               no
+    ChatGPT fails                          a sentence: who can do what           no
+    OSS fails                              the answer, and a sentence about OSS  no
+    a setting is missing or malformed      a sentence: which                     no
+    the webhook is expired or not allowed  nothing (the log says why)            no
+    the webhook cannot be reached          nothing yet                           yes: the answer is in the journal
+    the event is no message: self-check    nothing (the report is the result)    no
+
+The journal is one appendable object per conversation and person. Appending at the length that was read is a
+compare-and-swap: OSS refuses a wrong position. So concurrent runs lose nothing, and of several runs for one message
+only the one that recorded its answer sends it. README.md tells the rest.
+
+https://open.dingtalk.com/document/development/receive-message        the message
+https://open.dingtalk.com/document/dingstart/robot-message-type       the answer
+https://help.aliyun.com/en/oss/developer-reference/appendobject       append as compare-and-swap
+https://developers.openai.com/docs/guides/error-codes                 what ChatGPT refuses
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import hashlib
+import json
+import logging
+import os
+import random
+import re
+import ssl
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import quote, urlsplit
+
+import openai
+import oss2
+import requests
+
+log = logging.getLogger("Dingtalk_ChatGPT_Reply")
+T = TypeVar("T")
+
+VERSION = "1.0"
+REQUIRED = object()
+SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS), default, meaning
+    ("CHATGPT_API_KEY", "secret", REQUIRED, "ChatGPT 的 API 密钥"),
+    ("OSS_BUCKET_NAME", "bucket", REQUIRED, "存放聊天记录的 OSS Bucket 的名称"),
+    ("OSS_ENDPOINT", "endpoint", None, "OSS 的访问地址；不填就是本地域的内网地址"),
+    ("OSS_REGION", "region", None, "Bucket 所在的地域，例如 us-west-1；不填就按 OSS_ENDPOINT 或函数所在的地域"),
+    ("ACCESS_KEY_ID", "secret", None, "访问 OSS 的 AccessKey ID；不填就用服务的角色"),
+    ("ACCESS_KEY_SECRET", "secret", None, "访问 OSS 的 AccessKey Secret；不填就用服务的角色"),
+    ("CHATGPT_MODEL", "model", "gpt-6-luna", "模型的名称"),
+    ("CHATGPT_BASE_URL", "address", "https://api.openai.com", "OpenAI 或兼容服务的地址"),
+    ("CHATGPT_OPTIONS", "options", {}, '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}'),
+    ("SYSTEM_PROMPT", "text", None, "给模型的系统提示词"),
+    ("HISTORY_LENGTH", "count", 10, "让模型看到最近几轮对话，0 到 1000"),
+    ("HISTORY_SCOPE", "scope", "user", "聊天记录属于谁：user、group 或 person"),
+    ("TIMEOUT", "seconds", 55, "最多等 ChatGPT 多少秒，1 到 3600"),
+    ("REPLY_FORMAT", "format", "auto", "回答的格式：auto、text 或 markdown"),
+    ("ALLOWED_USERS", "list", (), "可以提问的人的员工 ID，用逗号分开；不填就是所有人"),
+    ("ALLOWED_GROUPS", "list", (), "可以提问的群的会话 ID，用逗号分开；不填就是所有群"),
+    ("DAILY_LIMIT", "limit", None, "每人每天最多提问几次；不填就不限"),
+    ("WEBHOOK_HOSTS", "hosts", ("dingtalk.com",), "可以发送回答的域名，用逗号分开"),
+    ("VERBOSE", "level", logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
+)
+
+MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
+TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is
+OSS_SECONDS = 8  # for one request to OSS, all in all; it usually takes 0.05
+APPEND_TRIES = 60  # every race lost was won by another run: enough for 20 messages of one person at the same instant
+OSS_TRIES = 3  # of an append that OSS neither did nor refused
+SEND_SECONDS = 6  # for one request to the webhook, all in all
+SEND_PAUSES_SECONDS = (1, 2)  # between the three tries
+SENDING_SECONDS = 30  # after which a recorded answer without delivery mark was left behind by a run that died
+ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
+SPARE_SECONDS = 5  # of the function's own time-out are left for OSS and DingTalk
+CHECK_SECONDS = 10  # for ChatGPT in a self-check
+MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
+
+LIBRARIES = ("oss2", "openai", "httpx2", "httpcore2", "urllib3")  # they log tokens, addresses and questions
+
+# What the person sees when ChatGPT does not answer, by cause.
+FAILURES = {
+    "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
+    "forbidden": "ChatGPT 不允许这个密钥做这件事。请部署者检查密钥所属项目的权限。",
+    "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
+    "model": "ChatGPT 没有这个模型，或者密钥不能用它。请部署者检查环境变量 CHATGPT_MODEL。",
+    "address": "这个地址上没有 ChatGPT 的接口。请部署者检查环境变量 CHATGPT_BASE_URL。",
+    "balance": "ChatGPT 账户的余额或额度用完了。请部署者充值，或者提高额度上限。",
+    "busy": "现在向 ChatGPT 提问太频繁了。请过一会儿再问。",
+    "long": "这个问题太长，模型读不完。请缩短以后再问。",
+    "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
+    "options": "ChatGPT 不接受这样的请求。请部署者检查环境变量 CHATGPT_OPTIONS 和 CHATGPT_MODEL。",
+    "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆小；部署者可以调大环境变量 TIMEOUT。",
+    "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
+    "down": "ChatGPT 暂时出错了。请稍后再问。",
+    "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
+    "empty": "ChatGPT 给出了空的回答。请换一种问法。",
+}
+BALANCE_CODES = {
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "project_spend_limit_exceeded",
+}
+CAUSE_OF_CODE = {
+    **dict.fromkeys(BALANCE_CODES, "balance"),
+    "context_length_exceeded": "long",
+    "content_filter": "filtered",
+    "unsupported_country_region_territory": "region",
+    "model_not_found": "model",
+}
+CAUSE_OF_STATUS = {401: "key", 402: "balance", 403: "forbidden", 404: "address", 429: "busy"}
+RETRIED = {"busy", "network", "down"}
+
+# What the deployer can do about an error of OSS, by its code.
+OSS_HINTS = {
+    "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
+    "AccessDenied": "角色（或 AccessKey）需要 chat-history/* 上的 oss:GetObject、oss:PutObject、oss:DeleteObject 权限",
+    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者都不填、改用服务的角色",
+    "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+    "InvalidSecurityToken": "请检查服务的角色，再重新部署函数",
+    "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
+    "ObjectNotAppendable": "同名文件不能追加，Bucket 也不能开启版本控制；请发送 \\clear，或者在 OSS 控制台删除它",
+    "FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
+}
+HELP = """可以直接提问，也可以发送：
+\\clear（或 清除）：忘掉之前的对话
+\\status（或 状态）：看看模型和记住了多少
+\\help（或 帮助）：显示这些说明"""
+COMMANDS = {"clear": "clear", "清除": "clear", "重置": "clear", "status": "status", "状态": "status"}
+COMMANDS.update({"help": "help", "帮助": "help"})
+UNREADABLE = "我现在只能读懂文字。请把问题写成文字发给我。"
+INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
+OSS_ERRORS = (
+    oss2.exceptions.OssError,
+    requests.RequestException,  # oss2 lets these through while a body is read
+    concurrent.futures.TimeoutError,
+    ValueError,  # an answer with headers that make no sense, or without end
+    TypeError,
+)
+# What DingTalk answers in `errcode` when it shows nothing; the codes are those documented for custom robots.
+TRANSIENT = ("-1", "130101", "410100", "660026")  # busy, and several codes for: too fast
+
+
+class Message(NamedTuple):
+    """What counts of a message from DingTalk."""
+
+    id: str
+    conversation_id: str
+    person: str  # staff id; for people outside the organisation, who have none, the sender id
+    text: str | None  # without surrounding blanks; None: a kind of message that holds no words
+    webhook: str
+    webhook_expires_ms: int | None
+
+
+class Journal:
+    """What was read of one journal object. A line is one of
+
+    {"msgId", "at" (ms), "run", "answer"}               a reply on record
+    {"msgId", "at", "run", "question", "answer"}        the same for a question: a turn, which the model is shown
+    {"msgId", "at", "delivered": true}                  the mark that the reply is in the chat
+
+    `run` is FC's request id. By it a run knows its own line again; it stays the same when FC runs an event again.
+    """
+
+    def __init__(self, bucket: oss2.Bucket, key: str) -> None:
+        self.bucket, self.key = bucket, key
+        self.lines: list[dict[str, Any]] = []  # oldest first
+        self.length = 0  # of the whole object, in bytes
+        self.separator = b""  # a newline if the object does not end in one, because somebody edited it
+        self.problem: str | None = None  # why it could not be read, for the person
+        self.denied = False  # because permission was refused
+        self.created = False  # by this run
+
+    def delivered(self, msg_id: str) -> bool:
+        """Whether the reply to this message is in the chat."""
+        return any(line["msgId"] == msg_id and "delivered" in line for line in self.lines)
+
+    def reply(self, msg_id: str) -> dict[str, Any] | None:
+        """The line with the reply to this message."""
+        return next((line for line in self.lines if line["msgId"] == msg_id and "answer" in line), None)
+
+    def turns(self, count: int) -> list[dict[str, Any]]:
+        """The last turns, oldest first."""
+        return [line for line in self.lines if "question" in line][-count:] if count else []
+
+
+class ModelFailure(Exception):
+    """ChatGPT gave no answer; the person sees FAILURES[cause]."""
+
+    def __init__(self, cause: str, detail: object, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{cause} ({detail})")
+        self.cause, self.retry_after_seconds = cause, retry_after_seconds
+
+
+class JournalFailure(Exception):
+    """OSS did not do what it was asked; the person sees the message below the answer."""
+
+
+class AlreadyRecorded(Exception):
+    """Another run recorded its reply to this message first, and sends it; nobody sees this."""
+
+
+class Undeliverable(Exception):
+    """The reply can never be shown in this chat; only the log can say why."""
+
+
+class NotDelivered(Exception):
+    """The reply is on record but not in the chat. Nothing else leaves the handler: it makes FC run the event again."""
+
+
+def handler(event: bytes, context: Any) -> str:
+    """Answers one message; returns a JSON summary, or raises NotDelivered so that FC runs the event again."""
+    started = time.monotonic()
+    settings, problems = read_settings(os.environ)
+    if bool(settings.access_key_id) != bool(settings.access_key_secret):
+        problems.append("ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置")
+    log.setLevel(settings.verbose)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    message = parse_message(event)
+    if message is None:
+        return json.dumps(self_check(settings, problems, context), ensure_ascii=False, indent=2)
+    try:
+        result = reply_to(message, settings, problems, context)
+    except (Undeliverable, NotDelivered) as reason:
+        result = type(reason).__name__
+        log.error("request %s: message %.99r: %s: %s", context.request_id, message.id, result, reason)
+        if isinstance(reason, NotDelivered):
+            raise
+    seconds = round(time.monotonic() - started, 3)
+    log.info("request %s: message %.99r: %s in %.3f s", context.request_id, message.id, result, seconds)
+    return json.dumps({"result": result, "msgId": message.id, "seconds": seconds})
+
+
+def parse_message(event: bytes) -> Message | None:
+    """The message in an event, None if it is none; unknown fields are ignored, wrong types count as missing."""
+    try:
+        raw = json.loads(event)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    text = text_in(raw["text"] if isinstance(raw.get("text"), dict) else raw, "content")
+    expires_ms = raw.get("sessionWebhookExpiredTime")
+    message = Message(
+        id=text_in(raw, "msgId") or "",
+        conversation_id=text_in(raw, "conversationId") or "",
+        person=text_in(raw, "senderStaffId") or text_in(raw, "senderId") or "",
+        text=text.strip() if text is not None else None,
+        webhook=text_in(raw, "sessionWebhook") or "",
+        webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
+    )
+    return message if message.id and message.conversation_id and message.webhook else None
+
+
+def text_in(fields: dict[str, Any], name: str) -> str | None:
+    """The field if it is a text; half a surrogate pair, which JSON can hold but UTF-8 cannot, is replaced."""
+    value = fields.get(name)
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else None
+
+
+def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], context: Any) -> str:
+    """Answer the message in its chat, once; the result in a word."""
+    check_webhook(message, settings.webhook_hosts)
+    if problems:
+        log.error("request %s: %s", context.request_id, "; ".join(problems))
+        todo = f"请部署者检查 Dingtalk_ChatGPT_Reply 的环境变量：{'；'.join(problems)}。"
+        send_reply(message, f"机器人还没有设置好。{todo}")
+        return "bad settings"
+    journal = load_settled_journal(open_bucket(settings, context), message, context.request_id)
+    if journal.delivered(message.id):
+        return "duplicate"
+    reply, result, note = journal.reply(message.id), "answered again", ""
+    if reply is None:
+        result, reply = compose(message, journal, settings, context)
+        try:
+            reply, note = record(reply, journal)
+        except AlreadyRecorded:
+            return "duplicate"
+    send_reply(message, reply["answer"] + note)
+    mark_delivered(message, journal)
+    return result
+
+
+def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
+    """Undeliverable unless answers may go to this address: DingTalk's signature does not cover the message.
+
+    Allowed is https at and below the hosts; and http at a loopback address that is itself among them, to try things.
+    """
+    address = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+)(:\d{1,5})?([/?][!-\[\]-~]*)?", message.webhook)
+    if address is None:
+        raise Undeliverable("its sessionWebhook is no plain web address")
+    scheme, host = address[1], address[2].lower()
+    if scheme == "https":
+        allowed = any(f".{host}".endswith(f".{name}") for name in hosts)
+    else:
+        allowed = host in hosts and host in ("localhost", "127.0.0.1")
+    if not allowed:
+        raise Undeliverable("its sessionWebhook is not https at one of WEBHOOK_HOSTS")
+    if message.webhook_expires_ms is not None and message.webhook_expires_ms < now_ms():
+        raise Undeliverable("its sessionWebhook is expired")
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
+    """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
+    role = getattr(context, "credentials", None)
+    if settings.access_key_id:
+        auth = oss2.AuthV4(settings.access_key_id, settings.access_key_secret)
+    elif role and role.access_key_id and role.access_key_secret:
+        auth = oss2.StsAuth(role.access_key_id, role.access_key_secret, role.security_token, oss2.AUTH_VERSION_4)
+    else:
+        auth = oss2.AnonymousAuth()  # refused as AccessDenied, whose hint names the role
+    endpoint = settings.oss_endpoint or f"https://oss-{context.region}-internal.aliyuncs.com"
+    region = re.search(r"[/.]oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com", endpoint)
+    return oss2.Bucket(
+        auth,
+        endpoint.replace(
+            f"://{settings.oss_bucket_name}.", "://"
+        ),  # oss2 adds the bucket, the console's has it already
+        settings.oss_bucket_name,
+        session=oss_session(),
+        connect_timeout=(2, 5),  # to connect, and for each read
+        enable_crc=False,  # TLS protects the bytes already, and without its C part crcmod is slow
+        region=settings.oss_region or (region[1] if region else context.region),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def oss_session() -> oss2.Session:
+    """The connections to OSS, kept between messages."""
+    return oss2.Session(adapter=FreshConnections())
+
+
+class FreshConnections(requests.adapters.HTTPAdapter):
+    """Keeps connections between requests, but uses none again after MAX_IDLE_SECONDS without use."""
+
+    used_at = 0.0
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As in the base class."""
+        if time.time() - self.used_at > MAX_IDLE_SECONDS:
+            self.close()
+        try:
+            return super().send(*args, **kwargs)
+        finally:
+            self.used_at = time.time()
+
+
+def load_settled_journal(bucket: oss2.Bucket, message: Message, run: str) -> Journal:
+    """The journal, once it is settled who sends a recorded reply that has no delivery mark.
+
+    If this is a second run of the same event, the first one died: send it. If another delivery of the same message
+    recorded it, that run may be sending at this moment: it gets the time that sending can take.
+    """
+    for _ in range(SENDING_SECONDS):
+        journal = load_journal(bucket, journal_key(message))
+        reply = journal.reply(message.id)
+        if reply is None or journal.delivered(message.id) or reply["run"] == run:
+            break
+        if now_ms() - reply["at"] > SENDING_SECONDS * 1000:
+            break
+        time.sleep(1)
+    return journal
+
+
+def journal_key(message: Message) -> str:
+    """The name of the journal object of this person in this conversation.
+
+    'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place
+    """
+    return f"chat-history/{quoted(message.conversation_id)}/{quoted(message.person)}.jsonl"
+
+
+def quoted(name: str) -> str:
+    """A name as one harmless part of an object's name; those end at 1,023 bytes, so a long one becomes its digest."""
+    text = quote(name, safe="").replace(".", "%2E")
+    return text if len(text) <= 400 else "=" + hashlib.sha256(name.encode()).hexdigest()
+
+
+def load_journal(bucket: oss2.Bucket, key: str) -> Journal:
+    """The end of the journal object; what fails is in `problem`, because the person is answered all the same."""
+    journal = Journal(bucket, key)
+    try:
+        data, journal.length = within(OSS_SECONDS, lambda: read_tail(bucket, key))
+    except oss2.exceptions.NoSuchKey:
+        return journal
+    except OSS_ERRORS as error:
+        journal.problem, journal.denied = oss_problem(error), isinstance(error, oss2.exceptions.AccessDenied)
+        return journal
+    if data and not data.endswith(b"\n"):
+        journal.separator = b"\n"
+    lines = data.split(b"\n")
+    if journal.length > len(data):
+        del lines[0]  # its beginning was not read
+    parsed = [parse_line(line) for line in lines if line.strip()]
+    journal.lines = [line for line in parsed if line]
+    if len(journal.lines) < len(parsed):
+        log.warning("%s: %d lines skipped that make no sense", key, len(parsed) - len(journal.lines))
+    return journal
+
+
+def read_tail(bucket: oss2.Bucket, key: str) -> tuple[bytes, int]:
+    """The last TAIL_BYTES of the object, and the length of the whole."""
+    result = bucket.get_object(key, byte_range=(None, TAIL_BYTES))
+    data = read_up_to(TAIL_BYTES, result)
+    # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
+    return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
+
+
+def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
+    """The chunks together; ValueError if they are more than the limit."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > limit_bytes:
+            raise ValueError(f"more than {limit_bytes} bytes")
+    return bytes(data)
+
+
+def parse_line(data: bytes) -> dict[str, Any] | None:
+    """A line of a journal, see there; None if it is none."""
+    try:
+        line = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("msgId"), str):
+        return None
+    if line.get("delivered") is True:
+        return {"msgId": line["msgId"], "delivered": True}
+    texts = {name: text_in(line, name) for name in ("msgId", "run", "question", "answer") if name in line}
+    if None in texts.values() or "run" not in texts or "answer" not in texts or not isinstance(line.get("at"), int):
+        return None
+    return {**texts, "at": line["at"]}
+
+
+def oss_problem(error: BaseException) -> str:
+    """What went wrong at OSS, for the person to pass on: what to change, or OSS's code and request id."""
+    if not isinstance(error, oss2.exceptions.ServerError):
+        return f"连接不上 OSS（{type(error).__name__}），请检查环境变量 OSS_ENDPOINT"
+    hint = OSS_HINTS.get(error.code, "")
+    if error.code == "AccessDenied" and "endpoint" in error.message:
+        hint = "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION"
+    code = error.code or f"HTTP {error.status}"
+    return f"OSS 错误 {code}，请求 {error.request_id}" + (f"：{hint}" if hint else "")
+
+
+def compose(message: Message, journal: Journal, settings: SimpleNamespace, context: Any) -> tuple[str, dict[str, Any]]:
+    """The result in a word, and the line to record: for a question that ChatGPT answered a turn."""
+    reply: dict[str, Any] = {"msgId": message.id, "at": now_ms(), "run": context.request_id}
+    command = command_in(message.text or "help")
+    if message.text is None:
+        return "unreadable", {**reply, "answer": UNREADABLE}
+    if command == "clear":
+        return "cleared", {**reply, "answer": clear(journal)}
+    if command == "status":
+        turns = len(journal.turns(settings.history_length))
+        memory = f"记住的对话：{turns} 轮（最多 {settings.history_length} 轮）"
+        text = f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
+        return "status", {**reply, "answer": text}
+    if command == "help":
+        return "help", {**reply, "answer": HELP}
+    try:
+        answer = ask(message.text, journal, settings, context)
+    except ModelFailure as failure:
+        log.warning("request %s: ChatGPT did not answer: %s", context.request_id, failure)
+        return f"failed: {failure.cause}", {**reply, "answer": FAILURES[failure.cause]}
+    return "answered", {**reply, "at": now_ms(), "question": message.text, "answer": answer}
+
+
+def command_in(text: str) -> str | None:
+    """The command that the whole text is, None for a question.
+
+    '\\clear' '/Clear' '清除' -> 'clear'; an unknown word after a slash, '/hi' -> 'help'; '\\frac{a}{b}' -> None
+    """
+    word = re.fullmatch(r"[\\/]([A-Za-z]\w*)", text, re.ASCII)
+    if word:
+        name = word[1].lower()
+        return name if name in COMMANDS.values() else "help"
+    return COMMANDS.get(text.lstrip("\\/"))
+
+
+def clear(journal: Journal) -> str:
+    """Delete the journal object; the reply to this message becomes the first line of the next."""
+    try:
+        within(OSS_SECONDS, lambda: journal.bucket.delete_object(journal.key))
+    except OSS_ERRORS as error:
+        return f"没能忘掉之前的对话：{oss_problem(error)}。"
+    journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
+    return "好的，之前的对话我都忘掉了。"
+
+
+def ask(question: str, journal: Journal, settings: SimpleNamespace, context: Any) -> str:
+    """ChatGPT's answer; of a conversation that is too long for the model, the older half is left out, and again."""
+    seconds = max(1, min(settings.timeout, context.function.timeout - SPARE_SECONDS))
+    deadline = time.monotonic() + seconds
+    turns = journal.turns(settings.history_length)
+    while True:
+        messages = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
+        for turn in turns:
+            messages.append({"role": "user", "content": turn["question"]})
+            messages.append({"role": "assistant", "content": turn["answer"]})
+        messages.append({"role": "user", "content": question})
+        try:
+            return ask_model(messages, settings, deadline)
+        except ModelFailure as failure:
+            if failure.cause != "long" or not turns:
+                raise
+            turns = turns[(len(turns) + 1) // 2 :]
+
+
+def ask_model(messages: list[dict[str, str]], settings: SimpleNamespace, deadline: float) -> str:
+    """ChatGPT's answer to these messages, after three tries at most, before the deadline (time.monotonic).
+
+    The tries are ours: those of the openai package also repeat what cannot succeed (no money left), and sleep as long
+    as the service asks for, whatever the time-out is.
+    """
+    for pause_seconds in (*ASK_PAUSES_SECONDS, None):
+        try:
+            return ask_once(messages, settings, deadline - time.monotonic())
+        except ModelFailure as failure:
+            wait_seconds = failure.retry_after_seconds or pause_seconds
+            if failure.cause not in RETRIED or pause_seconds is None or wait_seconds is None:
+                raise
+            if time.monotonic() + wait_seconds >= deadline - 1:
+                raise
+        time.sleep(wait_seconds)
+    raise AssertionError("the last try returns or raises")
+
+
+def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds: float) -> str:
+    """ChatGPT's answer, or ModelFailure with the cause."""
+    client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
+    create: Callable[..., Any] = client.chat.completions.create
+    timeout = openai.Timeout(seconds, connect=min(seconds, 5))
+    try:
+        completion = within(
+            seconds,
+            lambda: create(
+                model=settings.chatgpt_model, messages=messages, extra_body=settings.chatgpt_options, timeout=timeout
+            ),
+        )
+        return answer_in(completion)
+    except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
+        openai_client.cache_clear()  # its connection may still be waiting for the answer
+        unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
+        raise ModelFailure("network" if unconnected else "timeout", type(error).__name__) from error
+    except openai.APIConnectionError as error:
+        raise ModelFailure("network", type(error.__cause__).__name__) from error
+    except openai.APIStatusError as error:
+        raise status_failure(error) from error
+    except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise ModelFailure("strange", trace(error)) from error
+
+
+@functools.lru_cache(maxsize=1)
+def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
+    """The client, made once per instance because that takes 25 ms, with its connections kept between messages.
+
+    An address without a version gets OpenAI's: 'https://a.com' -> 'https://a.com/v1'
+    """
+    base_url = base_url.removesuffix("/chat/completions")
+    if not re.search(r"/v\d\w*(/|$)", base_url):
+        base_url += "/v1"
+    http_client = openai.DefaultHttpxClient(
+        limits=dataclasses.replace(openai.DEFAULT_CONNECTION_LIMITS, keepalive_expiry=MAX_IDLE_SECONDS),
+        verify=ssl.create_default_context(
+            cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH
+        ),  # not the image's own, which may be old
+    )
+    return openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0, http_client=http_client)
+
+
+def answer_in(completion: Any) -> str:
+    """The words of a chat completion; what does not look like one raises one of the errors that ask_once expects."""
+    choice = completion.choices[0]
+    text = choice.message.content or getattr(choice.message, "refusal", None) or ""
+    if not isinstance(text, str):
+        raise TypeError("content is no text")
+    text = text_in({"text": text}, "text") or ""
+    if not text.strip():
+        raise ModelFailure("filtered" if choice.finish_reason == "content_filter" else "empty", "no words")
+    return text.strip()
+
+
+def status_failure(error: openai.APIStatusError) -> ModelFailure:
+    """Why ChatGPT refused, by the code or type of the error, else by the status."""
+    causes = (CAUSE_OF_CODE.get(str(name)) for name in (error.code, error.type))
+    by_status = CAUSE_OF_STATUS.get(error.status_code, "down" if error.status_code >= 500 else "options")
+    cause = next(filter(None, causes), by_status)
+    retry_after = error.response.headers.get("retry-after", "")
+    return ModelFailure(
+        cause,
+        f"HTTP {error.status_code}, its request {error.request_id}",
+        float(retry_after) if retry_after.isdecimal() else None,
+    )
+
+
+def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str]:
+    """The reply that stands in the journal from now on, and what the person must be told about OSS.
+
+    This is the commit point: from here on, this run sends the reply, even if it did not get into the journal.
+    """
+    note = f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）" if journal.problem else ""
+    try:
+        reply = append_line(reply, journal)
+    except JournalFailure as failure:
+        log.error("%s: not saved: %s", journal.key, failure)
+        return reply, f"\n\n（这次对话没能存进聊天记录。{failure}。）"
+    if journal.denied and journal.created:
+        note = ""  # it was only missing: without permission to list, OSS does not tell that from forbidden
+    if note:
+        log.error("%s: not read: %s", journal.key, journal.problem)
+    return reply, note
+
+
+def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
+    """Append as compare-and-swap; returns the line that stands in the journal.
+
+    OSS refuses a position that is not the object's length: then another run was first, or this one was but never
+    got the answer. The journal tells which. A reply of another run to the same message raises AlreadyRecorded.
+    """
+    data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    failures = 0
+    for attempt in range(APPEND_TRIES):
+        position = journal.length
+        try:
+            append = functools.partial(journal.bucket.append_object, journal.key, position, data)
+            journal.length = within(OSS_SECONDS, append).next_position
+            journal.created = position == 0
+            return line
+        except oss2.exceptions.PositionNotEqualToLength as refused:
+            position = refused.next_position
+        except OSS_ERRORS as error:
+            failures += 1
+            refused_for_good = isinstance(error, oss2.exceptions.ServerError) and error.status < 500
+            if failures == OSS_TRIES or refused_for_good:
+                raise JournalFailure(oss_problem(error)) from error
+        time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 10)))
+        latest = load_journal(journal.bucket, journal.key)
+        standing = latest.reply(line["msgId"])
+        if "delivered" in line and latest.delivered(line["msgId"]):
+            return line
+        if "answer" in line and standing:
+            if standing["run"] != line["run"]:
+                raise AlreadyRecorded(line["msgId"])
+            journal.length = latest.length
+            return standing
+        journal.length = position if latest.problem else latest.length
+    raise JournalFailure("同时写入的人太多")
+
+
+def mark_delivered(message: Message, journal: Journal) -> None:
+    """Append the delivery mark: last, so that it costs the person no time."""
+    try:
+        append_line({"msgId": message.id, "at": now_ms(), "delivered": True}, journal)
+    except JournalFailure as failure:
+        log.warning("%s: no delivery mark, a repetition would be sent again: %s", journal.key, failure)
+
+
+def send_reply(message: Message, text: str) -> None:
+    """Show the text in the chat. NotDelivered if trying later may help, Undeliverable if not.
+
+    An answer that got lost on its way back may have been shown: then the chat shows it twice, better than not at all.
+    """
+    body = json.dumps({"msgtype": "text", "text": {"content": text}}, ensure_ascii=False).encode()
+    for pause_seconds in (*SEND_PAUSES_SECONDS, None):
+        problem = post_to_webhook(message.webhook, body)
+        if not problem:
+            return
+        if pause_seconds is None:
+            # Without its cause: FC logs what leaves the handler, and the cause may quote the address.
+            raise NotDelivered(problem) from None
+        time.sleep(pause_seconds)
+
+
+def post_to_webhook(url: str, body: bytes) -> str:
+    """Why DingTalk did not show the reply this time, '' if it did; Undeliverable if it never will."""
+    try:
+        status, answer = within(SEND_SECONDS, lambda: post(url, body))
+    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError, RecursionError) as error:
+        return f"no answer from the sessionWebhook: {type(error).__name__}"
+    if status >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
+        return f"the sessionWebhook answers HTTP {status}"
+    errcode = str(answer["errcode"])[:20]
+    if errcode == "0":
+        return ""
+    if errcode not in TRANSIENT:
+        raise Undeliverable(f"DingTalk answers errcode {errcode}")
+    return f"DingTalk answers errcode {errcode}"
+
+
+def post(url: str, body: bytes) -> tuple[int, Any]:
+    """Status and JSON of the answer. By the adapter, without a session: no redirects, cookies, proxies or .netrc."""
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    request = requests.Request("POST", url, headers=headers, data=body).prepare()
+    with webhook_connections().send(request, timeout=(3, SEND_SECONDS), stream=True) as response:
+        answer = read_up_to(MAX_ANSWER_BYTES, response.iter_content(8192))
+        return response.status_code, json.loads(answer) if response.ok else None
+
+
+@functools.lru_cache(maxsize=1)
+def webhook_connections() -> FreshConnections:
+    """The connections to DingTalk, kept between messages."""
+    return FreshConnections()
+
+
+def self_check(settings: SimpleNamespace, problems: list[str], context: Any) -> dict[str, str]:
+    """A report on every part that the deployer has to set up: ok, or what is wrong and what to change."""
+    report = {"result": "self-check", "settings 环境变量": "；".join(problems) or "ok"}
+    report["time-out 执行超时时间"] = "ok"
+    if context.function.timeout < settings.timeout + SENDING_SECONDS:
+        report["time-out 执行超时时间"] = (
+            f"函数的执行超时时间是 {context.function.timeout} 秒，请改为至少 {settings.timeout + SENDING_SECONDS} 秒"
+        )
+    report["OSS"] = check_oss(settings, context) if settings.oss_bucket_name else "OSS_BUCKET_NAME 没有设置好"
+    report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
+    return report
+
+
+def check_oss(settings: SimpleNamespace, context: Any) -> str:
+    """Append, read and delete a probe object, twice: in a versioned bucket the second append fails."""
+    try:
+        bucket = open_bucket(settings, context)
+        key = f"chat-history/@self-check/{quoted(context.request_id)}.jsonl"
+        for _ in range(2):
+            within(OSS_SECONDS, lambda: bucket.append_object(key, 0, b"{}\n"))
+            within(OSS_SECONDS, lambda: read_tail(bucket, key))
+            within(OSS_SECONDS, lambda: bucket.delete_object(key))
+    except OSS_ERRORS as error:
+        return oss_problem(error)
+    return "ok"
+
+
+def check_model(settings: SimpleNamespace) -> str:
+    """Retrieve the model's description, which costs nothing."""
+    client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
+    try:
+        within(CHECK_SECONDS, lambda: client.models.retrieve(settings.chatgpt_model, timeout=CHECK_SECONDS))
+    except openai.APIStatusError as error:
+        return FAILURES[status_failure(error).cause]
+    except (openai.OpenAIError, concurrent.futures.TimeoutError, ValueError) as error:
+        return f"{FAILURES['network']}（{type(error).__name__}）"
+    return "ok"
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What call() returns or raises; concurrent.futures.TimeoutError after so many seconds in all.
+
+    The time-outs of requests and openai are per read: a byte a second keeps them waiting for ever. The thread that is
+    left behind ends when its connection does.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(timeout=max(seconds, 0))
+
+
+# --- the same in both files, from here: settings and log ---
+
+
+def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
+    """The values of SETTINGS, as attributes in lower case, and a sentence for each bad one: never its value.
+
+    A bad setting has its default, a bad or missing required one is None.
+    """
+    values, problems = SimpleNamespace(), []
+    for name, kind, default, meaning in SETTINGS:
+        text = environ.get(name, "").strip()
+        value = None if default is REQUIRED else default
+        if text and not re.fullmatch(r"\$\{env\(.*\)\}", text):  # what `s deploy` writes for a variable not set there
+            try:
+                value = READERS[kind](text)
+            except ValueError:  # its message may quote a key that was pasted into the wrong field
+                problems.append(f"{name} 格式不对（{meaning}）")
+        elif default is REQUIRED:
+            problems.append(f"{name} 没有设置（{meaning}）")
+        setattr(values, name.lower(), value)
+    return values, problems
+
+
+def matching(pattern: str) -> Callable[[str], str]:
+    """A reader of texts that match the whole pattern."""
+
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError("no match")
+        return text
+
+    return read
+
+
+def read_level(text: str) -> int:
+    """A log level by name or number: 'debug' -> 10, '25' -> 25."""
+    level = int(text) if text.isdecimal() else logging.getLevelName(text.upper())
+    if not isinstance(level, int):
+        raise ValueError("no level")
+    return level
+
+
+def read_address(text: str) -> str:
+    """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
+    parts = urlsplit(text if "://" in text else "https://" + text)
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5})?", parts.netloc):
+        raise ValueError("no web address")
+    return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def read_endpoint(text: str) -> str:
+    """A web address without a path: the SDKs add their own."""
+    address = read_address(text)
+    if address.count("/") > 2:
+        raise ValueError("a path")
+    return address
+
+
+def trace(error: BaseException) -> str:
+    """What kind of error and where, on one line; not its message, which may quote a key, an address or a question."""
+    frames: Iterable[traceback.FrameSummary] = reversed(traceback.extract_tb(error.__traceback__))
+    return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+
+
+# --- the same in both files, to here ---
+
+
+def whole_number(low: int, high: int) -> Callable[[str], int]:
+    """A reader of whole numbers from low to high."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise ValueError("out of range")
+        return number
+
+    return read
+
+
+def read_options(text: str) -> dict[str, Any]:
+    """A JSON object for the request, without what would change how the answer is read."""
+    options = json.loads(text)
+    if not isinstance(options, dict) or options.keys() & {"messages", "model", "n", "stream"}:
+        raise ValueError("no options")
+    return options
+
+
+def read_list(text: str) -> tuple[str, ...]:
+    """Texts that are separated by commas, Chinese ones included."""
+    return tuple(part.strip() for part in re.split("[,，]", text) if part.strip())
+
+
+def read_hosts(text: str) -> tuple[str, ...]:
+    """Names of hosts that are separated by commas."""
+    hosts = tuple(host.lower() for host in read_list(text))
+    if not hosts or not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
+        raise ValueError("no hosts")
+    return hosts
+
+
+READERS: dict[str, Callable[[str], Any]] = {
+    "secret": matching(r"[!-~]+"),  # as the consoles show them: visible ASCII without blanks
+    "bucket": matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
+    "endpoint": read_endpoint,
+    "region": matching(r"[a-z0-9-]+"),
+    "address": read_address,
+    "model": matching(r"[!-~]+"),
+    "options": read_options,
+    "text": str,
+    "count": whole_number(0, 1000),
+    "scope": matching("user|group|person"),
+    "seconds": whole_number(1, 3600),
+    "format": matching("auto|text|markdown"),
+    "list": read_list,
+    "limit": whole_number(1, 1_000_000),
+    "hosts": read_hosts,
+    "level": read_level,
+}
