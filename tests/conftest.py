@@ -1,0 +1,176 @@
+"""The functions as Function Compute loads them, and the stand-ins that they talk to."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from tests.stand_ins.dingtalk import Dingtalk, signature
+from tests.stand_ins.instance import make_context
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
+
+Message = dict[str, Any]
+
+
+def load(path: Path) -> ModuleType:
+    """The function file as FC loads it: alone, by path, fresh."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def shared_cloud() -> Iterator[LocalCloud]:
+    """One for all tests: what takes long is the cold start of the functions."""
+    with LocalCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(shared_cloud: LocalCloud) -> Iterator[LocalCloud]:
+    """All stand-ins, with both functions deployed and nothing in them from another test."""
+    shared_cloud.reset()
+    yield shared_cloud
+    shared_cloud.function_compute.wait_idle(10)  # a run that is cut off would cost the next test a cold start
+
+
+@pytest.fixture(autouse=True)
+def only_our_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """An environment that only the test fills, and the log at the level that FC has (assumed)."""
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    caplog.set_level(logging.INFO)
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str | None]) -> None:
+    """These variables and no others."""
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+
+def role_context(**changes: Any) -> SimpleNamespace:
+    """A context with the role's credentials that the stand-ins accept."""
+    role = {"access_key_id": "STS.example-id", "access_key_secret": "example-secret", "security_token": "example-token"}
+    return make_context(**{"timeout": 120, **role, **changes})
+
+
+class HttpAnswer(NamedTuple):
+    """What the HTTP function answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def chat_text(self) -> str:
+        """The sentence that the chat shows; '' if it shows nothing."""
+        answer = json.loads(self.body)
+        return str(answer["text"]["content"]) if answer["msgtype"] == "text" else ""
+
+
+class Conversation:
+    """Dingtalk_Conversation in this process, called as FC calls it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+        self._monkeypatch = monkeypatch
+        self.cloud = cloud
+        self.module = load(ROOT / f"{CONVERSATION}.py")
+        self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
+        self.context = role_context()
+
+    def call(self, body: bytes = b"", method: str = "POST", **environ: Any) -> HttpAnswer:
+        """Any request; `environ` adds to the WSGI environ, None removes from it."""
+        request: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": "application/json; charset=utf-8",
+            "wsgi.input": io.BytesIO(body),
+            "fc.context": self.context,
+            "fc.request_uri": "/",
+        }
+        setup_testing_defaults(request)
+        request.update(environ)
+        request = {name: value for name, value in request.items() if value is not None}
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started.append((status, headers))
+            return lambda data: None
+
+        set_environment(self._monkeypatch, self.environment)
+        handler = functools.partial(self.module.handler)  # the validator wants a callable that it may wrap
+        chunks = validator(handler)(request, start_response)
+        answer = b"".join(chunks)
+        chunks.close()  # type: ignore[attr-defined]
+        status, headers = started[0]
+        return HttpAnswer(int(status[:3]), dict(headers), answer)
+
+    def post(self, message: Message | None = None, **spoiled: Any) -> HttpAnswer:
+        """A message signed as DingTalk signs it; `spoiled`: age_ms, timestamp, sign, secret, body, more for `call`."""
+        dingtalk: Dingtalk = self.cloud.dingtalk
+        now_ms = int(dingtalk.clock() * 1000)
+        timestamp = spoiled.pop("timestamp", str(now_ms - spoiled.pop("age_ms", 0)))
+        secret = spoiled.pop("secret", dingtalk.app_secret)
+        sign = spoiled.pop("sign", signature(timestamp, secret) if timestamp is not None else "")
+        body = spoiled.pop("body", None)
+        if body is None:
+            body = json.dumps(message or dingtalk.message(), ensure_ascii=False).encode()
+        return self.call(body, HTTP_TIMESTAMP=timestamp, HTTP_SIGN=sign, **spoiled)
+
+
+class Reply:
+    """Dingtalk_ChatGPT_Reply in this process, called as FC calls it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+        self._monkeypatch = monkeypatch
+        self.cloud = cloud
+        self.module = load(ROOT / f"{REPLY}.py")
+        self.environment: dict[str, str | None] = dict(cloud.environment(REPLY))
+        self.context_changes: dict[str, Any] = {}
+        self._runs = 0
+
+    def run(self, event: Message | bytes, **context: Any) -> dict[str, Any]:
+        """One run for one event; the JSON that the handler returns."""
+        self._runs += 1
+        set_environment(self._monkeypatch, self.environment)
+        body = event if isinstance(event, bytes) else json.dumps(event, ensure_ascii=False).encode()
+        changes = {"request_id": f"request-{self._runs}", **self.context_changes, **context}
+        answer = self.module.handler(body, role_context(**changes))
+        return dict(json.loads(answer))
+
+    def ask(self, text: str, **message: Any) -> str:
+        """What the chat shows for this question."""
+        asked = self.cloud.dingtalk.message(text, **message)
+        self.run(asked)
+        shown = self.cloud.dingtalk.shown(asked)
+        assert len(shown) == 1, shown
+        return shown[0].text
+
+
+@pytest.fixture
+def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversation:
+    """Dingtalk_Conversation in this process."""
+    return Conversation(monkeypatch, cloud)
+
+
+@pytest.fixture
+def reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Reply:
+    """Dingtalk_ChatGPT_Reply in this process."""
+    return Reply(monkeypatch, cloud)

@@ -1,0 +1,1 @@
+"""Chat with the bot on your own machine: `python -m tests.playground`."""
