@@ -109,22 +109,24 @@ FAILURES = {
     "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
     "empty": "ChatGPT 给出了空的回答。请换一种问法。",
 }
-BALANCE_CODES = {
-    "insufficient_quota",
-    "credit_balance_exhausted",
-    "organization_spend_limit_exceeded",
-    "organization_usage_limit_exceeded",
-    "project_spend_limit_exceeded",
-}
-CAUSE_OF_CODE = {
-    **dict.fromkeys(BALANCE_CODES, "balance"),
+# An error's code or type, else its status, tells the cause.
+CAUSES = {
+    "insufficient_quota": "balance",
+    "credit_balance_exhausted": "balance",
+    "organization_spend_limit_exceeded": "balance",
+    "organization_usage_limit_exceeded": "balance",
+    "project_spend_limit_exceeded": "balance",
     "context_length_exceeded": "long",
     "content_filter": "filtered",
     "unsupported_country_region_territory": "region",
     "model_not_found": "model",
+    "401": "key",
+    "402": "balance",
+    "403": "forbidden",
+    "404": "address",
+    "429": "busy",
 }
-CAUSE_OF_STATUS = {401: "key", 402: "balance", 403: "forbidden", 404: "address", 429: "busy"}
-RETRIED = {"busy", "network", "down"}
+RETRIED = ("busy", "network", "down")
 
 # What the deployer can do about an error of OSS, by its code.
 OSS_HINTS = {
@@ -132,6 +134,7 @@ OSS_HINTS = {
     "AccessDenied": "角色（或 AccessKey）需要 chat-history/* 上的 oss:GetObject、oss:PutObject、oss:DeleteObject 权限",
     "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者都不填、改用服务的角色",
     "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+    "InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
     "InvalidSecurityToken": "请检查服务的角色，再重新部署函数",
     "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
     "ObjectNotAppendable": "同名文件不能追加，Bucket 也不能开启版本控制；请发送 \\clear，或者在 OSS 控制台删除它",
@@ -141,10 +144,9 @@ HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
 \\status（或 状态）：看看模型和记住了多少
 \\help（或 帮助）：显示这些说明"""
-COMMANDS = {"clear": "clear", "清除": "clear", "重置": "clear", "status": "status", "状态": "status"}
-COMMANDS.update({"help": "help", "帮助": "help"})
+COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
 UNREADABLE = "我现在只能读懂文字。请把问题写成文字发给我。"
-INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
+INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
 OSS_ERRORS = (
     oss2.exceptions.OssError,
     requests.RequestException,  # oss2 lets these through while a body is read
@@ -212,7 +214,7 @@ class JournalFailure(Exception):
 
 
 class AlreadyRecorded(Exception):
-    """Another run recorded its reply to this message first, and sends it; nobody sees this."""
+    """Another run recorded its reply to this message, and has sent it or is about to; nobody sees this."""
 
 
 class Undeliverable(Exception):
@@ -282,19 +284,35 @@ def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], c
         todo = f"请部署者检查 Dingtalk_ChatGPT_Reply 的环境变量：{'；'.join(problems)}。"
         send_reply(message, f"机器人还没有设置好。{todo}")
         return "bad settings"
-    journal = load_settled_journal(open_bucket(settings, context), message, context.request_id)
-    if journal.delivered(message.id):
+    try:
+        journal, result, reply, note = reply_on_record(message, settings, context)
+    except AlreadyRecorded:
         return "duplicate"
-    reply, result, note = journal.reply(message.id), "answered again", ""
-    if reply is None:
-        result, reply = compose(message, journal, settings, context)
-        try:
-            reply, note = record(reply, journal)
-        except AlreadyRecorded:
-            return "duplicate"
+    except Exception as error:
+        log.error("request %s: unforeseen: %s", context.request_id, trace(error))
+        send_reply(message, INTERNAL.format(context.request_id))
+        return "failed: unforeseen"
     send_reply(message, reply["answer"] + note)
     mark_delivered(message, journal)
     return result
+
+
+def reply_on_record(
+    message: Message, settings: SimpleNamespace, context: Any
+) -> tuple[Journal, str, dict[str, Any], str]:
+    """The journal, the result in a word, the line with the reply that this run is to send, and a note about OSS.
+
+    AlreadyRecorded if there is nothing to send, because another run does it or has done it.
+    """
+    journal = load_settled_journal(open_bucket(settings, context), message, context.request_id)
+    if journal.delivered(message.id):
+        raise AlreadyRecorded(message.id)
+    reply = journal.reply(message.id)
+    if reply:
+        return journal, "answered again", reply, ""
+    result, reply = compose(message, journal, settings, context)
+    reply, note = record(reply, journal)
+    return journal, result, reply, note
 
 
 def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
@@ -324,7 +342,7 @@ def now_ms() -> int:
 def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
     """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
     role = getattr(context, "credentials", None)
-    if settings.access_key_id:
+    if settings.access_key_id and settings.access_key_secret:
         auth = oss2.AuthV4(settings.access_key_id, settings.access_key_secret)
     elif role and role.access_key_id and role.access_key_secret:
         auth = oss2.StsAuth(role.access_key_id, role.access_key_secret, role.security_token, oss2.AUTH_VERSION_4)
@@ -467,9 +485,9 @@ def oss_problem(error: BaseException) -> str:
 def compose(message: Message, journal: Journal, settings: SimpleNamespace, context: Any) -> tuple[str, dict[str, Any]]:
     """The result in a word, and the line to record: for a question that ChatGPT answered a turn."""
     reply: dict[str, Any] = {"msgId": message.id, "at": now_ms(), "run": context.request_id}
-    command = command_in(message.text or "help")
     if message.text is None:
         return "unreadable", {**reply, "answer": UNREADABLE}
+    command = command_in(message.text) if message.text else "help"  # no word but the @: perhaps a first try
     if command == "clear":
         return "cleared", {**reply, "answer": clear(journal)}
     if command == "status":
@@ -534,17 +552,18 @@ def ask_model(messages: list[dict[str, str]], settings: SimpleNamespace, deadlin
     The tries are ours: those of the openai package also repeat what cannot succeed (no money left), and sleep as long
     as the service asks for, whatever the time-out is.
     """
-    for pause_seconds in (*ASK_PAUSES_SECONDS, None):
+    pauses_seconds = iter(ASK_PAUSES_SECONDS)
+    while True:
         try:
             return ask_once(messages, settings, deadline - time.monotonic())
         except ModelFailure as failure:
-            wait_seconds = failure.retry_after_seconds or pause_seconds
-            if failure.cause not in RETRIED or pause_seconds is None or wait_seconds is None:
+            pause_seconds = next(pauses_seconds, None)
+            if failure.cause not in RETRIED or pause_seconds is None:
                 raise
-            if time.monotonic() + wait_seconds >= deadline - 1:
+            wait_seconds = failure.retry_after_seconds or pause_seconds
+            if time.monotonic() + wait_seconds > deadline - 1:
                 raise
         time.sleep(wait_seconds)
-    raise AssertionError("the last try returns or raises")
 
 
 def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds: float) -> str:
@@ -561,7 +580,8 @@ def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds:
         )
         return answer_in(completion)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
-        openai_client.cache_clear()  # its connection may still be waiting for the answer
+        openai_client.cache_clear()
+        client.close()  # or the thread that was left behind would go on reading
         unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
         raise ModelFailure("network" if unconnected else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
@@ -603,16 +623,12 @@ def answer_in(completion: Any) -> str:
 
 
 def status_failure(error: openai.APIStatusError) -> ModelFailure:
-    """Why ChatGPT refused, by the code or type of the error, else by the status."""
-    causes = (CAUSE_OF_CODE.get(str(name)) for name in (error.code, error.type))
-    by_status = CAUSE_OF_STATUS.get(error.status_code, "down" if error.status_code >= 500 else "options")
-    cause = next(filter(None, causes), by_status)
-    retry_after = error.response.headers.get("retry-after", "")
-    return ModelFailure(
-        cause,
-        f"HTTP {error.status_code}, its request {error.request_id}",
-        float(retry_after) if retry_after.isdecimal() else None,
-    )
+    """Why ChatGPT refused, by the code or type of the error, else by its status."""
+    names = (str(name) for name in (error.code, error.type, error.status_code))
+    cause = next((CAUSES[name] for name in names if name in CAUSES), "down" if error.status_code >= 500 else "options")
+    wait = error.response.headers.get("retry-after", "")
+    detail = f"HTTP {error.status_code}, its request {error.request_id}"
+    return ModelFailure(cause, detail, retry_after_seconds=int(wait) if wait.isdecimal() else None)
 
 
 def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str]:
@@ -646,7 +662,7 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
         try:
             append = functools.partial(journal.bucket.append_object, journal.key, position, data)
             journal.length = within(OSS_SECONDS, append).next_position
-            journal.created = position == 0
+            journal.created, journal.separator = position == 0, b""
             return line
         except oss2.exceptions.PositionNotEqualToLength as refused:
             position = refused.next_position
@@ -683,13 +699,11 @@ def send_reply(message: Message, text: str) -> None:
     An answer that got lost on its way back may have been shown: then the chat shows it twice, better than not at all.
     """
     body = json.dumps({"msgtype": "text", "text": {"content": text}}, ensure_ascii=False).encode()
-    for pause_seconds in (*SEND_PAUSES_SECONDS, None):
-        problem = post_to_webhook(message.webhook, body)
-        if not problem:
-            return
+    pauses_seconds = iter(SEND_PAUSES_SECONDS)
+    while problem := post_to_webhook(message.webhook, body):
+        pause_seconds = next(pauses_seconds, None)
         if pause_seconds is None:
-            # Without its cause: FC logs what leaves the handler, and the cause may quote the address.
-            raise NotDelivered(problem) from None
+            raise NotDelivered(problem) from None  # FC logs it: no cause, for that may quote the address
         time.sleep(pause_seconds)
 
 

@@ -155,6 +155,14 @@ class Reply:
         answer = self.module.handler(body, role_context(**changes))
         return dict(json.loads(answer))
 
+    def close(self) -> None:
+        """End the connections that the function keeps for its next message."""
+        module = self.module
+        module.oss_session().session.close()
+        module.webhook_connections().close()
+        settings, _ = module.read_settings({name: value for name, value in self.environment.items() if value})
+        module.openai_client(settings.chatgpt_api_key or "none", settings.chatgpt_base_url).close()
+
     def ask(self, text: str, **message: Any) -> str:
         """What the chat shows for this question."""
         asked = self.cloud.dingtalk.message(text, **message)
@@ -171,6 +179,8 @@ def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversa
 
 
 @pytest.fixture
-def reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Reply:
+def reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Iterator[Reply]:
     """Dingtalk_ChatGPT_Reply in this process."""
-    return Reply(monkeypatch, cloud)
+    reply = Reply(monkeypatch, cloud)
+    yield reply
+    reply.close()

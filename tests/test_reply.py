@@ -1,0 +1,863 @@
+"""Dingtalk_ChatGPT_Reply in this process, with the real SDKs and the stand-ins: each situation by itself."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import Reply
+from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
+from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
+from tests.stand_ins.oss import Access, Bucket, error_fault
+from tests.stand_ins.server import Fault, Received
+
+
+class Clock:
+    """The module `time` for a function: pauses take no time, but are on record."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.ahead = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ahead += seconds
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead * 1e9)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+@pytest.fixture
+def clock(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """A clock that the test can turn."""
+    clock = Clock()
+    monkeypatch.setattr(reply.module, "time", clock)
+    return clock
+
+
+def is_get(received: Received) -> bool:
+    return received.method == "GET"
+
+
+def is_append(received: Received) -> bool:
+    return received.method == "POST"
+
+
+# --- the message ---
+
+
+def test_question_is_answered_and_recorded(reply: Reply, cloud: LocalCloud) -> None:
+    """The chat shows the answer; the journal has the turn and the mark, in this order."""
+    message = cloud.dingtalk.message("1+1=?")
+    result = reply.run(message)
+    (shown,) = cloud.dingtalk.shown(message)
+    assert (result["result"], result["msgId"]) == ("answered", message["msgId"])
+    turn, mark = cloud.journal(message)
+    assert (turn["question"], turn["answer"], turn["msgId"]) == ("1+1=?", shown.text, message["msgId"])
+    assert (mark["msgId"], mark["delivered"]) == (message["msgId"], True)
+    assert abs(turn["at"] - time.time() * 1000) < 60_000
+
+
+def test_unknown_fields_and_missing_ones_do_no_harm(reply: Reply, cloud: LocalCloud) -> None:
+    """Only what is needed is needed."""
+    message = cloud.dingtalk.message("1+1=?", openThreadId="x", atUsers=None, extra={"a": [1]})
+    for name in ("sessionWebhookExpiredTime", "senderNick", "isAdmin", "createAt", "chatbotUserId", "conversationType"):
+        message.pop(name)
+    reply.run(message)
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_top_level_content_is_read_as_text(reply: Reply, cloud: LocalCloud) -> None:
+    """The older documented form of a text message has `content` beside `msgtype`."""
+    message = cloud.dingtalk.message(content=" 1+1=? ")
+    del message["text"]
+    reply.run(message)
+    assert "2" in cloud.dingtalk.shown(message)[0].text
+
+
+def test_message_without_words_gets_a_polite_sentence(reply: Reply, cloud: LocalCloud) -> None:
+    """A picture cannot be read, and the person is told so."""
+    message = cloud.dingtalk.message(kind="picture")
+    assert reply.run(message)["result"] == "unreadable"
+    assert "文字" in cloud.dingtalk.shown(message)[0].text
+    assert not cloud.openai_api.asked
+
+
+def test_bare_at_gets_the_help(reply: Reply) -> None:
+    """Somebody who only @-s the bot is told what it can do."""
+    assert "\\clear" in reply.ask("", group="测试群")
+
+
+def test_half_a_surrogate_pair_is_replaced(reply: Reply, cloud: LocalCloud) -> None:
+    """JSON can hold what UTF-8 cannot; the question is answered all the same."""
+    message = cloud.dingtalk.message("你好")
+    body = json.dumps(message).replace("\\u4f60\\u597d", "\\ud83d 1+1=?").encode()
+    reply.run(body)
+    assert "1+1" in cloud.dingtalk.shown(message)[0].text
+    assert cloud.journal(message)[0]["question"] == "\ufffd 1+1=?"
+
+
+def test_outsider_has_a_history_by_sender_id(reply: Reply, cloud: LocalCloud) -> None:
+    """People outside the organisation have no staff id."""
+    reply.ask("我叫小明", person=VISITOR)
+    assert reply.ask("我叫什么？", person=VISITOR) == "你叫小明。"
+    assert quote(VISITOR.sender_id, safe="") in cloud.oss.keys()[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "..", ".", "a/b", "%2e%2e", "a\nb", "😀" * 20, "长" * 400, "\\", "a?b#c", "/"]
+)
+def test_any_id_stays_in_its_place(reply: Reply, cloud: LocalCloud, name: str) -> None:
+    """Whatever ids look like, the journal is one object two levels below chat-history/, and is found again."""
+    for _ in range(2):
+        message = cloud.dingtalk.message("1+1=?", conversationId=name, senderStaffId=name)
+        assert reply.run(message)["result"] == "answered"
+    (key,) = cloud.oss.keys()
+    folder, conversation, person = key.split("/")
+    assert folder == "chat-history"
+    assert set(conversation + person) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%-_~=.")
+    assert "." not in person.removesuffix(".jsonl") + conversation
+    assert len(key.encode()) <= 1023
+    assert len(cloud.openai_api.asked[1]["messages"]) == 3
+
+
+# --- commands ---
+
+
+@pytest.mark.parametrize("text", ["\\clear", "/clear", "清除", "重置", " \\CLEAR ", "/清除"])
+def test_clear_is_understood_in_all_its_forms(reply: Reply, cloud: LocalCloud, text: str) -> None:
+    """Backslash, slash, Chinese words, any case, blanks around."""
+    reply.ask("我叫小明")
+    assert "忘掉" in reply.ask(text)
+    assert "不知道" in reply.ask("我叫什么？")
+
+
+@pytest.mark.parametrize("text", ["\\help", "/help", "帮助", "/hi", "\\unknown", "\\n"])
+def test_help_and_unknown_words_get_the_help(reply: Reply, cloud: LocalCloud, text: str) -> None:
+    """One word after a slash is meant as a command."""
+    assert "\\clear" in reply.ask(text)
+    assert not cloud.openai_api.asked
+
+
+@pytest.mark.parametrize(
+    "text", ["\\frac{a}{b} 怎么算", "/usr/bin 是什么", "clear", "\\clear 之后呢", "请清除", "\\", "//", "\\帮我"]
+)
+def test_question_that_looks_like_a_command_is_a_question(reply: Reply, cloud: LocalCloud, text: str) -> None:
+    """A message is a command only as a whole."""
+    reply.ask(text)
+    assert cloud.openai_api.asked[0]["messages"][-1]["content"] == text
+
+
+def test_status_tells_model_turns_and_version(reply: Reply) -> None:
+    """Commands are no turns."""
+    reply.ask("我叫小明")
+    reply.ask("\\help")
+    text = reply.ask("/status")
+    assert "gpt-6-luna" in text
+    assert "1 轮（最多 10 轮）" in text
+    assert reply.module.VERSION in text
+
+
+def test_broken_journal_can_be_cleared(reply: Reply, cloud: LocalCloud) -> None:
+    """Nobody is locked out by what stands in the object, not even by a kind of object that cannot be appended to."""
+    reply.ask("你好")
+    (key,) = cloud.oss.keys()
+    cloud.oss.write(key, b"\xff\x00 no journal at all", appendable=False)
+    assert "ObjectNotAppendable" in reply.ask("你好")
+    assert "忘掉" in reply.ask("\\clear")
+    assert "OSS" not in reply.ask("你好")
+
+
+def test_clear_that_oss_refuses_says_so(reply: Reply, cloud: LocalCloud) -> None:
+    """Nothing was forgotten, and the person is told."""
+    reply.ask("我叫小明")
+    rights = frozenset({"oss:GetObject", "oss:PutObject"})
+    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", rights)}
+    assert "AccessDenied" in reply.ask("\\clear")
+    assert reply.ask("我叫什么？") == "你叫小明。"
+
+
+# --- the journal ---
+
+
+def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好") -> str:
+    """A journal with so many turns before the message."""
+    key = f"chat-history/{quote(message['conversationId'], safe='')}/{message['senderStaffId']}.jsonl"
+    lines = [
+        {"msgId": f"m{number}", "at": 1, "run": "r", "question": f"问题 {number}", "answer": answer}
+        for number in range(count)
+    ]
+    cloud.oss.write(key, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return key
+
+
+@pytest.mark.parametrize(("length", "turns"), [("0", 0), ("1", 1), ("3", 3), (None, 10)])
+def test_history_length_limits_what_the_model_sees(
+    reply: Reply, cloud: LocalCloud, length: str | None, turns: int
+) -> None:
+    """The last turns, oldest first; 0 means none, not all."""
+    reply.environment["HISTORY_LENGTH"] = length
+    message = cloud.dingtalk.message("你好")
+    write_turns(cloud, message, 20)
+    reply.run(message)
+    questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
+    assert questions == [*[f"问题 {number}" for number in range(20 - turns, 20)], "你好"]
+
+
+def test_long_journal_costs_what_a_short_one_costs(reply: Reply, cloud: LocalCloud) -> None:
+    """Only the last 128 KiB are read, and the partial line at their beginning is left out."""
+    message = cloud.dingtalk.message("你好")
+    key = write_turns(cloud, message, 3000, "很长的回答" * 10)
+    before = cloud.oss.read(key) or b""
+    reply.run(message)
+    (read,) = [received for received in cloud.oss.received if is_get(received)]
+    assert read.headers["Range"] == "bytes=-131072"
+    assert len(cloud.openai_api.asked[0]["messages"]) == 21
+    after = cloud.oss.read(key) or b""
+    assert after.startswith(before)
+    assert len(after.splitlines()) == 3002
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"\xff\xfe",
+        b"[" * 5000,
+        b'{"msgId": 5, "delivered": true}',
+        b'{"msgId": "m"}',
+        b'{"msgId": "m", "at": "1", "run": "r", "answer": "x"}',
+        b'{"msgId": "m", "at": 1, "run": "r", "answer": ["x"]}',
+        b'{"msgId": "m", "at": 1, "run": "r", "answer": "x", "question": 1}',
+        b'{"msgId": "m", "at": 1, "answer": "x"}',
+    ],
+)
+def test_bad_line_in_the_journal_is_skipped(reply: Reply, cloud: LocalCloud, line: bytes) -> None:
+    """It never locks a person out, and the turns around it count."""
+    message = cloud.dingtalk.message("你好")
+    key = write_turns(cloud, message, 1)
+    good = cloud.oss.read(key) or b""
+    cloud.oss.write(key, good + line + b"\n" + good.replace("问题 0".encode(), "问题 1".encode()))
+    reply.run(message)
+    questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
+    assert questions == ["问题 0", "问题 1", "你好"]
+
+
+def test_journal_without_final_newline_is_continued_on_a_new_line(reply: Reply, cloud: LocalCloud) -> None:
+    """An object that somebody edited loses neither its last line nor the next one."""
+    message = cloud.dingtalk.message("你好")
+    key = write_turns(cloud, message, 1)
+    cloud.oss.write(key, (cloud.oss.read(key) or b"").rstrip(b"\n"))
+    reply.run(message)
+    assert [line.get("question") for line in cloud.journal(message)] == ["问题 0", "你好", None]
+
+
+def test_turn_of_another_run_in_between_is_kept(reply: Reply, cloud: LocalCloud) -> None:
+    """Compare-and-swap: an append at a position that is no longer the end is done again at the new end."""
+    message, other = cloud.dingtalk.message("1+1=?"), cloud.dingtalk.message("你好")
+    cloud.openai_api.plan(Fault(then=lambda: write_turns(cloud, message, 2)))
+    reply.run(message)
+    assert [line.get("question") for line in cloud.journal(message)] == ["问题 0", "问题 1", "1+1=?", None]
+    assert len(cloud.dingtalk.shown(message)) == 1
+    assert not cloud.dingtalk.shown(other)
+
+
+def test_message_recorded_by_another_run_meanwhile_is_not_sent(reply: Reply, cloud: LocalCloud) -> None:
+    """Of two runs for one message only the one that recorded its answer sends it, even if the answers are the same."""
+    message = cloud.dingtalk.message("\\help")
+    line = {"msgId": message["msgId"], "at": int(time.time() * 1000), "run": "other", "answer": reply.module.HELP}
+    key = write_turns(cloud, message, 0)
+    del cloud.oss.buckets["example-bucket"].objects[key]
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, json.dumps(line) + "\n")))
+    assert reply.run(message)["result"] == "duplicate"
+    assert not cloud.dingtalk.shown(message)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(where=is_append, drop=True, carry_out=True), Fault(where=is_append, drop=True)]
+)
+def test_append_whose_response_got_lost_is_there_once(reply: Reply, cloud: LocalCloud, fault: Fault) -> None:
+    """Whether OSS did it or not, the turn is recorded once and the reply is sent once."""
+    cloud.oss.plan(fault)
+    message = cloud.dingtalk.message("1+1=?")
+    assert reply.run(message)["result"] == "answered"
+    assert [line.get("question") for line in cloud.journal(message)] == ["1+1=?", None]
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_mark_whose_response_got_lost_is_there_once(reply: Reply, cloud: LocalCloud) -> None:
+    """The second append of a run is as careful as the first."""
+    cloud.dingtalk.plan(Fault(then=lambda: cloud.oss.plan(Fault(where=is_append, drop=True, carry_out=True))))
+    message = cloud.dingtalk.message("1+1=?")
+    reply.run(message)
+    assert [line.get("delivered") for line in cloud.journal(message)] == [None, True]
+
+
+def test_delivered_message_is_not_answered_again(reply: Reply, cloud: LocalCloud) -> None:
+    """A repeated message costs one read and nothing else."""
+    message = cloud.dingtalk.message("1+1=?")
+    reply.run(message)
+    assert reply.run(message)["result"] == "duplicate"
+    assert len(cloud.dingtalk.shown(message)) == len(cloud.openai_api.asked) == 1
+
+
+def test_second_run_of_an_undelivered_event_only_sends(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """FC runs the event again with the same request id: the stored answer goes out, ChatGPT is not asked."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message, request_id="same")
+    assert reply.run(message, request_id="same")["result"] == "answered again"
+    assert len(cloud.dingtalk.shown(message)) == len(cloud.openai_api.asked) == 1
+    assert reply.run(message, request_id="same")["result"] == "duplicate"
+
+
+def test_other_delivery_waits_while_the_reply_may_be_on_its_way(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """A reply that another run recorded a moment ago is sent by this one only when that run must be dead."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message)
+    clock.slept.clear()
+    assert reply.run(message)["result"] == "answered again"
+    assert 20 <= sum(clock.slept) <= reply.module.SENDING_SECONDS
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_other_delivery_stops_waiting_when_the_reply_is_out(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """As soon as the mark of the other run is there, there is nothing to do."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message)
+    (key,) = cloud.oss.keys()
+    mark = json.dumps({"msgId": message["msgId"], "at": 1, "delivered": True}).encode()
+    second_read = Fault(where=is_get, then=lambda: cloud.oss.write(key, (cloud.oss.read(key) or b"") + mark + b"\n"))
+    cloud.oss.plan(second_read)
+    clock.slept.clear()
+    assert reply.run(message)["result"] == "duplicate"
+    assert clock.slept == [1]
+
+
+def test_reply_recorded_in_the_future_is_waited_for_with_an_end(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """A wrong clock elsewhere cannot make a run wait for ever."""
+    message = cloud.dingtalk.message("1+1=?")
+    key = write_turns(cloud, message, 0)
+    line = {"msgId": message["msgId"], "at": 10**15, "run": "other", "answer": "二"}
+    cloud.oss.write(key, json.dumps(line) + "\n")
+    assert reply.run(message)["result"] == "answered again"
+    assert len(clock.slept) == reply.module.SENDING_SECONDS
+
+
+# --- OSS fails ---
+
+
+def deny(cloud: LocalCloud, *actions: str) -> None:
+    """The role loses these permissions."""
+    everything = Access("").actions
+    rights = everything - {f"oss:{action}" for action in actions}
+    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", rights)}
+
+
+def test_answer_is_given_when_the_history_cannot_be_read(reply: Reply, cloud: LocalCloud) -> None:
+    """The person is answered, told why nothing was remembered, and the turn is kept at the right place."""
+    reply.ask("我叫小明")
+    deny(cloud, "GetObject")
+    message = cloud.dingtalk.message("我叫什么？")
+    reply.run(message)
+    text = cloud.dingtalk.shown(message)[0].text
+    assert text.startswith("我还不知道")
+    assert "没能读取聊天记录" in text
+    assert "AccessDenied" in text
+    assert "oss:GetObject" in text
+    questions = [line.get("question") for line in cloud.journal(message)]
+    assert questions == ["我叫小明", None, "我叫什么？", None]
+
+
+def test_missing_journal_that_looks_forbidden_is_nothing_to_report(reply: Reply, cloud: LocalCloud) -> None:
+    """Without permission to list, OSS may answer 403 for a missing object; the append at 0 shows which it was."""
+    deny(cloud, "ListObjects")
+    cloud.oss.hide_missing_keys = True
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert reply.ask("你好") == "你好！有什么可以帮你？"
+
+
+def test_answer_is_given_when_the_turn_cannot_be_saved(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+    """The person is told that it is not saved, with OSS's code and request id; the log has the same."""
+    deny(cloud, "PutObject")
+    text = reply.ask("1+1=?")
+    assert text.startswith("1+1=2\n\n（")
+    assert "没能存进聊天记录" in text
+    assert "AccessDenied" in text
+    request_id = text.partition("请求 ")[2].partition("：")[0]
+    assert request_id
+    assert request_id in caplog.text
+
+
+def test_oss_out_of_order_costs_three_tries(reply: Reply, cloud: LocalCloud) -> None:
+    """A server error may pass: an append is tried three times, not for ever."""
+    cloud.oss.plan(error_fault("ServiceUnavailable", where=is_append, times=3))
+    assert "ServiceUnavailable" in reply.ask("1+1=?")
+    assert sum(map(is_append, cloud.oss.received)) == 4  # the mark, too
+
+
+def test_unreachable_oss_does_not_keep_the_answer_back(reply: Reply, cloud: LocalCloud) -> None:
+    """Neither read nor saved: one sentence, after the answer."""
+    cloud.oss.stop()
+    text = reply.ask("1+1=?")
+    assert text.startswith("1+1=2\n\n（")
+    assert "OSS_ENDPOINT" in text
+    assert text.count("（") - text.count("（Request") == 1
+
+
+def test_journal_under_constant_change_is_given_up(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """Even losing every race has an end, and the answer is not lost."""
+    cloud.oss.plan(
+        error_fault(
+            "PositionNotEqualToLength", where=is_append, times=10**6, headers={"x-oss-next-append-position": "5"}
+        )
+    )
+    assert "同时" in reply.ask("1+1=?")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "hint"),
+    [
+        ({"OSS_BUCKET_NAME": "another-bucket"}, "OSS_BUCKET_NAME"),
+        ({"ACCESS_KEY_ID": "LTAI-wrong", "ACCESS_KEY_SECRET": "x"}, "ACCESS_KEY_ID"),
+        ({"ACCESS_KEY_ID": "LTAI-key", "ACCESS_KEY_SECRET": "wrong"}, "ACCESS_KEY_SECRET"),
+        ({"OSS_REGION": "cn-hangzhou"}, "OSS_REGION"),
+    ],
+)
+def test_wrong_oss_setting_is_named(reply: Reply, cloud: LocalCloud, spoil: dict[str, str], hint: str) -> None:
+    """Every mistake with OSS says which variable to change, in the chat and in the self-check."""
+    cloud.oss.access["LTAI-key"] = Access("example-secret")
+    reply.environment.update(spoil)
+    assert hint in reply.ask("1+1=?")
+    assert hint in reply.run(b"{}")["OSS"]
+
+
+def test_access_key_of_a_user_works_as_well(reply: Reply, cloud: LocalCloud) -> None:
+    """ACCESS_KEY_ID and ACCESS_KEY_SECRET are used instead of the role."""
+    cloud.oss.access = {"LTAI-key": Access("key-secret")}
+    reply.environment.update(ACCESS_KEY_ID="LTAI-key", ACCESS_KEY_SECRET="key-secret")
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert "LTAI-key" in cloud.oss.received[0].headers["Authorization"]
+
+
+def test_service_without_role_is_told(reply: Reply) -> None:
+    """Without any credentials the person is answered and the deployer knows what is missing."""
+    reply.context_changes.update(access_key_id=None, access_key_secret=None, security_token=None)
+    text = reply.ask("1+1=?")
+    assert text.startswith("1+1=2")
+    assert "角色" in text
+
+
+def test_bucket_of_another_region_is_told(reply: Reply, cloud: LocalCloud) -> None:
+    """OSS says AccessDenied for it, but permissions are not what must be changed."""
+    cloud.oss.buckets["example-bucket"] = Bucket("cn-hangzhou")
+    assert "OSS_ENDPOINT" in reply.ask("1+1=?")
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "region", "wanted_endpoint", "wanted_region"),
+    [
+        (None, None, "https://oss-us-west-1-internal.aliyuncs.com", "us-west-1"),
+        ("oss-cn-hangzhou.aliyuncs.com", None, "https://oss-cn-hangzhou.aliyuncs.com", "cn-hangzhou"),
+        ("oss-cn-hangzhou-internal.aliyuncs.com/", None, "https://oss-cn-hangzhou-internal.aliyuncs.com", "cn-hangzhou"),
+        ("https://b-1.oss-cn-beijing.aliyuncs.com", None, "https://oss-cn-beijing.aliyuncs.com", "cn-beijing"),
+        ("https://oss.example.com", "us-east-1", "https://oss.example.com", "us-east-1"),
+        ("https://oss.example.com", None, "https://oss.example.com", "us-west-1"),
+    ],
+)  # fmt: skip
+def test_bucket_has_the_endpoint_and_region_of_the_settings(
+    reply: Reply, endpoint: str | None, region: str | None, wanted_endpoint: str, wanted_region: str
+) -> None:
+    """OSS_REGION, else what OSS_ENDPOINT says, else where the function is."""
+    settings = SimpleNamespace(
+        access_key_id="a", access_key_secret="b", oss_bucket_name="b-1", oss_endpoint=None, oss_region=region
+    )
+    if endpoint:
+        settings.oss_endpoint = reply.module.READERS["endpoint"](endpoint)
+    bucket = reply.module.open_bucket(settings, SimpleNamespace(region="us-west-1"))
+    assert (bucket.endpoint, bucket.region) == (wanted_endpoint, wanted_region)
+
+
+# --- ChatGPT fails ---
+
+CAUSE_OF_ERROR = {
+    "invalid_api_key": "key",
+    "unsupported_country_region_territory": "region",
+    "model_not_found": "model",
+    "insufficient_quota": "balance",
+    "credit_balance_exhausted": "balance",
+    "organization_spend_limit_exceeded": "balance",
+    "project_spend_limit_exceeded": "balance",
+    "organization_usage_limit_exceeded": "balance",
+    "rate_limit_exceeded": "busy",
+    "context_length_exceeded": "long",
+    "content_filter": "filtered",
+    "unsupported_parameter": "options",
+    "unsupported_value": "options",
+    "server_error": "down",
+    "overloaded": "down",
+    "bad_gateway": "down",
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error_of_chatgpt_is_one_sentence_by_its_cause(
+    reply: Reply, cloud: LocalCloud, clock: Clock, name: str
+) -> None:
+    """Each error has its own sentence; only those that may pass are tried again; the raw error is nowhere."""
+    cause = CAUSE_OF_ERROR[name]
+    cloud.openai_api.fail_next(name, times=3)
+    message = cloud.dingtalk.message("1+1=?")
+    assert reply.run(message)["result"] == f"failed: {cause}"
+    assert cloud.dingtalk.shown(message)[0].text == reply.module.FAILURES[cause]
+    assert len(cloud.openai_api.received) == (3 if cause in ("busy", "down") else 1)
+    assert [line.get("question") for line in cloud.journal(message)] == [None, None]
+
+
+CAUSE_OF_ODD_ANSWER = {"null_content": "filtered", "empty_content": "empty"}
+
+
+@pytest.mark.parametrize("name", ODD_ANSWERS)
+def test_answer_that_the_api_does_not_promise_is_told(reply: Reply, cloud: LocalCloud, name: str) -> None:
+    """An HTTP 200 that is no chat completion is a failure with a sentence, and is paid for once."""
+    cloud.openai_api.fail_next(name)
+    text = reply.ask("1+1=?")
+    assert text == reply.module.FAILURES[CAUSE_OF_ODD_ANSWER.get(name, "strange")]
+
+
+def choice(**message: Any) -> str:
+    return json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}]})
+
+
+def test_refusal_of_the_model_is_shown(reply: Reply, cloud: LocalCloud) -> None:
+    """A model may put its words into `refusal` instead of `content`."""
+    cloud.openai_api.plan(Fault(status=200, body=choice(content=None, refusal="我不能帮你做这件事。")))
+    assert reply.ask("1+1=?") == "我不能帮你做这件事。"
+
+
+def test_content_that_is_no_text_is_strange(reply: Reply, cloud: LocalCloud) -> None:
+    """Some services answer with a list of parts."""
+    cloud.openai_api.plan(Fault(status=200, body=choice(content=[{"type": "text", "text": "二"}])))
+    assert reply.ask("1+1=?") == reply.module.FAILURES["strange"]
+
+
+@pytest.mark.parametrize(("times", "answered"), [(1, True), (2, True), (3, False)])
+def test_passing_error_is_tried_again(
+    reply: Reply, cloud: LocalCloud, clock: Clock, times: int, answered: bool
+) -> None:
+    """Three tries in all, with pauses in between."""
+    cloud.openai_api.fail_next("overloaded", times=times)
+    assert (reply.ask("1+1=?") == "1+1=2") == answered
+    assert clock.slept == [0.5, 2][:times]
+
+
+@pytest.mark.parametrize(("retry_after", "tries"), [("3", 2), ("600", 1), ("soon", 2)])
+def test_retry_after_is_kept_if_there_is_time(
+    reply: Reply, cloud: LocalCloud, clock: Clock, retry_after: str, tries: int
+) -> None:
+    """A wait that TIMEOUT does not allow ends the tries at once, and the cause is still: too often."""
+    cloud.openai_api.fail_next("rate_limit_exceeded", retry_after=retry_after)
+    text = reply.ask("1+1=?")
+    assert text == ("1+1=2" if tries == 2 else reply.module.FAILURES["busy"])
+    assert len(cloud.openai_api.received) == tries
+    assert clock.slept == {"3": [3], "600": [], "soon": [0.5]}[retry_after]
+
+
+@pytest.mark.parametrize("fault", [Fault(delay=5), Fault(byte_seconds=0.2)])
+def test_slow_chatgpt_ends_at_the_time_out(reply: Reply, cloud: LocalCloud, fault: Fault) -> None:
+    """TIMEOUT counts in all: no answer at all, and an answer of a byte now and then."""
+    reply.environment["TIMEOUT"] = "1"
+    cloud.openai_api.plan(fault)
+    started = time.monotonic()
+    assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
+    assert time.monotonic() - started < 2
+    assert reply.ask("1+1=?") == "1+1=2"
+
+
+def test_time_out_of_the_function_is_kept_too(reply: Reply, cloud: LocalCloud) -> None:
+    """With the console's short time-out of the function the person gets a sentence, not silence."""
+    reply.context_changes["timeout"] = reply.module.SPARE_SECONDS + 1
+    cloud.openai_api.plan(Fault(delay=5))
+    assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
+
+
+def test_unreachable_chatgpt_is_a_matter_of_the_network(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """Nobody listens at CHATGPT_BASE_URL."""
+    cloud.openai_api.stop()
+    assert reply.ask("1+1=?") == reply.module.FAILURES["network"]
+    assert clock.slept == [0.5, 2]
+
+
+def test_conversation_that_is_too_long_is_halved(reply: Reply, cloud: LocalCloud) -> None:
+    """The oldest half is dropped and the question asked again, until it fits."""
+    message = cloud.dingtalk.message("你好")
+    write_turns(cloud, message, 7)
+    cloud.openai_api.fail_next("context_length_exceeded", times=2)
+    reply.run(message)
+    questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
+    assert questions == ["问题 6", "你好"]
+
+
+def test_question_that_is_too_long_by_itself_is_told(reply: Reply, cloud: LocalCloud) -> None:
+    """When there is nothing left to drop, the person can shorten it."""
+    message = cloud.dingtalk.message("你好")
+    write_turns(cloud, message, 3)
+    cloud.openai_api.fail_next("context_length_exceeded", times=3)
+    reply.run(message)
+    assert cloud.dingtalk.shown(message)[0].text == reply.module.FAILURES["long"]
+    assert len(cloud.openai_api.received) == 3
+
+
+def test_system_prompt_and_options_reach_the_model(reply: Reply, cloud: LocalCloud) -> None:
+    """SYSTEM_PROMPT comes first; CHATGPT_OPTIONS is added to the request; nothing else is."""
+    reply.environment.update(
+        SYSTEM_PROMPT="你是猫。", CHATGPT_OPTIONS='{"reasoning_effort": "low"}', CHATGPT_MODEL="gpt-6-sol"
+    )
+    reply.ask("你好")
+    (asked,) = cloud.openai_api.asked
+    assert asked == {
+        "model": "gpt-6-sol",
+        "messages": [{"role": "system", "content": "你是猫。"}, {"role": "user", "content": "你好"}],
+        "reasoning_effort": "low",
+    }
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
+def test_base_url_is_taken_in_every_form(reply: Reply, cloud: LocalCloud, ending: str) -> None:
+    """With or without /v1 or a trailing slash."""
+    reply.environment["CHATGPT_BASE_URL"] = cloud.openai_api.url + ending
+    assert reply.ask("1+1=?") == "1+1=2"
+
+
+@pytest.mark.parametrize("path", ["/api/v3", "/api/paas/v4", "/v1beta/openai"])
+def test_base_url_with_another_version_is_left_alone(reply: Reply, path: str) -> None:
+    """Other services number their versions in their own way."""
+    client = reply.module.openai_client("sk-example", "https://example.com" + path)
+    assert str(client.base_url) == f"https://example.com{path}/"
+
+
+# --- the webhook ---
+
+
+@pytest.mark.parametrize(
+    ("webhook", "hosts", "allowed"),
+    [
+        ("https://oapi.dingtalk.com/robot/sendBySession?session=1", None, True),
+        ("https://dingtalk.com/x", None, True),
+        ("https://oapi.dingtalk.com:443/x", None, True),
+        ("https://OAPI.DingTalk.com/x", None, True),
+        ("https://oapi.example.com/x", "example.com,dingtalk.com", True),
+        ("http://127.0.0.1:8000/x", "127.0.0.1", True),
+        ("http://oapi.dingtalk.com/x", None, False),
+        ("http://127.0.0.1/x", None, False),
+        ("http://10.0.0.1/x", "10.0.0.1", False),
+        ("https://127.0.0.1/x", None, False),
+        ("https://dingtalk.com.example.com/x", None, False),
+        ("https://evildingtalk.com/x", None, False),
+        ("https://example.com/dingtalk.com", None, False),
+        ("https://user@oapi.dingtalk.com/x", None, False),
+        ("https://user:password@oapi.dingtalk.com/x", None, False),
+        ("https://example.com\\@oapi.dingtalk.com/x", None, False),
+        ("https://example.com#@oapi.dingtalk.com/x", None, False),
+        ("https://oapi.dingtalk.com/x\r\nHost: example.com", None, False),
+        ("https://oapi.dingtalk.com /x", None, False),
+        ("https://oapi.dingtalk.com/中", None, False),
+        ("https://[::1]/x", None, False),
+        ("ftp://oapi.dingtalk.com/x", None, False),
+        ("oapi.dingtalk.com/x", None, False),
+        ("https://", None, False),
+    ],
+)
+def test_webhook_host_is_checked(reply: Reply, webhook: str, hosts: str | None, allowed: bool) -> None:
+    """Answers go to https at and below WEBHOOK_HOSTS, and to a loopback address only if it is listed."""
+    reply.environment = {"CHATGPT_API_KEY": "x", "OSS_BUCKET_NAME": "bucket", "WEBHOOK_HOSTS": hosts}
+    settings, _ = reply.module.read_settings({k: v for k, v in reply.environment.items() if v})
+    message = SimpleNamespace(webhook=webhook, webhook_expires_ms=None)
+    if allowed:
+        reply.module.check_webhook(message, settings.webhook_hosts)
+    else:
+        with pytest.raises(reply.module.Undeliverable):
+            reply.module.check_webhook(message, settings.webhook_hosts)
+
+
+def test_forbidden_webhook_costs_nothing(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+    """ChatGPT is not asked for an answer that cannot be sent; the log names the setting, not the address."""
+    message = cloud.dingtalk.message("你好", sessionWebhook="https://example.com/hook")
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert not cloud.openai_api.received
+    assert "WEBHOOK_HOSTS" in caplog.text
+    assert "example.com/hook" not in caplog.text
+
+
+def test_expired_webhook_costs_nothing(reply: Reply, cloud: LocalCloud) -> None:
+    """An event that waited too long is not answered, and not tried again."""
+    message = cloud.dingtalk.message("你好", sessionWebhookExpiredTime=int(time.time() * 1000) - 1)
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert not cloud.openai_api.received
+
+
+@pytest.mark.parametrize("errcode", [300001, "300001", 400013, 400102, 430101, 310000, None, [], "x" * 1000])
+def test_final_errcode_is_not_tried_again(reply: Reply, cloud: LocalCloud, caplog: Any, errcode: Any) -> None:
+    """errcode in an HTTP 200 is a failure; what cannot pass ends at once, with the code in the log."""
+    cloud.dingtalk.refuse_next(errcode, "不行")
+    message = cloud.dingtalk.message("1+1=?")
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert len(cloud.dingtalk.received) == 1
+    assert str(errcode)[:20] in caplog.text
+    assert len(caplog.text) < 2000
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault(status=200, body='{"errcode": -1, "errmsg": "系统繁忙"}'),
+        Fault(status=200, body='{"errcode": "130101", "errmsg": "too fast"}'),
+        Fault(status=500, body="{}"),
+        Fault(status=502, body="<html>"),
+        Fault(status=200, body="<html>"),
+        Fault(status=200, body="{}"),
+        Fault(status=200, body="[]"),
+        Fault(status=200, body=b"[" * 60_000),
+        Fault(status=200, body=b" " * 70_000),
+        Fault(status=302, headers=(("Location", "https://example.com/"),)),
+        Fault(drop=True),
+    ],
+)
+def test_passing_failure_of_the_webhook_is_tried_three_times(
+    reply: Reply, cloud: LocalCloud, clock: Clock, fault: Fault
+) -> None:
+    """With pauses; then the run fails so that FC repeats it later. Redirects are not followed."""
+    for _ in range(2):
+        cloud.dingtalk.plan(fault)
+    message = cloud.dingtalk.message("1+1=?")
+    assert reply.run(message)["result"] == "answered"
+    assert clock.slept == [1, 2]
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_undelivered_reply_leaves_as_an_exception_without_cause(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """FC logs what leaves the handler: not the exception of requests, which quotes the address."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.plan(Fault(drop=True, times=3))
+    with pytest.raises(reply.module.NotDelivered) as raised:
+        reply.run(message)
+    assert raised.value.__suppress_context__
+    assert "session=" not in str(raised.value)
+
+
+def test_slow_webhook_is_given_up_in_time(reply: Reply, cloud: LocalCloud, clock: Clock, monkeypatch: Any) -> None:
+    """A byte now and then does not keep the function waiting."""
+    monkeypatch.setattr(reply.module, "SEND_SECONDS", 0.3)
+    cloud.dingtalk.plan(Fault(byte_seconds=0.1, times=3))
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(cloud.dingtalk.message("1+1=?"))
+
+
+def test_connections_are_kept_between_messages(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """On a warm instance a message opens none, but none is used again after 30 s without use."""
+    stand_ins = (cloud.oss, cloud.openai_api, cloud.dingtalk)
+    for _ in range(3):
+        reply.ask("1+1=?")
+    assert [len(stand_in.connections()) for stand_in in stand_ins] == [1, 1, 1]
+    clock.ahead = reply.module.MAX_IDLE_SECONDS + 1
+    reply.ask("1+1=?")
+    assert [len(stand_in.connections()) for stand_in in (cloud.oss, cloud.dingtalk)] == [2, 2]
+
+
+# --- settings, self-check, the unforeseen ---
+
+
+def test_bad_settings_are_told_in_the_chat(reply: Reply, cloud: LocalCloud) -> None:
+    """All of them at once, by name, never by value, before anything is paid for."""
+    reply.environment.update(CHATGPT_API_KEY=None, OSS_BUCKET_NAME="My_Bucket", TIMEOUT="soon")
+    text = reply.ask("你好")
+    assert all(name in text for name in ("CHATGPT_API_KEY", "OSS_BUCKET_NAME", "TIMEOUT"))
+    assert "My_Bucket" not in text
+    assert not cloud.openai_api.received
+    assert not cloud.oss.received
+
+
+@pytest.mark.parametrize(
+    "event", [b"", b"{}", b"null", b"[]", b'{"key": "value"}', b"\xff", b"[" * 60_000, b'{"msgId": "only"}']
+)
+def test_event_that_is_no_message_runs_the_self_check(reply: Reply, cloud: LocalCloud, event: bytes) -> None:
+    """Every part is ok, nothing is sent and nothing is left behind."""
+    report = reply.run(event)
+    assert {value for name, value in report.items() if name != "result"} == {"ok"}
+    assert len(report) == 5
+    assert not cloud.dingtalk.received
+    assert not cloud.openai_api.asked
+    assert cloud.oss.keys() == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "part", "hint"),
+    [
+        ({"CHATGPT_API_KEY": None}, "ChatGPT", "CHATGPT_API_KEY"),
+        ({"CHATGPT_API_KEY": "sk-wrong"}, "ChatGPT", "CHATGPT_API_KEY"),
+        ({"CHATGPT_MODEL": "gpt-3.5-turbo"}, "ChatGPT", "CHATGPT_MODEL"),
+        ({"CHATGPT_BASE_URL": "http://127.0.0.1:1"}, "ChatGPT", "CHATGPT_BASE_URL"),
+        ({"OSS_BUCKET_NAME": None}, "OSS", "OSS_BUCKET_NAME"),
+        ({"OSS_ENDPOINT": "http://127.0.0.1:1"}, "OSS", "OSS_ENDPOINT"),
+        ({"TIMEOUT": "110"}, "time-out 执行超时时间", "140"),
+        ({"HISTORY_LENGTH": "-1"}, "settings 环境变量", "HISTORY_LENGTH"),
+        ({"ACCESS_KEY_ID": "x"}, "settings 环境变量", "ACCESS_KEY_SECRET"),
+    ],
+)
+def test_self_check_names_what_to_change(reply: Reply, spoil: dict[str, str | None], part: str, hint: str) -> None:
+    """Each mistake of a deployer is reported at its part, by the name of what to change."""
+    reply.environment.update(spoil)
+    assert hint in reply.run(b"{}")[part]
+
+
+@pytest.mark.parametrize("action", ["GetObject", "PutObject", "DeleteObject"])
+def test_self_check_finds_each_missing_permission(reply: Reply, cloud: LocalCloud, action: str) -> None:
+    """The probe object is appended to, read and deleted."""
+    deny(cloud, action)
+    assert f"oss:{action}" in reply.run(b"{}")["OSS"]
+
+
+def test_self_check_finds_a_versioned_bucket(reply: Reply, cloud: LocalCloud) -> None:
+    """There an object that was deleted cannot be appended to again, so that \\clear would end all memory."""
+    cloud.oss.buckets["example-bucket"].versioned = True
+    assert "版本控制" in reply.run(b"{}")["OSS"]
+
+
+def test_unforeseen_error_is_told_with_the_request_id(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+    """A context that lacks what FC promises: the person is told, the log says where, without the words."""
+    set_context: Callable[..., Any] = reply.module.handler
+    message = cloud.dingtalk.message("机密的问题")
+    reply.run(cloud.dingtalk.message("你好"))
+    context = SimpleNamespace(request_id="request-9", region="us-west-1", credentials=None)
+    set_context(json.dumps(message).encode(), context)
+    assert "request-9" in cloud.dingtalk.shown(message)[0].text
+    assert "AttributeError at ask" in caplog.text
+    assert "机密" not in caplog.text
+
+
+def test_two_people_with_one_name_have_two_histories(reply: Reply) -> None:
+    """The nick is nobody's identity."""
+    reply.ask("我叫小明", person=XIAODING)
+    namesake = XIAOMING.__class__(XIAODING.nick, XIAOMING.staff_id, XIAOMING.sender_id)
+    assert "不知道" in reply.ask("我叫什么？", person=namesake)
