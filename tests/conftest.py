@@ -99,6 +99,7 @@ class Conversation:
         """Any request; `environ` adds to the WSGI environ, None removes from it."""
         request: dict[str, Any] = {
             "REQUEST_METHOD": method,
+            "QUERY_STRING": "",
             "CONTENT_LENGTH": str(len(body)),
             "CONTENT_TYPE": "application/json; charset=utf-8",
             "wsgi.input": io.BytesIO(body),
@@ -138,10 +139,10 @@ class Conversation:
 class Reply:
     """Dingtalk_ChatGPT_Reply in this process, called as FC calls it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, module: ModuleType) -> None:
         self._monkeypatch = monkeypatch
         self.cloud = cloud
-        self.module = load(ROOT / f"{REPLY}.py")
+        self.module = module
         self.environment: dict[str, str | None] = dict(cloud.environment(REPLY))
         self.context_changes: dict[str, Any] = {}
         self._runs = 0
@@ -154,14 +155,6 @@ class Reply:
         changes = {"request_id": f"request-{self._runs}", **self.context_changes, **context}
         answer = self.module.handler(body, role_context(**changes))
         return dict(json.loads(answer))
-
-    def close(self) -> None:
-        """End the connections that the function keeps for its next message."""
-        module = self.module
-        module.oss_session().session.close()
-        module.webhook_connections().close()
-        settings, _ = module.read_settings({name: value for name, value in self.environment.items() if value})
-        module.openai_client(settings.chatgpt_api_key or "none", settings.chatgpt_base_url).close()
 
     def ask(self, text: str, **message: Any) -> str:
         """What the chat shows for this question."""
@@ -178,9 +171,19 @@ def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversa
     return Conversation(monkeypatch, cloud)
 
 
+@pytest.fixture(scope="session")
+def warm_reply() -> ModuleType:
+    """One instance for all tests of a process, as FC would have it: making its clients takes long."""
+    return load(ROOT / f"{REPLY}.py")
+
+
 @pytest.fixture
-def reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Iterator[Reply]:
-    """Dingtalk_ChatGPT_Reply in this process."""
-    reply = Reply(monkeypatch, cloud)
-    yield reply
-    reply.close()
+def reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, warm_reply: ModuleType) -> Reply:
+    """Dingtalk_ChatGPT_Reply in this process, warm."""
+    return Reply(monkeypatch, cloud, warm_reply)
+
+
+@pytest.fixture
+def cold_reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Reply:
+    """Dingtalk_ChatGPT_Reply in this process, new."""
+    return Reply(monkeypatch, cloud, load(ROOT / f"{REPLY}.py"))
