@@ -810,7 +810,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str
         if text and not re.fullmatch(r"\$\{env\(.*\)\}", text):  # what `s deploy` writes for a variable not set there
             try:
                 value = READERS[kind](text)
-            except ValueError:  # its message may quote a key that was pasted into the wrong field
+            except (ValueError, RecursionError):  # its message may quote a key pasted into the wrong field
                 problems.append(f"{name} 格式不对（{meaning}）")
         elif default is REQUIRED:
             problems.append(f"{name} 没有设置（{meaning}）")

@@ -142,13 +142,19 @@ class NotHandedOver(Refused):
 
 def handler(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
     """Answers one HTTP request, in the WSGI form of Function Compute 2.0; never raises."""
-    request = Request(
-        method=environ["REQUEST_METHOD"],
-        timestamp=environ.get("HTTP_TIMESTAMP", ""),
-        sign=environ.get("HTTP_SIGN", ""),
-        body=read_body(environ),
-    )
-    answer = respond(request, environ["fc.context"])
+    context = environ.get("fc.context")
+    request_id = getattr(context, "request_id", None)
+    try:
+        request = Request(
+            method=environ["REQUEST_METHOD"],
+            timestamp=environ.get("HTTP_TIMESTAMP", ""),
+            sign=environ.get("HTTP_SIGN", ""),
+            body=read_body(environ),
+        )
+        answer = respond(request, context, request_id)
+    except Exception as error:
+        log.error("request %s: unforeseen: %s", request_id, trace(error))
+        answer = Answer("500 Internal Server Error", PLAIN, b"500 Internal Server Error")
     length = ("Content-Length", str(len(answer.body)))
     start_response(answer.status, [("Content-Type", answer.content_type), length, *answer.headers])
     return [answer.body]
@@ -162,8 +168,8 @@ def read_body(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def respond(request: Request, context: Any) -> Answer:
-    """The answer to a request, with one line in the log; the one place that catches everything."""
+def respond(request: Request, context: Any, request_id: str | None) -> Answer:
+    """The answer to a request, with one line in the log."""
     started = time.monotonic()
     settings, problems = read_settings(os.environ)
     log.setLevel(settings.verbose)
@@ -173,13 +179,10 @@ def respond(request: Request, context: Any) -> Answer:
         message = accept(request, settings, problems, now_ms=time.time_ns() // 1_000_000)
         result = hand_over(message, settings, context)
     except Refused as refused:
-        log.log(refused.level, "request %s: %s: %s", context.request_id, type(refused).__name__, refused)
+        log.log(refused.level, "request %s: %s: %s", request_id, type(refused).__name__, refused)
         return refused.answer()
-    except Exception as error:
-        log.error("request %s: unforeseen: %s", context.request_id, trace(error))
-        return Answer("500 Internal Server Error", PLAIN, b"500 Internal Server Error")
     milliseconds = round(1000 * (time.monotonic() - started))
-    log.info("request %s: message %.99r %s in %d ms", context.request_id, message.id, result, milliseconds)
+    log.info("request %s: message %.99r %s in %d ms", request_id, message.id, result, milliseconds)
     return Answer("200 OK", JSON, b'{"msgtype": "empty"}')
 
 
@@ -267,7 +270,8 @@ def hand_over(message: Message, settings: SimpleNamespace, context: Any) -> str:
         "x-fc-stateful-async-invocation-id": f"m{digest}",  # an id must begin with a letter or _
     }
     try:
-        fc_client(settings, context).invoke_function(service, function, payload=message.body, headers=headers)
+        client = fc_client(settings, context)
+        answer = client.invoke_function(service, function, payload=message.body, headers=headers)
     except fc2.FcError as error:
         if error.status_code == 409:
             return "already accepted"
@@ -276,6 +280,9 @@ def hand_over(message: Message, settings: SimpleNamespace, context: Any) -> str:
         raise NotHandedOver("函数计算的回应无法识别。请稍后再发一次。", "the answer is not a JSON object") from error
     except (requests.RequestException, ValueError) as error:
         raise unanswered(error) from error
+    if "x-fc-request-id" not in answer.headers:
+        sentence = "ENDPOINT 不是函数计算的地址。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
+        raise NotHandedOver(sentence, "the answer has no X-Fc-Request-Id: somebody else answered")
     return "accepted"
 
 
@@ -352,7 +359,7 @@ def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str
         if text and not re.fullmatch(r"\$\{env\(.*\)\}", text):  # what `s deploy` writes for a variable not set there
             try:
                 value = READERS[kind](text)
-            except ValueError:  # its message may quote a key that was pasted into the wrong field
+            except (ValueError, RecursionError):  # its message may quote a key pasted into the wrong field
                 problems.append(f"{name} 格式不对（{meaning}）")
         elif default is REQUIRED:
             problems.append(f"{name} 没有设置（{meaning}）")
