@@ -1,0 +1,128 @@
+"""What holds for the files of the repository as they stand."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
+
+PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
+
+each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
+
+
+def source_of(function: str) -> str:
+    return (ROOT / f"{function}.py").read_text(encoding="utf-8")
+
+
+def imported_by(function: str) -> set[str]:
+    """Top-level names of all modules that the file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source_of(function))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            names.add(str(node.module).partition(".")[0])
+    return names
+
+
+@each_function
+def test_a_function_file_imports_alone_and_does_nothing_else(function: str, tmp_path: Path) -> None:
+    """Pasted into the console it has no sibling; and importing must not cost a connection or a setting.
+
+    The packages may look around when they are imported, so they come first; -I keeps our folders off sys.path.
+    """
+    shutil.copy(ROOT / f"{function}.py", tmp_path)
+    code = f"""
+        import collections, logging, os, sys, threading
+        import {", ".join(sorted(PACKAGES[function]))}
+
+        class NotYet(collections.UserDict):
+            def __getitem__(self, name): raise AssertionError(f"the environment is read: {{name}}")
+            def __contains__(self, name): raise AssertionError(f"the environment is read: {{name}}")
+            def __iter__(self): raise AssertionError("the environment is read")
+
+        def watch(event, args):
+            assert not event.startswith(("socket.", "subprocess.", "os.system")), event
+
+        os.environ = NotYet()
+        sys.addaudithook(watch)
+        sys.path.insert(0, {str(tmp_path)!r})
+        handlers, level = list(logging.root.handlers), logging.root.level
+        import {function}
+        assert {function}.__file__.startswith({str(tmp_path)!r}), {function}.__file__
+        assert callable({function}.handler)
+        assert threading.active_count() == 1
+        assert (logging.root.handlers, logging.root.level) == (handlers, level)
+        print("imported")
+    """
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", textwrap.dedent(code)],
+        env={},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (run.returncode, run.stdout) == (0, "imported\n"), run.stderr
+    assert {path.name for path in tmp_path.iterdir()} <= {f"{function}.py", "__pycache__"}
+
+
+@each_function
+def test_a_function_file_needs_only_the_packages_that_it_may(function: str) -> None:
+    """The standard library and the four packages: Conversation runs on what the runtime already has."""
+    others = imported_by(function) - set(sys.stdlib_module_names)
+    assert others == PACKAGES[function]
+
+
+@each_function
+def test_a_function_file_does_not_know_its_sibling(function: str) -> None:
+    """Neither by an import statement nor by importlib."""
+    assert not imported_by(function) & {CONVERSATION, REPLY, "tests", "importlib", "runpy"}
+    assert "__import__" not in source_of(function)
+
+
+@each_function
+def test_a_function_file_uses_nothing_that_runs_foreign_code(function: str) -> None:
+    """The history was once a pickle: whoever could write the object ran code in the function."""
+    assert not imported_by(function) & {"pickle", "marshal", "shelve", "subprocess"}
+    called = {
+        node.func.id
+        for node in ast.walk(ast.parse(source_of(function)))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & {"eval", "exec", "compile"}
+
+
+@each_function
+def test_a_function_file_has_the_grammar_of_python_3_10(function: str) -> None:
+    """The newest runtime of Function Compute 2.0; a SyntaxWarning (`is` with a text, say) fails as well."""
+    ast.parse(source_of(function), feature_version=(3, 10))
+    compile(source_of(function), function, "exec")
+
+
+@each_function
+def test_only_the_handler_looks_at_the_environment(function: str) -> None:
+    """Settings come from read_settings(os.environ) while a request runs, and from nowhere else."""
+    source = source_of(function)
+    assert source.count("os.environ") == source.count("read_settings(os.environ)") == 1
+    assert "getenv" not in source
+
+
+def test_every_requirement_is_pinned_and_explained() -> None:
+    """One version each, and why it is there."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    requirements = [line for line in lines if line.strip() and not line.startswith("#")]
+    for line in requirements:
+        assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*\s+# \S.{9,}", line), line
+    names = {re.split("==", line)[0] for line in requirements}
+    assert names == {"aliyun-fc2", "oss2", "openai", "requests"}

@@ -1,0 +1,326 @@
+"""The environment variables of both functions: a table of them, and what people are told about a bad one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, NamedTuple
+
+import pytest
+
+from .conftest import Conversation, Reply, load
+from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
+
+REQUIRED = object()
+HERE = "# --- the same in both files, from here"
+TO_HERE = "# --- the same in both files, to here ---"
+
+
+class Row(NamedTuple):
+    """What one variable is without a value, what good values become, and what is no value for it."""
+
+    function: str
+    name: str
+    default: Any
+    good: dict[str, Any]
+    bad: list[str]
+
+
+SECRET: tuple[dict[str, Any], list[str]] = ({"sk-a_B.1/+=": "sk-a_B.1/+=", "~!": "~!"}, ["two words", "密钥", "a\tb"])
+FC_NAME: tuple[dict[str, Any], list[str]] = (
+    {"_a-B_1": "_a-B_1", "a" * 128: "a" * 128},
+    ["a" * 129, "1a", "-a", "a.b", "a/b", "a b", "函数", "a\nb"],
+)
+ADDRESS = {
+    "https://a.com": "https://a.com",
+    "https://a.com/": "https://a.com",
+    "a.com": "https://a.com",
+    "a.com/": "https://a.com",
+    "a.com:8443": "https://a.com:8443",
+    "HTTPS://A-1.com": "https://A-1.com",
+    "http://127.0.0.1:8080/": "http://127.0.0.1:8080",
+}
+NO_ADDRESS = [
+    "ftp://a.com",
+    "https://",
+    "://a.com",
+    "https:///v1",
+    "https://me:secret@a.com",
+    "a b.com",
+    "https://[::1",
+    "网址",
+]
+LEVEL: tuple[dict[str, Any], list[str]] = (
+    {"DEBUG": 10, "debug": 10, "Warning": 30, "25": 25, "1": 1, "CRITICAL": 50},
+    ["loud", "-1", "1.5", "²", "DEBUG INFO", "9" * 5000],
+)
+REGION: tuple[dict[str, Any], list[str]] = ({"us-west-1": "us-west-1"}, ["US West", "us_west_1", "美国"])
+BUCKET: tuple[dict[str, Any], list[str]] = (
+    {"example-bucket": "example-bucket", "a1b": "a1b", "a" * 63: "a" * 63},
+    ["ab", "a" * 64, "Example", "-ab", "ab-", "a_b", "a.b", "oss://example"],
+)
+OPTIONS: tuple[dict[str, Any], list[str]] = (
+    {"{}": {}, ' {"temperature": 0.5} ': {"temperature": 0.5}, '{"stop": ["。"]}': {"stop": ["。"]}},
+    [
+        "[]",
+        "null",
+        "17",
+        "temperature=1",
+        "{",
+        '{"model": "x"}',
+        '{"stream": true}',
+        '{"n": 2}',
+        '{"messages": []}',
+        "[" * 3000,
+    ],
+)
+LIST: tuple[dict[str, Any], list[str]] = (
+    {"manager4501": ("manager4501",), "a, b ，c,": ("a", "b", "c"), "cid+/==": ("cid+/==",)},
+    [],
+)
+HOSTS: tuple[dict[str, Any], list[str]] = (
+    {"dingtalk.com": ("dingtalk.com",), "A.com， 127.0.0.1,": ("a.com", "127.0.0.1")},
+    [",", "https://a.com", "a.com:443", "*.a.com", ".com", "a.com/", "a b", "钉钉"],
+)
+
+ROWS = [
+    Row(CONVERSATION, "DINGTALK_APP_SECRET", REQUIRED, *SECRET),
+    Row(CONVERSATION, "CHATGPT_FUNCTION", REPLY, *FC_NAME),
+    Row(CONVERSATION, "SERVICE_NAME", None, *FC_NAME),
+    Row(CONVERSATION, "ENDPOINT", None, ADDRESS, [*NO_ADDRESS, "https://a.com/v1"]),
+    Row(CONVERSATION, "VERBOSE", logging.INFO, *LEVEL),
+    Row(REPLY, "CHATGPT_API_KEY", REQUIRED, *SECRET),
+    Row(REPLY, "OSS_BUCKET_NAME", REQUIRED, *BUCKET),
+    Row(REPLY, "OSS_ENDPOINT", None, ADDRESS, [*NO_ADDRESS, "https://a.com/v1"]),
+    Row(REPLY, "OSS_REGION", None, *REGION),
+    Row(REPLY, "ACCESS_KEY_ID", None, *SECRET),
+    Row(REPLY, "ACCESS_KEY_SECRET", None, *SECRET),
+    Row(REPLY, "CHATGPT_MODEL", "gpt-6-luna", {"a/b:free": "a/b:free"}, ["my model", "模型"]),
+    Row(
+        REPLY,
+        "CHATGPT_BASE_URL",
+        "https://api.openai.com",
+        {**ADDRESS, "https://a.com/v1/": "https://a.com/v1", "a.com/api/v3": "https://a.com/api/v3"},
+        NO_ADDRESS,
+    ),
+    Row(REPLY, "CHATGPT_OPTIONS", {}, *OPTIONS),
+    Row(REPLY, "SYSTEM_PROMPT", None, {"你是\n一只 猫。": "你是\n一只 猫。", "${user}": "${user}"}, []),
+    Row(REPLY, "HISTORY_LENGTH", 10, {"0": 0, "1": 1, "1000": 1000}, ["-1", "1001", "many", "1.5"]),
+    Row(
+        REPLY,
+        "HISTORY_SCOPE",
+        "user",
+        {"user": "user", "group": "group", "person": "person"},
+        ["everyone", "user group"],
+    ),
+    Row(REPLY, "TIMEOUT", 55, {"1": 1, "3600": 3600}, ["0", "3601", "-1", "long", "55.5", "55 s"]),
+    Row(REPLY, "REPLY_FORMAT", "auto", {"auto": "auto", "text": "text", "markdown": "markdown"}, ["html", "auto text"]),
+    Row(REPLY, "ALLOWED_USERS", (), *LIST),
+    Row(REPLY, "ALLOWED_GROUPS", (), *LIST),
+    Row(REPLY, "DAILY_LIMIT", None, {"1": 1, "1000000": 1_000_000}, ["0", "-1", "1000001", "many", "2.5"]),
+    Row(REPLY, "WEBHOOK_HOSTS", ("dingtalk.com",), *HOSTS),
+    Row(REPLY, "VERBOSE", logging.INFO, *LEVEL),
+]
+MODULES = {name: load(ROOT / f"{name}.py") for name in (CONVERSATION, REPLY)}
+ENOUGH = {
+    CONVERSATION: {"DINGTALK_APP_SECRET": "s"},
+    REPLY: {"CHATGPT_API_KEY": "k", "OSS_BUCKET_NAME": "example-bucket"},
+}
+
+
+def rows_of(function: str) -> list[Row]:
+    return [row for row in ROWS if row.function == function]
+
+
+def row_id(row: Row) -> str:
+    return f"{row.function.rpartition('_')[2]}-{row.name}"
+
+
+def meaning(row: Row) -> str:
+    """What people read behind the name."""
+    (text,) = [meaning for name, _, _, meaning in MODULES[row.function].SETTINGS if name == row.name]
+    return str(text)
+
+
+def read(row: Row, text: str | None) -> tuple[Any, list[str]]:
+    """The value of the row's variable when it has this text in an environment that is good by itself, and problems."""
+    environ = {**ENOUGH[row.function]}
+    environ.pop(row.name, None)
+    if text is not None:
+        environ[row.name] = text
+    values, problems = MODULES[row.function].read_settings(environ)
+    return getattr(values, row.name.lower()), problems
+
+
+each_row = pytest.mark.parametrize("row", ROWS, ids=row_id)
+each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
+
+
+# -- the table ------------------------------------------------------------------------------------------------
+
+
+@each_function
+def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
+    """A new setting without a row here fails; so does a row for a setting that is gone."""
+    names = [name for name, *_ in MODULES[function].SETTINGS]
+    assert names == [row.name for row in rows_of(function)]
+    assert len(set(names)) == len(names)
+
+
+@each_function
+def test_every_setting_says_what_it_means(function: str) -> None:
+    """People read it when the value is bad; every kind has a reader, and no reader is left over."""
+    module = MODULES[function]
+    assert all(isinstance(text, str) and text for _, _, _, text in module.SETTINGS)
+    assert {kind for _, kind, _, _ in module.SETTINGS} == set(module.READERS)
+
+
+@each_row
+@pytest.mark.parametrize("text", [None, "", "  ", "\t\r\n", "${env(X)}", " ${env(X, 'y')} "], ids=repr)
+def test_an_unset_one_has_its_default(row: Row, text: str | None) -> None:
+    """Empty is unset, and so is what `s deploy` writes for a variable that was not there."""
+    value, problems = read(row, text)
+    if row.default is REQUIRED:
+        assert value is None
+        assert problems == [f"{row.name} 没有设置（{meaning(row)}）"]
+    else:
+        assert (value, problems) == (row.default, [])
+
+
+@pytest.mark.parametrize(
+    ("row", "text", "wanted"),
+    [pytest.param(row, text, row.good[text], id=f"{row_id(row)}-{text[:20]!r}") for row in ROWS for text in row.good],
+)
+def test_a_good_one_is_read(row: Row, text: str, wanted: object) -> None:
+    """As it is, and with the blanks around it that come along when it is pasted."""
+    for pasted in (text, f" \t{text}\r\n"):
+        value, problems = read(row, pasted)
+        assert (value, problems) == (wanted, [])
+        assert type(value) is type(wanted)
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [pytest.param(row, text, id=f"{row_id(row)}-{text[:20]!r}") for row in ROWS for text in row.bad],
+)
+def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
+    """The same sentence whatever the value is; the default stands in for it."""
+    value, problems = read(row, text)
+    assert problems == [f"{row.name} 格式不对（{meaning(row)}）"]
+    assert value == (None if row.default is REQUIRED else row.default)
+
+
+@each_function
+def test_all_bad_ones_are_reported_together(function: str) -> None:
+    """In the order of the table, so that nobody corrects one after the other."""
+    rows = [row for row in rows_of(function) if row.bad]
+    _, problems = MODULES[function].read_settings({row.name: row.bad[0] for row in rows})
+    assert [problem.partition(" ")[0] for problem in problems] == [row.name for row in rows]
+
+
+@each_function
+def test_a_key_in_the_wrong_field_is_not_repeated(function: str) -> None:
+    """It was pasted where it does not belong, and must not go on to the chat."""
+    pasted = {row.name: "sk-do-not-show {\\ok" for row in rows_of(function)}
+    _, problems = MODULES[function].read_settings(pasted)
+    assert len(problems) == len([row for row in rows_of(function) if row.bad])
+    assert "do-not-show" not in "".join(problems)
+
+
+@each_function
+def test_other_variables_are_ignored(function: str) -> None:
+    """FC puts many of its own there."""
+    _, problems = MODULES[function].read_settings({**ENOUGH[function], "FC_REGION": "?", "ACCESS": "a b", "path": "x"})
+    assert problems == []
+
+
+@each_function
+def test_the_settings_of_one_run_do_not_reach_the_next(function: str) -> None:
+    """Each reading starts from the defaults."""
+    module = MODULES[function]
+    everything = {row.name: next(iter(row.good)) for row in rows_of(function)}
+    _, problems = module.read_settings(everything)
+    values, _ = module.read_settings(ENOUGH[function])
+    assert problems == []
+    for row in rows_of(function):
+        if row.default is not REQUIRED:
+            assert getattr(values, row.name.lower()) == row.default
+
+
+def test_what_both_files_need_is_the_same_in_both() -> None:
+    """Byte for byte, between the marks: a pasted file has no helper module."""
+    blocks = []
+    for function in (CONVERSATION, REPLY):
+        text = (ROOT / f"{function}.py").read_bytes()
+        assert text.count(HERE.encode()) == text.count(TO_HERE.encode()) == 1
+        blocks.append(text[text.index(HERE.encode()) : text.index(TO_HERE.encode())])
+    assert blocks[0] == blocks[1]
+    assert b"def read_settings(" in blocks[0]
+
+
+# -- what people are told ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        *(pytest.param(row, row.bad[0], id=row_id(row)) for row in rows_of(CONVERSATION)),
+        pytest.param(rows_of(CONVERSATION)[0], None, id="nothing"),
+    ],
+)
+def test_a_bad_setting_of_conversation_is_told_in_the_answer(
+    conversation: Conversation, row: Row, text: str | None
+) -> None:
+    """The chat shows it, by name and never by value."""
+    conversation.environment[row.name] = text
+    answer = conversation.post()
+    assert answer.status == 200
+    assert row.name in answer.chat_text and meaning(row) in answer.chat_text
+    assert text is None or text not in answer.chat_text
+    assert conversation.cloud.function_compute.received == []
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        # Not WEBHOOK_HOSTS: the default stands in for a bad one, and the local chat is not at dingtalk.com.
+        *(
+            pytest.param(row, max(row.bad, key=len), id=row_id(row))
+            for row in rows_of(REPLY)
+            if row.bad and row.name != "WEBHOOK_HOSTS"
+        ),
+        *(pytest.param(row, None, id=f"no {row.name}") for row in rows_of(REPLY) if row.default is REQUIRED),
+    ],
+)
+def test_a_bad_setting_of_reply_is_told_in_the_chat(reply: Reply, row: Row, text: str | None) -> None:
+    """By name and never by value, and before anything is asked of ChatGPT or OSS."""
+    reply.environment[row.name] = text
+    shown = reply.ask("你好")
+    assert row.name in shown and meaning(row) in shown
+    assert text is None or text not in shown
+    assert reply.cloud.openai_api.received == []
+    assert reply.cloud.oss.received == []
+
+
+@pytest.mark.parametrize("name", ["ACCESS_KEY_ID", "ACCESS_KEY_SECRET"])
+@pytest.mark.parametrize("other", [None, "", "${env(X)}"])
+def test_half_an_access_key_is_told_in_the_chat(reply: Reply, name: str, other: str | None) -> None:
+    """One without the other is a mistake, and not a reason to use the role instead."""
+    reply.environment.update({"ACCESS_KEY_ID": other, "ACCESS_KEY_SECRET": other, name: "do-not-show"})
+    shown = reply.ask("你好")
+    assert "ACCESS_KEY_ID" in shown and "ACCESS_KEY_SECRET" in shown
+    assert "do-not-show" not in shown
+
+
+def test_several_bad_settings_of_reply_are_told_together(reply: Reply) -> None:
+    """One message is enough to correct them all."""
+    reply.environment.update(CHATGPT_API_KEY=None, TIMEOUT="long", ACCESS_KEY_ID="half")
+    shown = reply.ask("你好")
+    assert "CHATGPT_API_KEY 没有设置" in shown and "TIMEOUT 格式不对" in shown and "ACCESS_KEY_SECRET" in shown
+
+
+def test_a_bad_setting_of_reply_is_in_the_self_check_too(reply: Reply) -> None:
+    """The console's test event finds it before anybody chats."""
+    reply.environment["HISTORY_SCOPE"] = "everyone"
+    report = reply.run(b"{}")
+    assert any("HISTORY_SCOPE" in text for text in report.values())
+    assert "everyone" not in str(report)
