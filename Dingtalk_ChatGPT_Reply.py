@@ -278,9 +278,10 @@ def text_in(fields: dict[str, Any], name: str) -> str | None:
 
 def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], context: Any) -> str:
     """Answer the message in its chat, once; the result in a word."""
-    check_webhook(message, settings.webhook_hosts)
     if problems:
         log.error("request %s: %s", context.request_id, "; ".join(problems))
+    check_webhook(message, settings.webhook_hosts)
+    if problems:
         todo = f"请部署者检查 Dingtalk_ChatGPT_Reply 的环境变量：{'；'.join(problems)}。"
         send_reply(message, f"机器人还没有设置好。{todo}")
         return "bad settings"
@@ -777,25 +778,7 @@ def check_model(settings: SimpleNamespace) -> str:
     return "ok"
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """What call() returns or raises; concurrent.futures.TimeoutError after so many seconds in all.
-
-    The time-outs of requests and openai are per read: a byte a second keeps them waiting for ever. The thread that is
-    left behind ends when its connection does.
-    """
-    future: concurrent.futures.Future[T] = concurrent.futures.Future()
-
-    def run() -> None:
-        try:
-            future.set_result(call())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=max(seconds, 0))
-
-
-# --- the same in both files, from here: settings and log ---
+# --- the same in both files, from here: settings, log, time limit ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -840,7 +823,8 @@ def read_level(text: str) -> int:
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
     parts = urlsplit(text if "://" in text else "https://" + text)
-    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5})?", parts.netloc):
+    plain = re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc) and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not plain:
         raise ValueError("no web address")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -857,6 +841,24 @@ def trace(error: BaseException) -> str:
     """What kind of error and where, on one line; not its message, which may quote a key, an address or a question."""
     frames: Iterable[traceback.FrameSummary] = reversed(traceback.extract_tb(error.__traceback__))
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What call() returns or raises; concurrent.futures.TimeoutError after so many seconds in all.
+
+    The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever. The thread
+    that is left behind ends when its connection does.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(timeout=max(seconds, 0))
 
 
 # --- the same in both files, to here ---
@@ -883,14 +885,17 @@ def read_options(text: str) -> dict[str, Any]:
 
 
 def read_list(text: str) -> tuple[str, ...]:
-    """Texts that are separated by commas, Chinese ones included."""
-    return tuple(part.strip() for part in re.split("[,，]", text) if part.strip())
+    """Texts that are separated by commas, Chinese ones included; one at least, for none would mean everybody."""
+    texts = tuple(part.strip() for part in re.split("[,，]", text) if part.strip())
+    if not texts:
+        raise ValueError("an empty list")
+    return texts
 
 
 def read_hosts(text: str) -> tuple[str, ...]:
     """Names of hosts that are separated by commas."""
     hosts = tuple(host.lower() for host in read_list(text))
-    if not hosts or not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
         raise ValueError("no hosts")
     return hosts
 
@@ -899,7 +904,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "secret": matching(r"[!-~]+"),  # as the consoles show them: visible ASCII without blanks
     "bucket": matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
     "endpoint": read_endpoint,
-    "region": matching(r"[a-z0-9-]+"),
+    "region": lambda text: matching(r"[a-z0-9-]+")(text.removeprefix("oss-")),  # the OSS console writes oss-us-west-1
     "address": read_address,
     "model": matching(r"[!-~]+"),
     "options": read_options,

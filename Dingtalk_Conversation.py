@@ -27,23 +27,27 @@ https://help.aliyun.com/document_detail/52877.html               the API that al
 from __future__ import annotations
 
 import base64
+import concurrent.futures
+import functools
 import hashlib
 import hmac
 import json
 import logging
 import os
 import re
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import fc2
 import requests
 
 log = logging.getLogger("Dingtalk_Conversation")
+T = TypeVar("T")
 
 REQUIRED = object()
 SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS), default, meaning
@@ -57,9 +61,13 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS),
 MAX_AGE_MS = 60 * 60 * 1000  # DingTalk asks receivers to refuse a timestamp that is more than one hour off
 MAX_AHEAD_MS = 5 * 60 * 1000  # clocks differ a little, but an hour ahead would double the life of a stolen signature
 MAX_BODY_BYTES = 64 * 1024  # Function Compute takes 128 KiB asynchronously; no documented message comes near
-CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # together below 2 s
+CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
+INVOKE_SECONDS = 1.8  # for handing over, all in all
 NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
 
+STRANGER = (
+    "收到的回应不像是函数计算的。请稍后再发一次；如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
+)
 JSON, PLAIN = "application/json; charset=utf-8", "text/plain; charset=utf-8"
 
 
@@ -155,8 +163,7 @@ def handler(environ: dict[str, Any], start_response: Callable[..., object]) -> l
     except Exception as error:
         log.error("request %s: unforeseen: %s", request_id, trace(error))
         answer = Answer("500 Internal Server Error", PLAIN, b"500 Internal Server Error")
-    length = ("Content-Length", str(len(answer.body)))
-    start_response(answer.status, [("Content-Type", answer.content_type), length, *answer.headers])
+    start_response(answer.status, [("Content-Type", answer.content_type), *answer.headers])
     return [answer.body]
 
 
@@ -239,7 +246,7 @@ def signature_problem(request: Request, secret: bytes, now_ms: int) -> str | Non
     if not request.sign:
         return "the header sign is missing"
     wanted = base64.b64encode(hmac.digest(secret, timestamp.encode() + b"\n" + secret, "sha256"))
-    if not hmac.compare_digest(wanted, request.sign.strip().encode("utf-8", "replace")):
+    if not hmac.compare_digest(wanted, request.sign.encode("utf-8", "replace")):
         return "the header sign is wrong: is DINGTALK_APP_SECRET the AppSecret of this robot's application?"
     return None
 
@@ -271,18 +278,22 @@ def hand_over(message: Message, settings: SimpleNamespace, context: Any) -> str:
     }
     try:
         client = fc_client(settings, context)
-        answer = client.invoke_function(service, function, payload=message.body, headers=headers)
+        invoke = functools.partial(client.invoke_function, service, function, payload=message.body, headers=headers)
+        answer = within(INVOKE_SECONDS, invoke)
     except fc2.FcError as error:
         if error.status_code == 409:
             return "already accepted"
         raise refusal(error, service, function) from error
-    except (requests.JSONDecodeError, TypeError) as error:  # what aliyun-fc2 makes of a 4xx or 5xx without JSON object
-        raise NotHandedOver("函数计算的回应无法识别。请稍后再发一次。", "the answer is not a JSON object") from error
-    except (requests.RequestException, ValueError) as error:
+    except (
+        requests.JSONDecodeError,
+        TypeError,
+        RecursionError,
+    ) as error:  # aliyun-fc2 expects a JSON object with 4xx, 5xx
+        raise NotHandedOver(STRANGER, "an error without a JSON object: not Function Compute's") from error
+    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
         raise unanswered(error) from error
     if "x-fc-request-id" not in answer.headers:
-        sentence = "ENDPOINT 不是函数计算的地址。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
-        raise NotHandedOver(sentence, "the answer has no X-Fc-Request-Id: somebody else answered")
+        raise NotHandedOver(STRANGER, "an answer without X-Fc-Request-Id: not Function Compute's")
     return "accepted"
 
 
@@ -334,7 +345,8 @@ def refusal(error: fc2.FcError, service: str, function: str) -> NotHandedOver:
 def unanswered(error: Exception) -> NotHandedOver:
     """What the lack of an answer means: only if a connection was made can the message have been taken all the same."""
     cause = error.args[0] if error.args else None
-    sent = isinstance(error, (requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)) or (
+    cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
+    sent = isinstance(error, cut_off) or (
         type(error) is requests.ConnectionError and not hasattr(cause, "reason")  # urllib3 gives one if it never sent
     )
     if sent:
@@ -344,7 +356,7 @@ def unanswered(error: Exception) -> NotHandedOver:
     return NotHandedOver(sentence, f"{'no answer' if sent else 'unreachable'}: {type(error).__name__}")
 
 
-# --- the same in both files, from here: settings and log ---
+# --- the same in both files, from here: settings, log, time limit ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -389,7 +401,8 @@ def read_level(text: str) -> int:
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
     parts = urlsplit(text if "://" in text else "https://" + text)
-    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:\d{1,5})?", parts.netloc):
+    plain = re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc) and not parts.query and not parts.fragment
+    if parts.scheme not in ("http", "https") or not plain:
         raise ValueError("no web address")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -406,6 +419,24 @@ def trace(error: BaseException) -> str:
     """What kind of error and where, on one line; not its message, which may quote a key, an address or a question."""
     frames: Iterable[traceback.FrameSummary] = reversed(traceback.extract_tb(error.__traceback__))
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
+
+
+def within(seconds: float, call: Callable[[], T]) -> T:
+    """What call() returns or raises; concurrent.futures.TimeoutError after so many seconds in all.
+
+    The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever. The thread
+    that is left behind ends when its connection does.
+    """
+    future: concurrent.futures.Future[T] = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future.result(timeout=max(seconds, 0))
 
 
 # --- the same in both files, to here ---

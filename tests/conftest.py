@@ -8,6 +8,7 @@ import io
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -71,6 +72,27 @@ def role_context(**changes: Any) -> SimpleNamespace:
     return make_context(**{"timeout": 120, **role, **changes})
 
 
+class Clock:
+    """The module `time` for a function: pauses take no time, but are on record."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.ahead = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ahead += seconds
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead * 1e9)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
 class HttpAnswer(NamedTuple):
     """What the HTTP function answered."""
 
@@ -95,6 +117,10 @@ class Conversation:
         self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
         self.context = role_context()
 
+    def set_environment(self) -> None:
+        """What Function Compute does once per instance."""
+        set_environment(self._monkeypatch, self.environment)
+
     def call(self, body: bytes = b"", method: str = "POST", **environ: Any) -> HttpAnswer:
         """Any request; `environ` adds to the WSGI environ, None removes from it."""
         request: dict[str, Any] = {
@@ -115,7 +141,7 @@ class Conversation:
             started.append((status, headers))
             return lambda data: None
 
-        set_environment(self._monkeypatch, self.environment)
+        self.set_environment()
         handler = functools.partial(self.module.handler)  # the validator wants a callable that it may wrap
         chunks = validator(handler)(request, start_response)
         answer = b"".join(chunks)

@@ -11,33 +11,12 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import Reply
+from tests.conftest import Clock, Reply
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
 from tests.stand_ins.oss import Access, Bucket, error_fault
 from tests.stand_ins.server import Fault, Received
-
-
-class Clock:
-    """The module `time` for a function: pauses take no time, but are on record."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-        self.ahead = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.ahead += seconds
-
-    def time(self) -> float:
-        return time.time() + self.ahead
-
-    def time_ns(self) -> int:
-        return time.time_ns() + int(self.ahead * 1e9)
-
-    def monotonic(self) -> float:
-        return time.monotonic() + self.ahead
 
 
 @pytest.fixture

@@ -47,13 +47,19 @@ NO_ADDRESS = [
     "https://me:secret@a.com",
     "a b.com",
     "https://[::1",
+    "https://a.com?api-version=1",
+    "https://a.com#top",
+    "https://a.com:８４４３",
     "网址",
 ]
 LEVEL: tuple[dict[str, Any], list[str]] = (
     {"DEBUG": 10, "debug": 10, "Warning": 30, "25": 25, "1": 1, "CRITICAL": 50},
     ["loud", "-1", "1.5", "²", "DEBUG INFO", "9" * 5000],
 )
-REGION: tuple[dict[str, Any], list[str]] = ({"us-west-1": "us-west-1"}, ["US West", "us_west_1", "美国"])
+REGION: tuple[dict[str, Any], list[str]] = (
+    {"us-west-1": "us-west-1", "oss-us-west-1": "us-west-1"},
+    ["US West", "us_west_1", "美国"],
+)
 BUCKET: tuple[dict[str, Any], list[str]] = (
     {"example-bucket": "example-bucket", "a1b": "a1b", "a" * 63: "a" * 63},
     ["ab", "a" * 64, "Example", "-ab", "ab-", "a_b", "a.b", "oss://example"],
@@ -75,7 +81,7 @@ OPTIONS: tuple[dict[str, Any], list[str]] = (
 )
 LIST: tuple[dict[str, Any], list[str]] = (
     {"manager4501": ("manager4501",), "a, b ，c,": ("a", "b", "c"), "cid+/==": ("cid+/==",)},
-    [],
+    [",", " ， ,"],  # nobody, or everybody? Better to ask
 )
 HOSTS: tuple[dict[str, Any], list[str]] = (
     {"dingtalk.com": ("dingtalk.com",), "A.com， 127.0.0.1,": ("a.com", "127.0.0.1")},
