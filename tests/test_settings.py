@@ -228,7 +228,8 @@ def test_a_key_in_the_wrong_field_is_not_repeated(function: str) -> None:
     """It was pasted where it does not belong, and must not go on to the chat."""
     pasted = {row.name: "sk-do-not-show {\\ok" for row in rows_of(function)}
     _, problems = MODULES[function].read_settings(pasted)
-    assert len(problems) == len([row for row in rows_of(function) if row.bad])
+    lists = ("ALLOWED_USERS", "ALLOWED_GROUPS")  # any text may be an id
+    assert len(problems) == len([row for row in rows_of(function) if row.bad and row.name not in lists])
     assert "do-not-show" not in "".join(problems)
 
 
