@@ -656,13 +656,13 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
     OSS refuses a position that is not the object's length: then another run was first, or this one was but never
     got the answer. The journal tells which. A reply of another run to the same message raises AlreadyRecorded.
     """
-    data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
     failures = 0
     for attempt in range(APPEND_TRIES):
         position = journal.length
         try:
-            append = functools.partial(journal.bucket.append_object, journal.key, position, data)
-            journal.length = within(OSS_SECONDS, append).next_position
+            append = functools.partial(journal.bucket.append_object, journal.key, position, journal.separator + text)
+            journal.length = int(within(OSS_SECONDS, append).next_position)  # None, if it was not OSS that answered
             journal.created, journal.separator = position == 0, b""
             return line
         except oss2.exceptions.PositionNotEqualToLength as refused:
@@ -674,11 +674,12 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
                 raise JournalFailure(oss_problem(error)) from error
         time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 10)))
         latest = load_journal(journal.bucket, journal.key)
+        journal.separator = latest.separator
         standing = latest.reply(line["msgId"])
         if "delivered" in line and latest.delivered(line["msgId"]):
             return line
         if "answer" in line and standing:
-            if standing["run"] != line["run"]:
+            if standing["run"] != line["run"] or latest.delivered(line["msgId"]):
                 raise AlreadyRecorded(line["msgId"])
             journal.length = latest.length
             return standing

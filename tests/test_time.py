@@ -1,0 +1,138 @@
+"""Nobody waits for ever: what ends when, with services that do not answer or take their time."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.conftest import Conversation, Reply
+from tests.stand_ins.function_compute import is_invoke
+from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.openai_api import OpenaiApi
+from tests.stand_ins.server import Fault
+
+TIMEOUT = 2  # seconds, of Dingtalk_ChatGPT_Reply
+MARGIN = 3  # seconds, for a machine with other things to do; what does not end takes more than twice as long
+NEVER = Fault(delay=30, drop=True)  # drop: nor is it carried out in the middle of another test
+
+
+@pytest.fixture
+def deaf_address() -> Iterator[str]:
+    """Where connections are neither accepted nor refused: the queue of the socket is full."""
+    with contextlib.ExitStack() as sockets:
+        deaf = sockets.enter_context(socket.socket())
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(3):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(deaf.getsockname())
+        yield "http://127.0.0.1:{1}".format(*deaf.getsockname())
+
+
+# --- ChatGPT, retries included: TIMEOUT ---
+
+
+def never_answers(openai_api: OpenaiApi) -> None:
+    openai_api.plan(NEVER)
+
+
+def answers_a_byte_a_second(openai_api: OpenaiApi) -> None:
+    openai_api.plan(Fault(byte_seconds=1))
+
+
+def asks_for_ten_minutes(openai_api: OpenaiApi) -> None:
+    openai_api.fail_next("rate_limit_exceeded", retry_after="600")
+
+
+def never_answers_the_second_try(openai_api: OpenaiApi) -> None:
+    openai_api.fail_next("overloaded")
+    openai_api.plan(NEVER)
+
+
+def fails_slowly(openai_api: OpenaiApi) -> None:
+    openai_api.plan(Fault(status=503, body="{}", delay=0.8, times=3))
+
+
+def has_a_long_conversation_and_then_never_answers(openai_api: OpenaiApi) -> None:
+    openai_api.plan(Fault(status=500, body="{}"))
+    openai_api.fail_next("context_length_exceeded")
+    openai_api.plan(NEVER)
+
+
+@pytest.mark.parametrize(
+    ("behave", "cause"),
+    [
+        (never_answers, "timeout"),
+        (answers_a_byte_a_second, "timeout"),
+        (asks_for_ten_minutes, "busy"),
+        (never_answers_the_second_try, "timeout"),
+        (fails_slowly, "down"),
+        (has_a_long_conversation_and_then_never_answers, "timeout"),
+    ],
+)
+def test_slow_chatgpt_ends_within_timeout(
+    reply: Reply, cloud: LocalCloud, behave: Callable[[OpenaiApi], None], cause: str
+) -> None:
+    """The person is told the cause in time, and the next question is answered."""
+    reply.ask("你好")
+    reply.environment["TIMEOUT"] = str(TIMEOUT)
+    behave(cloud.openai_api)
+    started = time.monotonic()
+    assert reply.ask("1+1=?") == reply.module.FAILURES[cause]
+    assert time.monotonic() - started < TIMEOUT + MARGIN
+    cloud.openai_api.reset()
+    assert reply.ask("1+1=?") == "1+1=2"
+
+
+def test_chatgpt_that_takes_no_connection_ends_within_timeout(reply: Reply, deaf_address: str) -> None:
+    """A firewall that swallows everything: it is the network, and that is clear after 5 s."""
+    reply.environment.update(TIMEOUT="6", CHATGPT_BASE_URL=deaf_address)
+    started = time.monotonic()
+    assert reply.ask("1+1=?") == reply.module.FAILURES["network"]
+    assert time.monotonic() - started < 6 + MARGIN
+
+
+# --- DingTalk, which waits 2.5 s for Dingtalk_Conversation ---
+
+
+def seconds_of(push: Callable[[], float]) -> float:
+    """The best of three, for a machine with other things to do; one is enough if it is below 2 s."""
+    seconds = push()
+    for _ in range(2):
+        if seconds < 2:
+            break
+        seconds = min(seconds, push())
+    return seconds
+
+
+def test_dingtalk_is_answered_in_time_when_function_compute_does_not_answer(cloud: LocalCloud) -> None:
+    """A warm instance gives up and says so before DingTalk gives up."""
+    cloud.dingtalk.ask("你好", timeout=30)
+    cloud.function_compute.plan(Fault(where=is_invoke, delay=30, drop=True, times=3))
+
+    def push() -> float:
+        delivery = cloud.dingtalk.deliver(cloud.dingtalk.message("1+1=?"), timeout=10)
+        assert "没有及时确认" in delivery.json["text"]["content"]
+        return delivery.seconds
+
+    assert seconds_of(push) < 2
+
+
+@pytest.mark.parametrize("door", ["closed", "deaf"])
+def test_dingtalk_is_answered_in_time_when_function_compute_takes_no_connection(
+    conversation: Conversation, deaf_address: str, door: str
+) -> None:
+    """aliyun-fc2 by itself would try for half a minute."""
+    conversation.environment["ENDPOINT"] = deaf_address if door == "deaf" else "http://127.0.0.1:1"
+
+    def push() -> float:
+        started = time.monotonic()
+        assert "连接不上函数计算" in conversation.post().chat_text
+        return time.monotonic() - started
+
+    assert seconds_of(push) < 2
