@@ -795,8 +795,9 @@ def test_an_address_that_never_connects_is_told_within_two_seconds(
         Fault(where=is_invoke, drop=True),
         Fault(where=is_invoke, drop=True, carry_out=True),
         Fault(where=is_invoke, status=202, body="zz\r\n", headers=(("Transfer-Encoding", "chunked"),)),
+        Fault(where=is_invoke, status=202, body="x" * 40, byte_seconds=0.1),
     ],
-    ids=["late", "dropped", "dropped after acceptance", "broken off"],
+    ids=["late", "dropped", "dropped after acceptance", "broken off", "dripping"],
 )
 def test_a_missing_answer_is_told_within_two_seconds(
     conversation: Conversation, cloud: LocalCloud, caplog: pytest.LogCaptureFixture, fault: Fault

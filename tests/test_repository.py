@@ -126,3 +126,13 @@ def test_every_requirement_is_pinned_and_explained() -> None:
         assert re.fullmatch(r"[A-Za-z0-9._-]+==[0-9][0-9A-Za-z.]*\s+# \S.{9,}", line), line
     names = {re.split("==", line)[0] for line in requirements}
     assert names == {"aliyun-fc2", "oss2", "openai", "requests"}
+
+
+def test_signature_is_compared_in_constant_time() -> None:
+    """No test can measure that, so this one reads the code: hmac.compare_digest compares it, and nothing else does."""
+    tree = ast.parse((ROOT / f"{CONVERSATION}.py").read_text(encoding="utf-8"))
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    (function,) = [node for node in functions if node.name == "signature_problem"]
+    compared = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Compare)]
+    assert not [comparison for comparison in compared if "wanted" in comparison or "sign" in comparison]
+    assert "hmac.compare_digest(wanted, request.sign" in ast.unparse(function)
