@@ -5,8 +5,10 @@
 Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute; python3.10, openai, oss2 >= 2.18.4)
 
     situation                              the chat shows                        does FC run the event again?
-    a question                             ChatGPT's answer                      no
+    a question: text, voice, rich text     ChatGPT's answer, in parts if long    no
     a command: \\clear \\help \\status        what it did                           no
+    a picture, a file; a person or group   a sentence                            no
+      that may not ask; today's limit
     this message was answered before       nothing                               no
     ChatGPT fails                          a sentence: who can do what           no
     OSS fails                              the answer, and a sentence about OSS  no
@@ -31,6 +33,7 @@ import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -40,6 +43,7 @@ import ssl
 import threading
 import time
 import traceback
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
@@ -88,6 +92,8 @@ ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
 SPARE_SECONDS = 5  # of the function's own time-out are left for OSS and DingTalk
 CHECK_SECONDS = 10  # for ChatGPT in a self-check
 MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
+PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
+PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
 
 LIBRARIES = ("oss2", "openai", "httpx2", "httpcore2", "urllib3")  # they log tokens, addresses and questions
 
@@ -116,8 +122,12 @@ CAUSES = {
     "organization_spend_limit_exceeded": "balance",
     "organization_usage_limit_exceeded": "balance",
     "project_spend_limit_exceeded": "balance",
+    "Arrearage": "balance",  # Alibaba's Model Studio
+    "exceeded_current_quota_error": "balance",  # Moonshot
+    "insufficient_user_quota": "balance",  # one-api
     "context_length_exceeded": "long",
     "content_filter": "filtered",
+    "data_inspection_failed": "filtered",  # Alibaba's Model Studio
     "unsupported_country_region_territory": "region",
     "model_not_found": "model",
     "401": "key",
@@ -145,8 +155,20 @@ HELP = """可以直接提问，也可以发送：
 \\status（或 状态）：看看模型和记住了多少
 \\help（或 帮助）：显示这些说明"""
 COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
-UNREADABLE = "我现在只能读懂文字。请把问题写成文字发给我。"
+UNREADABLE = "我能读懂文字、语音和图文消息里的文字，还读不懂图片、视频和文件。请把问题写成文字发给我。"
+OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
+USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
+GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{}）加进环境变量 ALLOWED_GROUPS。"
+LIMIT_REACHED = "你今天的 {} 次提问已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
+MARKDOWN = re.compile(  # what makes an answer look better as Markdown
+    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]+\]\([^)\s]+\)", re.MULTILINE
+)
+FENCE = re.compile(r"\s*(`{3,}|~{3,})[^`\n]{0,40}$")
+TABLE_RULE = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
+FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+LINK = re.compile(r"!?\[[^\]\n]*\]\([^)\n]*\)")
+
 OSS_ERRORS = (
     oss2.exceptions.OssError,
     requests.RequestException,  # oss2 lets these through while a body is read
@@ -163,8 +185,13 @@ class Message(NamedTuple):
 
     id: str
     conversation_id: str
-    person: str  # staff id; for people outside the organisation, who have none, the sender id
-    text: str | None  # without surrounding blanks; None: a kind of message that holds no words
+    in_group: bool
+    staff_id: str  # empty for people outside the organisation
+    person: str  # staff id, else sender id
+    nick: str
+    text: str | None  # the words, without surrounding blanks; None: a kind of message that holds none
+    quotation: str  # the words of a message that it answers to
+    over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
     webhook_expires_ms: int | None
 
@@ -174,7 +201,8 @@ class Journal:
 
     {"msgId", "at" (ms), "run", "answer"}               a reply on record
     {"msgId", "at", "run", "question", "answer"}        the same for a question: a turn, which the model is shown
-    {"msgId", "at", "delivered": true}                  the mark that the reply is in the chat
+    {"msgId", "at", "sent"}                             so many parts of the reply are in the chat
+    {"msgId", "at", "delivered": true}                  the mark that all of it is
 
     `run` is FC's request id. By it a run knows its own line again; it stays the same when FC runs an event again.
     """
@@ -195,6 +223,10 @@ class Journal:
     def reply(self, msg_id: str) -> dict[str, Any] | None:
         """The line with the reply to this message."""
         return next((line for line in self.lines if line["msgId"] == msg_id and "answer" in line), None)
+
+    def sent(self, msg_id: str) -> int:
+        """How many parts of the reply to this message are in the chat already."""
+        return max((line["sent"] for line in self.lines if line["msgId"] == msg_id and "sent" in line), default=0)
 
     def turns(self, count: int) -> list[dict[str, Any]]:
         """The last turns, oldest first."""
@@ -223,6 +255,14 @@ class Undeliverable(Exception):
 
 class NotDelivered(Exception):
     """The reply is on record but not in the chat. Nothing else leaves the handler: it makes FC run the event again."""
+
+    def __init__(self, problem: str, sent: int) -> None:
+        super().__init__(problem)
+        self.sent = sent  # parts that are in the chat
+
+
+class NotAllowed(Exception):
+    """This person, this group or one more question today is not allowed; the person sees the message."""
 
 
 def handler(event: bytes, context: Any) -> str:
@@ -257,17 +297,48 @@ def parse_message(event: bytes) -> Message | None:
         return None
     if not isinstance(raw, dict):
         return None
-    text = text_in(raw["text"] if isinstance(raw.get("text"), dict) else raw, "content")
+    body = raw.get("text") or raw.get("content")
+    quoting = {**raw, **body} if isinstance(body, dict) else raw  # the quotation stands in `text`, or beside it
+    kind = text_in(raw, "msgtype") or "text"
+    text = words_in(body, packed=kind != "text")
     expires_ms = raw.get("sessionWebhookExpiredTime")
+    staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
         id=text_in(raw, "msgId") or "",
         conversation_id=text_in(raw, "conversationId") or "",
-        person=text_in(raw, "senderStaffId") or text_in(raw, "senderId") or "",
-        text=text.strip() if text is not None else None,
+        in_group=text_in(raw, "conversationType") == "2",
+        staff_id=staff_id,
+        person=staff_id or text_in(raw, "senderId") or "",
+        nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
+        text=text.strip() if text.strip() or kind == "text" else None,
+        quotation=words_in(quoting.get("repliedMsg") or quoting.get("quoteMessage"), packed=True).strip(),
+        over_quota=not body and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
     )
     return message if message.id and message.conversation_id and message.webhook else None
+
+
+def words_in(body: Any, packed: bool, depth: int = 0) -> str:
+    """The words in the body of any kind of message, in the order in which they stand.
+
+    {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}, {"type": "picture"}]} -> "a". A quoted message
+    wraps such a body in `content` or `text`. `packed`: where a text is expected, JSON in a text may stand for a body.
+    """
+    if depth > 5:
+        return ""
+    if isinstance(body, list):
+        return "".join(words_in(item, packed, depth + 1) for item in body)
+    if isinstance(body, dict):
+        names = ("richText", "recognition", "content", "text")
+        return next((words_in(body[name], packed, depth + 1) for name in names if body.get(name)), "")
+    text = text_in({"text": body}, "text") or ""
+    if packed and text.startswith("{"):
+        try:
+            return words_in(json.loads(text), False, depth + 1)
+        except (ValueError, RecursionError):
+            return text  # it only looked like JSON
+    return text
 
 
 def text_in(fields: dict[str, Any], name: str) -> str | None:
@@ -283,7 +354,7 @@ def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], c
     check_webhook(message, settings.webhook_hosts)
     if problems:
         todo = f"请部署者检查 Dingtalk_ChatGPT_Reply 的环境变量：{'；'.join(problems)}。"
-        send_reply(message, f"机器人还没有设置好。{todo}")
+        send_reply(message, f"机器人还没有设置好。{todo}", settings.reply_format)
         return "bad settings"
     try:
         journal, result, reply, note = reply_on_record(message, settings, context)
@@ -291,10 +362,15 @@ def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], c
         return "duplicate"
     except Exception as error:
         log.error("request %s: unforeseen: %s", context.request_id, trace(error))
-        send_reply(message, INTERNAL.format(context.request_id))
+        send_reply(message, INTERNAL.format(context.request_id), settings.reply_format)
         return "failed: unforeseen"
-    send_reply(message, reply["answer"] + note)
-    mark_delivered(message, journal)
+    try:
+        send_reply(message, reply["answer"] + note, settings.reply_format, journal.sent(message.id))
+    except NotDelivered as failure:
+        if failure.sent:  # so that the next run goes on where this one had to stop
+            mark(journal, {"msgId": message.id, "at": now_ms(), "sent": failure.sent})
+        raise
+    mark(journal, {"msgId": message.id, "at": now_ms(), "delivered": True})
     return result
 
 
@@ -305,7 +381,8 @@ def reply_on_record(
 
     AlreadyRecorded if there is nothing to send, because another run does it or has done it.
     """
-    journal = load_settled_journal(open_bucket(settings, context), message, context.request_id)
+    bucket = open_bucket(settings, context)
+    journal = load_settled_journal(bucket, message, journal_key(message, settings.history_scope), context.request_id)
     if journal.delivered(message.id):
         raise AlreadyRecorded(message.id)
     reply = journal.reply(message.id)
@@ -385,14 +462,14 @@ class FreshConnections(requests.adapters.HTTPAdapter):
             self.used_at = time.time()
 
 
-def load_settled_journal(bucket: oss2.Bucket, message: Message, run: str) -> Journal:
+def load_settled_journal(bucket: oss2.Bucket, message: Message, key: str, run: str) -> Journal:
     """The journal, once it is settled who sends a recorded reply that has no delivery mark.
 
     If this is a second run of the same event, the first one died: send it. If another delivery of the same message
     recorded it, that run may be sending at this moment: it gets the time that sending can take.
     """
     for _ in range(SENDING_SECONDS):
-        journal = load_journal(bucket, journal_key(message))
+        journal = load_journal(bucket, key)
         reply = journal.reply(message.id)
         if reply is None or journal.delivered(message.id) or reply["run"] == run:
             break
@@ -402,12 +479,14 @@ def load_settled_journal(bucket: oss2.Bucket, message: Message, run: str) -> Jou
     return journal
 
 
-def journal_key(message: Message) -> str:
-    """The name of the journal object of this person in this conversation.
+def journal_key(message: Message, scope: str) -> str:
+    """The name of the journal object: of this person in this conversation, or of all in it, or of the person anywhere.
 
-    'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place
+    'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place, nor be an @ name
     """
-    return f"chat-history/{quoted(message.conversation_id)}/{quoted(message.person)}.jsonl"
+    folder = "@person" if scope == "person" else quoted(message.conversation_id)
+    person = "@group" if scope == "group" and message.in_group else quoted(message.person)
+    return f"chat-history/{folder}/{person}.jsonl"
 
 
 def quoted(name: str) -> str:
@@ -466,6 +545,8 @@ def parse_line(data: bytes) -> dict[str, Any] | None:
         return None
     if line.get("delivered") is True:
         return {"msgId": line["msgId"], "delivered": True}
+    if isinstance(line.get("sent"), int):
+        return {"msgId": line["msgId"], "sent": line["sent"]}
     texts = {name: text_in(line, name) for name in ("msgId", "run", "question", "answer") if name in line}
     if None in texts.values() or "run" not in texts or "answer" not in texts or not isinstance(line.get("at"), int):
         return None
@@ -485,25 +566,88 @@ def oss_problem(error: BaseException) -> str:
 
 def compose(message: Message, journal: Journal, settings: SimpleNamespace, context: Any) -> tuple[str, dict[str, Any]]:
     """The result in a word, and the line to record: for a question that ChatGPT answered a turn."""
-    reply: dict[str, Any] = {"msgId": message.id, "at": now_ms(), "run": context.request_id}
-    if message.text is None:
-        return "unreadable", {**reply, "answer": UNREADABLE}
-    command = command_in(message.text) if message.text else "help"  # no word but the @: perhaps a first try
-    if command == "clear":
-        return "cleared", {**reply, "answer": clear(journal)}
-    if command == "status":
-        turns = len(journal.turns(settings.history_length))
-        memory = f"记住的对话：{turns} 轮（最多 {settings.history_length} 轮）"
-        text = f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
-        return "status", {**reply, "answer": text}
-    if command == "help":
-        return "help", {**reply, "answer": HELP}
+    reply: dict[str, Any] = {"msgId": message.id, "run": context.request_id}
+    command = command_in(message.text) if message.text else None
     try:
-        answer = ask(message.text, journal, settings, context)
+        check_allowed(message, settings)
+        if message.over_quota:
+            result, reply["answer"] = "over quota", OVER_QUOTA
+        elif message.text is None:
+            result, reply["answer"] = "unreadable", UNREADABLE
+        elif command == "clear":
+            result, reply["answer"] = "cleared", clear(journal)
+        elif command == "status":
+            result, reply["answer"] = "status", status(journal, settings)
+        elif command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
+            result, reply["answer"] = "help", HELP
+        else:
+            result, reply["question"] = "answered", question_of(message, settings.history_scope)
+            usage = Usage(journal.bucket, message.person, settings.daily_limit)
+            reply["answer"] = ask(reply["question"], journal, settings, context)
+            usage.count()
+    except NotAllowed as refusal:
+        result, reply = "not allowed", {**reply, "answer": str(refusal)}
     except ModelFailure as failure:
         log.warning("request %s: ChatGPT did not answer: %s", context.request_id, failure)
-        return f"failed: {failure.cause}", {**reply, "answer": FAILURES[failure.cause]}
-    return "answered", {**reply, "at": now_ms(), "question": message.text, "answer": answer}
+        result, reply["answer"] = f"failed: {failure.cause}", FAILURES[failure.cause]
+    if result != "answered":
+        reply.pop("question", None)
+    return result, {**reply, "at": now_ms()}
+
+
+def check_allowed(message: Message, settings: SimpleNamespace) -> None:
+    """NotAllowed unless the person, and in a group the group, is on its list or there is no list."""
+    if settings.allowed_users and message.person not in settings.allowed_users:
+        raise NotAllowed(USER_REFUSED.format(message.person))
+    if settings.allowed_groups and message.in_group and message.conversation_id not in settings.allowed_groups:
+        raise NotAllowed(GROUP_REFUSED.format(message.conversation_id))
+
+
+def question_of(message: Message, scope: str) -> str:
+    """What the model is asked: the words, below those they refer to; in a shared history with the person's name."""
+    quotation = "".join(f"> {line}\n" for line in message.quotation.splitlines())
+    words = "\n".join(filter(None, (quotation, message.text)))
+    return f"{message.nick}：{words}" if scope == "group" and message.in_group else words
+
+
+class Usage:
+    """The questions of one person today, as the length of an appendable object that grows by a byte for each.
+
+    NotAllowed when there are too many: before the model is asked, and after, when others were faster meanwhile. If OSS
+    fails, the person is answered and nothing is counted.
+    """
+
+    def __init__(self, bucket: oss2.Bucket, person: str, limit: int | None) -> None:
+        self.bucket, self.limit, self.questions = bucket, limit, 0
+        day = time.strftime("%Y-%m-%d", time.gmtime(now_ms() / 1000 + 8 * 3600))  # of Asia/Shanghai, which has no DST
+        self.key = f"chat-usage/{day}/{quoted(person)}"
+        if limit:
+            try:
+                self.questions = within(OSS_SECONDS, lambda: bucket.head_object(self.key)).content_length or 0
+            except oss2.exceptions.NotFound:
+                pass  # the first one today
+            except OSS_ERRORS as error:
+                log.warning("%s: not read: %s", self.key, oss_problem(error))
+            self.check()
+
+    def check(self) -> None:
+        """NotAllowed if there are no questions left."""
+        if self.limit and self.questions >= self.limit:
+            raise NotAllowed(LIMIT_REACHED.format(self.limit))
+
+    def count(self) -> None:
+        """Count one more: compare-and-swap as for the journal, so that the limit holds for concurrent questions too."""
+        while self.limit:
+            try:
+                append = functools.partial(self.bucket.append_object, self.key, self.questions, b".")
+                within(OSS_SECONDS, append)
+                return
+            except oss2.exceptions.PositionNotEqualToLength as refused:
+                self.questions = max(self.questions + 1, refused.next_position)  # so that this comes to an end
+                self.check()
+            except OSS_ERRORS as error:
+                log.warning("%s: not counted: %s", self.key, oss_problem(error))
+                return
 
 
 def command_in(text: str) -> str | None:
@@ -526,6 +670,13 @@ def clear(journal: Journal) -> str:
         return f"没能忘掉之前的对话：{oss_problem(error)}。"
     journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
     return "好的，之前的对话我都忘掉了。"
+
+
+def status(journal: Journal, settings: SimpleNamespace) -> str:
+    """What a person may want to know of the bot."""
+    turns = len(journal.turns(settings.history_length))
+    memory = f"记住的对话：{turns} 轮（最多 {settings.history_length} 轮）"
+    return f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
 
 
 def ask(question: str, journal: Journal, settings: SimpleNamespace, context: Any) -> str:
@@ -617,16 +768,25 @@ def answer_in(completion: Any) -> str:
     text = choice.message.content or getattr(choice.message, "refusal", None) or ""
     if not isinstance(text, str):
         raise TypeError("content is no text")
-    text = text_in({"text": text}, "text") or ""
+    text = without_thoughts(text_in({"text": text}, "text") or "")
     if not text.strip():
         raise ModelFailure("filtered" if choice.finish_reason == "content_filter" else "empty", "no words")
     return text.strip()
+
+
+def without_thoughts(text: str) -> str:
+    """The text without what a reasoning model thought first: <think>...</think>, of which either tag may be missing."""
+    if "</think>" in text:
+        return text.partition("</think>")[2]
+    return re.sub(r"\A\s*<think>.*", "", text, flags=re.DOTALL)
 
 
 def status_failure(error: openai.APIStatusError) -> ModelFailure:
     """Why ChatGPT refused, by the code or type of the error, else by its status."""
     names = (str(name) for name in (error.code, error.type, error.status_code))
     cause = next((CAUSES[name] for name in names if name in CAUSES), "down" if error.status_code >= 500 else "options")
+    if "maximum context length" in error.message:  # other services have these words of OpenAI's, but not its code
+        cause = "long"
     wait = error.response.headers.get("retry-after", "")
     detail = f"HTTP {error.status_code}, its request {error.request_id}"
     return ModelFailure(cause, detail, retry_after_seconds=int(wait) if wait.isdecimal() else None)
@@ -687,26 +847,163 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
     raise JournalFailure("同时写入的人太多")
 
 
-def mark_delivered(message: Message, journal: Journal) -> None:
-    """Append the delivery mark: last, so that it costs the person no time."""
+def mark(journal: Journal, line: dict[str, Any]) -> None:
+    """Append a line about the delivery: afterwards, so that it costs the person no time."""
     try:
-        append_line({"msgId": message.id, "at": now_ms(), "delivered": True}, journal)
+        append_line(line, journal)
     except JournalFailure as failure:
         log.warning("%s: no delivery mark, a repetition would be sent again: %s", journal.key, failure)
 
 
-def send_reply(message: Message, text: str) -> None:
-    """Show the text in the chat. NotDelivered if trying later may help, Undeliverable if not.
+def send_reply(message: Message, text: str, reply_format: str, sent: int = 0) -> None:
+    """Show the text in the chat, from the part on that follows those sent already.
 
-    An answer that got lost on its way back may have been shown: then the chat shows it twice, better than not at all.
+    NotDelivered if trying later may help, Undeliverable if not. An answer of the webhook that got lost may have been
+    good: then the chat shows a part twice, which is better than not at all.
     """
-    body = json.dumps({"msgtype": "text", "text": {"content": text}}, ensure_ascii=False).encode()
-    pauses_seconds = iter(SEND_PAUSES_SECONDS)
-    while problem := post_to_webhook(message.webhook, body):
-        pause_seconds = next(pauses_seconds, None)
-        if pause_seconds is None:
-            raise NotDelivered(problem) from None  # FC logs it: no cause, for that may quote the address
-        time.sleep(pause_seconds)
+    deadline = time.monotonic() + SENDING_SECONDS - SEND_SECONDS
+    for number, body in list(enumerate(bodies_of(message, text, reply_format)))[sent:]:
+        pauses_seconds = iter(SEND_PAUSES_SECONDS)
+        while problem := post_to_webhook(message.webhook, json.dumps(body, ensure_ascii=False).encode()):
+            pause_seconds = next(pauses_seconds, None)
+            if pause_seconds is None or time.monotonic() + pause_seconds > deadline:
+                raise NotDelivered(problem, number) from None  # FC logs it: no cause, for that may quote the address
+            time.sleep(pause_seconds)
+
+
+def bodies_of(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
+    """The requests that show the text: of one kind, in parts that DingTalk takes, the first with an @ in a group."""
+    markdown = reply_format == "markdown" or (reply_format == "auto" and MARKDOWN.search(text) is not None)
+    beginning = text.partition("```")[0].strip() or text  # what a notification shows: not the marks, not code
+    title = " ".join(re.sub(r"[#*`>|_~\[\]-]+", " ", beginning).split())[:30] or "…"
+    parts = split_text(for_dingtalk(text), fences=True) if markdown else split_text(text, fences=False)
+    if len(parts) > 1:
+        parts = [f"（{number}/{len(parts)}）\n\n{part}" for number, part in enumerate(parts, 1)]
+    at: dict[str, Any] = {}
+    if message.in_group:
+        parts[0] = f"@{message.staff_id or message.nick}" + ("  \n\n" if markdown else " ") + parts[0]
+        at = {"at": {"atUserIds": [message.staff_id], "isAtAll": False}} if message.staff_id else {}
+    if markdown:
+        bodies = [{"msgtype": "markdown", "markdown": {"title": title, "text": part}} for part in parts]
+    else:
+        bodies = [{"msgtype": "text", "text": {"content": part}} for part in parts]
+    bodies[0].update(at)
+    return bodies
+
+
+def for_dingtalk(text: str) -> str:
+    """Markdown as DingTalk's clients show it well: they join lines, know no tables, and make headings of # in code.
+
+    Lines end with two blanks, tables become aligned code, code with a # at the start of a line is indented as a
+    whole, and a fence that is left open is closed.
+    """
+    done: list[str] = []
+    lines = text.split("\n")
+    while lines:
+        fence = FENCE.match(lines[0])
+        if fence:
+            size = next((n for n, line in enumerate(lines[1:], 1) if closes(line, fence[1])), len(lines))
+            code = lines[1:size]
+            indent = "    " if any(line.lstrip().startswith("#") for line in code) else ""
+            done += [lines[0], *(indent + line for line in code), fence[1]]
+            del lines[: size + 1]
+        elif "|" in lines[0] and len(lines) > 1 and TABLE_RULE.fullmatch(lines[1]):
+            size = next((n for n, line in enumerate(lines) if "|" not in line), len(lines))
+            done += ["```", *aligned(lines[:1] + lines[2:size]), "```"]
+            del lines[:size]
+        else:
+            line = re.sub(r"<br ?/?>", "  \n", lines.pop(0))
+            done.append(line + "  " if line.strip() and lines and lines[0].strip() else line)
+    return "\n".join(done)
+
+
+def closes(line: str, fence: str) -> bool:
+    """Whether the line ends the code block that began with this fence."""
+    mark = line.strip()
+    return mark.startswith(fence) and not mark.strip(fence[0])
+
+
+def aligned(rows: list[str]) -> list[str]:
+    """The rows of a Markdown table as columns of plain text; a Chinese character is as wide as two others."""
+    table = [[cell.strip().replace("**", "") for cell in row.strip().strip("|").split("|")] for row in rows]
+    widths = [max(map(width, column)) for column in itertools.zip_longest(*table, fillvalue="")]
+    padded = ([cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=False)] for row in table)
+    return ["  ".join(row).rstrip() for row in padded]
+
+
+def width(text: str) -> int:
+    """How many columns the text takes: 'ab' -> 2, '中' -> 2."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def split_text(text: str, fences: bool) -> list[str]:
+    """The text in parts that DingTalk takes; together they are the text, with code fences closed and reopened."""
+    parts, fence = [], ""
+    while True:
+        head = fence + "\n" if fence else ""
+        cut = cut_of(text)
+        part, text = head + text[:cut], text[cut:]
+        fence = open_fence(part) if fences else ""
+        if fence:
+            part += ("" if part.endswith("\n") else "\n") + fence[:3]
+        parts.append(part)
+        if not text:
+            return parts
+
+
+def cut_of(text: str) -> int:
+    """How much of the text goes into the next part: to the end of a paragraph, a line, a sentence, else a character."""
+    limit = len(text)
+    while too_long(text[:limit]):
+        limit = min(limit, PART_CHARACTERS + 1) * 19 // 20
+    if limit == len(text):
+        return limit
+    for end in (r"\n\s*\n", r"\n", r"[。！？；…]|[.!?;]\s"):
+        cuts = [found.end() for found in re.finditer(end, text[:limit])]
+        cuts = [cut for cut in cuts if cut > limit // 2 and not inside_link(text, cut)]
+        if cuts:
+            return cuts[-1]
+    limit = inside_link(text, limit) or limit
+    near = range(limit, max(limit - 64, 0), -1)  # no emoji is longer
+    return next((cut for cut in near if not inside_character(text, cut)), limit)
+
+
+def too_long(text: str) -> bool:
+    """Whether DingTalk would not show it in one message; in a client's count, an emoji has two characters."""
+    return (
+        len(text) > PART_CHARACTERS
+        or len(text.encode("utf-16-le")) > 2 * PART_CHARACTERS
+        or len(json.dumps(text, ensure_ascii=False).encode()) > PART_BYTES
+    )
+
+
+def inside_link(text: str, cut: int) -> int:
+    """Where the Markdown link begins that the cut would break; 0 if there is none, or if it fills the part."""
+    return next((link.start() for link in LINK.finditer(text) if link.start() < cut < link.end()), 0)
+
+
+def inside_character(text: str, cut: int) -> bool:
+    """Whether the cut would break what is seen as one: a letter and its accents, an emoji of several, a flag of two."""
+    left, right = text[cut - 1], text[cut]
+    letters_of_flags = len(text[:cut]) - len(text[:cut].rstrip(FLAG_LETTERS))
+    return (
+        unicodedata.category(right) in ("Mn", "Me", "Mc")
+        or "\u200d" in (left, right)  # joins emoji to one
+        or "\U0001f3fb" <= right <= "\U0001f3ff"  # skin tones
+        or "\U000e0020" <= right <= "\U000e007f"  # tags, as in the flag of Scotland
+        or (right in FLAG_LETTERS and letters_of_flags % 2 == 1)
+    )
+
+
+def open_fence(part: str) -> str:
+    """The line that opened the code block in which the part ends, '' if it ends outside."""
+    fence = None
+    for line in part.split("\n"):
+        if fence is None:
+            fence = FENCE.match(line)
+        elif closes(line, fence[1]):
+            fence = None
+    return fence[0].strip() if fence else ""
 
 
 def post_to_webhook(url: str, body: bytes) -> str:

@@ -75,6 +75,8 @@ def role_context(**changes: Any) -> SimpleNamespace:
 class Clock:
     """The module `time` for a function: pauses take no time, but are on record."""
 
+    gmtime, strftime = staticmethod(time.gmtime), staticmethod(time.strftime)
+
     def __init__(self) -> None:
         self.slept: list[float] = []
         self.ahead = 0.0

@@ -20,6 +20,8 @@ ABOUT = """\
   /as 李四      换一个人说话   somebody else speaks
   /group        在群里说话     in a group, with @
   /private      私聊           in a private chat
+  /send audio 明天天气         发一条语音 a voice message; also picture, video, file,
+                rich_text, text_group_quote, unknown, over_quota
   \\help         机器人的命令   the bot's own commands
   /quit         退出           end
 """
@@ -51,17 +53,25 @@ class Chat:
             return False
         return True
 
-    def say(self, text: str) -> list[str]:
+    def say(self, line: str) -> list[str]:
         """What the chat shows in return."""
         dingtalk = self.cloud.dingtalk
-        message = dingtalk.message(text, person=self.person, group=self.group)
+        kind, text = "text", line
+        if line.startswith("/send "):
+            kind, _, text = line.removeprefix("/send ").strip().partition(" ")
+        try:
+            message = dingtalk.message(text or None, person=self.person, group=self.group, kind=kind)
+        except (ValueError, OSError) as error:
+            return [f"（没有这样的消息 / there is no such message: {type(error).__name__}: {kind}）"]
         delivery = dingtalk.deliver(message, timeout=10)  # more than DingTalk's 2.5 s: the first one is a cold start
         if delivery.status != 200:
             return [f"Dingtalk_Conversation answered HTTP {delivery.status}."]
-        shown = dingtalk.wait_shown(1, message, FIRST_ANSWER_SECONDS)
+        dingtalk.wait_shown(1, message, FIRST_ANSWER_SECONDS)
         self.cloud.function_compute.wait_idle(FIRST_ANSWER_SECONDS)
-        shown = dingtalk.shown(message)
-        return [bubble.text for bubble in shown]
+        return [
+            f"【{bubble.kind}：{bubble.title}】\n{bubble.text}" if bubble.title else bubble.text
+            for bubble in dingtalk.shown(message)
+        ]
 
 
 def person_named(nick: str) -> Person:

@@ -71,17 +71,20 @@ class LocalCloud:
         }
         return {**local[name], **self._given[name]}
 
+    def function(self, name: str) -> Function:
+        """A function as it is deployed."""
+        return Function(
+            ROOT / f"{name}.py",
+            self.environment(name),
+            http=name == CONVERSATION,
+            timeout=10 if name == CONVERSATION else 120,
+            max_instances=self._max_instances,
+        )
+
     def deploy(self, **changes: Any) -> None:
         """Both functions anew; `changes` are fields of Function, for both."""
         for name in (CONVERSATION, REPLY):
-            function = Function(
-                ROOT / f"{name}.py",
-                self.environment(name),
-                http=name == CONVERSATION,
-                timeout=10 if name == CONVERSATION else 120,
-                max_instances=self._max_instances,
-            )
-            self.function_compute.deploy(name, replace(function, **changes))
+            self.function_compute.deploy(name, replace(self.function(name), **changes))
 
     def reset(self) -> None:
         """Forget what happened and every planned fault; the functions stay deployed and warm."""

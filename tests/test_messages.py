@@ -1,0 +1,581 @@
+"""What people send, and what they see: kinds of messages, Markdown, long answers, @, commands, access and limits."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import Reply
+from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
+from tests.stand_ins.local_cloud import REPLY, LocalCloud
+from tests.stand_ins.oss import error_fault
+from tests.stand_ins.server import Fault, Received
+
+
+def asked(cloud: LocalCloud) -> str:
+    """The last question that the model got."""
+    return str(cloud.openai_api.asked[-1]["messages"][-1]["content"])
+
+
+@pytest.fixture
+def redeployed(cloud: LocalCloud) -> Iterator[LocalCloud]:
+    """A cloud whose functions a test deploys with settings of its own; afterwards they have the usual ones again."""
+    yield cloud
+    cloud.function_compute.wait_idle(20)
+    cloud.deploy()
+
+
+def deploy(cloud: LocalCloud, **environment: str) -> None:
+    """Dingtalk_ChatGPT_Reply with these settings as well."""
+    pool = cloud.function_compute
+    function = cloud.function(REPLY)
+    pool.deploy(REPLY, replace(function, environment={**function.environment, **environment}))
+
+
+# --- kinds of messages ---
+
+
+@pytest.mark.parametrize(
+    ("kind", "question"),
+    [
+        ("text", "你好"),
+        ("audio", "钉钉，让进步发生"),
+        ("rich_text", "这个问题示例图如下：请解释"),
+        ("text_group_quote", "> 明天下午三点开会\n\n这句话是什么意思"),
+    ],
+)
+def test_message_with_words_is_answered(cloud: LocalCloud, kind: str, question: str) -> None:
+    """Text, voice as DingTalk recognised it, rich text without its pictures, and a quotation marked as one."""
+    message = cloud.dingtalk.message(kind=kind)
+    cloud.dingtalk.deliver(message)
+    cloud.dingtalk.wait_shown(1, message)
+    assert asked(cloud) == question
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [("picture", "图片"), ("video", "视频"), ("file", "文件"), ("unknown", "文字"), ("over_quota", "调用量")],
+)
+def test_message_without_words_gets_one_sentence(cloud: LocalCloud, kind: str, sentence: str) -> None:
+    """Nobody is met with silence, and nothing is paid for."""
+    message = cloud.dingtalk.message(kind=kind)
+    cloud.dingtalk.deliver(message)
+    (shown,) = cloud.dingtalk.wait_shown(1, message)
+    cloud.function_compute.wait_idle(10)
+    assert sentence in shown.text
+    assert len(cloud.dingtalk.shown(message)) == 1
+    assert not cloud.openai_api.asked
+
+
+QUOTED = "明天开会"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"text": {"content": "何时？", "isReplyMsg": True, "repliedMsg": {"content": {"text": QUOTED}}}},
+        {"text": {"content": "何时？", "repliedMsg": {"content": {"content": QUOTED}}}},
+        {"text": {"content": "何时？", "repliedMsg": {"content": json.dumps({"text": QUOTED})}}},
+        {"text": {"content": "何时？", "repliedMsg": {"content": QUOTED}}},
+        {"text": {"content": "何时？", "repliedMsg": {"msgType": "audio", "content": {"recognition": QUOTED}}}},
+        {
+            "text": {
+                "content": "何时？",
+                "repliedMsg": {
+                    "msgType": "richText",
+                    "content": {"richText": [{"msgType": "text", "content": QUOTED}]},
+                },
+            }
+        },
+        {"quoteMessage": {"msgId": "x", "msgtype": "text", "text": {"content": QUOTED}}, "text": {"content": "何时？"}},
+        {
+            "msgtype": "richText",
+            "text": None,
+            "content": {"richText": [{"text": "何时？"}], "repliedMsg": {"content": {"text": QUOTED}}},
+        },
+        {"msgtype": "richText", "text": None, "content": json.dumps({"richText": [{"text": f"> {QUOTED}\n\n何时？"}]})},
+    ],
+)
+def test_quotation_is_found_in_all_its_forms(reply: Reply, cloud: LocalCloud, changes: dict[str, Any]) -> None:
+    """Quotations are documented nowhere; these forms were seen by others."""
+    reply.run(cloud.dingtalk.message() | changes)
+    assert asked(cloud) == f"> {QUOTED}\n\n何时？"
+
+
+@pytest.mark.parametrize(
+    "replied", [None, [], "", 5, {"originalMsgId": "x"}, {"content": {}}, {"content": [[[[[[["x"]]]]]]]}]
+)
+def test_quotation_without_words_is_left_out(reply: Reply, cloud: LocalCloud, replied: Any) -> None:
+    """A quoted card or picture may come as an id only."""
+    reply.run(cloud.dingtalk.message() | {"text": {"content": "何时？", "repliedMsg": replied}})
+    assert asked(cloud) == "何时？"
+
+
+def test_quotation_alone_is_a_question(reply: Reply, cloud: LocalCloud) -> None:
+    """Somebody quotes a message and only @-s the bot."""
+    reply.run(cloud.dingtalk.message() | {"text": {"content": " ", "repliedMsg": {"content": {"text": "1+1=?"}}}})
+    assert asked(cloud) == "> 1+1=?\n"
+
+
+@pytest.mark.parametrize("text", ['{"content": "x"}', '{"text": {"a": 1}} 怎么解析', "{", '{"richText": []}'])
+def test_json_as_a_question_is_left_as_it_is(reply: Reply, cloud: LocalCloud, text: str) -> None:
+    """People ask about JSON; only bodies that should be objects are unpacked."""
+    reply.ask(text)
+    assert asked(cloud) == text
+
+
+@pytest.mark.parametrize("content", ["{broken", '{"a": 1'])
+def test_body_that_only_looks_like_json_is_words(reply: Reply, cloud: LocalCloud, content: str) -> None:
+    """A future kind with a plain text for its content is read."""
+    reply.run(cloud.dingtalk.message(kind="unknown", content=content))
+    assert asked(cloud) == content
+
+
+# --- replies ---
+
+MARKDOWN = "## 标题\n\n**重点**：\n- 一\n- 二"
+
+
+@pytest.mark.parametrize(
+    ("setting", "answer", "kind"),
+    [
+        (None, MARKDOWN, "markdown"),
+        (None, "1+1=2，就是这样。", "text"),
+        ("text", MARKDOWN, "text"),
+        ("markdown", "1+1=2", "markdown"),
+    ],
+)
+def test_reply_format_decides_the_kind(
+    reply: Reply, cloud: LocalCloud, setting: str | None, answer: str, kind: str
+) -> None:
+    """auto looks at the answer, the others force one."""
+    reply.environment["REPLY_FORMAT"] = setting
+    cloud.openai_api.answer_next(answer)
+    message = cloud.dingtalk.message("你好")
+    reply.run(message)
+    assert cloud.dingtalk.shown(message)[0].kind == kind
+
+
+def test_markdown_answer_comes_as_markdown_end_to_end(cloud: LocalCloud) -> None:
+    """Through both functions, with the beginning of the answer as the title of the notification."""
+    cloud.openai_api.answer_next(MARKDOWN)
+    message = cloud.dingtalk.message("你好")
+    cloud.dingtalk.deliver(message)
+    (shown,) = cloud.dingtalk.wait_shown(1, message)
+    assert (shown.kind, shown.title) == ("markdown", "标题 重点 ： 一 二")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# 一",
+        "###### 六",
+        "- 一",
+        "* 一",
+        "1. 一",
+        "12) 二",
+        "> 引",
+        "```py",
+        "~~~",
+        "| a |",
+        "说**粗**",
+        "[链](http://a.com)",
+    ],
+)
+def test_markdown_is_recognised(warm_reply: ModuleType, text: str) -> None:
+    """Each construct that looks bad as plain text."""
+    assert warm_reply.MARKDOWN.search(f"前面\n{text}\n后面")
+
+
+@pytest.mark.parametrize(
+    "text", ["#标签", "-5 度", "2*3*4", "a_b_c", "1.5", "[1] 见下", "C# 和 C++", "a | b", "2024. 年"]
+)
+def test_plain_text_is_not_taken_for_markdown(warm_reply: ModuleType, text: str) -> None:
+    """Signs that only look like it."""
+    assert not warm_reply.MARKDOWN.search(text)
+
+
+TABLE = "| 名称 | 价格 |\n|:---|---:|\n| 苹果 | 3 |\n| **banana** | 12 |"
+ALIGNED = "```\n名称    价格\n苹果    3\nbanana  12\n```"
+
+
+@pytest.mark.parametrize(
+    ("given_text", "shown"),
+    [
+        ("一\n二", "一  \n二"),
+        ("一\n\n二", "一\n\n二"),
+        ("a<br>b<br/>c", "a  \nb  \nc"),
+        (TABLE, ALIGNED),
+        (f"前\n{TABLE}\n\n后", f"前  \n{ALIGNED}\n\n后"),
+        ("a | b\n不是表", "a | b  \n不是表"),
+        ("```py\nx = 1\ny = 2\n```\n好\n了", "```py\nx = 1\ny = 2\n```\n好  \n了"),
+        ("```py\n# x\ny = 1\n```", "```py\n    # x\n    y = 1\n```"),
+        ("```\n开着", "```\n开着\n```"),
+        ("````\n```\n````", "````\n```\n````"),
+        ("~~~\n```\n~~~", "~~~\n```\n~~~"),
+        ("# 标题\n[链](http://a.com)", "# 标题  \n[链](http://a.com)"),
+        ("| a | b | c |\n|---|---|\n| 1 |", "```\na  b  c\n1\n```"),
+    ],
+)
+def test_markdown_is_made_for_dingtalk(warm_reply: ModuleType, given_text: str, shown: str) -> None:
+    """Lines stay lines, tables are readable, # in code makes no heading, an open fence swallows nothing."""
+    assert warm_reply.for_dingtalk(given_text) == shown
+
+
+# --- long answers ---
+
+
+def long_answer() -> str:
+    """30,000 characters with code, lists and emoji."""
+    pieces: list[str] = []
+    while sum(map(len, pieces)) < 30_000:
+        number = len(pieces)
+        pieces.append(f"## 第 {number} 节 👨‍👩‍👧‍👦\n\n" + "这一段讲的是怎么做。" * 20 + "\n\n")
+        pieces.append("".join(f"- 第 {item} 点 🇨🇳 [链接](https://example.com/{item})\n" for item in range(8)) + "\n")
+        pieces.append("```python\n" + "".join(f"print({line})  # 👍🏽\n" for line in range(40)) + "```\n\n")
+    return "".join(pieces).strip()
+
+
+def test_long_answer_arrives_complete_and_in_order(cloud: LocalCloud) -> None:
+    """30,000 characters: every part is taken by DingTalk, numbered, and nothing is missing."""
+    answer = long_answer()
+    cloud.openai_api.answer_next(answer)
+    message = cloud.dingtalk.message("写长一点", group="测试群")
+    cloud.dingtalk.deliver(message)
+    cloud.function_compute.wait_idle(30)
+    shown = cloud.dingtalk.shown(message)
+    assert len(shown) >= 9
+    assert not cloud.dingtalk.refusals
+    assert all(f"（{number}/{len(shown)}）" in bubble.text for number, bubble in enumerate(shown, 1))
+    assert all(len(bubble.text) <= 3500 for bubble in shown)
+    assert all(bubble.text.count("```") % 2 == 0 for bubble in shown)
+    together = "".join(bubble.text for bubble in shown)
+    for line in answer.splitlines():
+        assert line.strip() in together
+    assert [int(n) for n in re.findall(r"第 (\d+) 节", together)] == [
+        int(n) for n in re.findall(r"第 (\d+) 节", answer)
+    ]
+
+
+PIECES = (
+    *("字" * 400, "word " * 90, '"\\' * 300, "\x01" * 200, "。", " ", "\n", "\n\n"),
+    *("```\n", "```py\n", "~~~\n", "|a|b|\n", "# 标题\n", "[链接](https://example.com/" + "x" * 80 + ")"),
+    *("👨‍👩‍👧‍👦", "🇨🇳" * 9, "e\u0301", "👍🏽"),
+)
+ANY_TEXT = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(text=ANY_TEXT | st.text(max_size=9000))
+@example(text="🇨🇳" * 5000)
+@example(text="e" + "\u0301" * 9000)
+@example(text="[" + "x" * 5000 + "](y)")
+@example(text="\n" * 9000)
+@example(text="😀" * 4000)
+def test_splitting_loses_nothing_and_keeps_the_limits(warm_reply: ModuleType, text: str) -> None:
+    """Without fences the parts are the text; with fences they are it but for those that were closed and reopened."""
+    parts = warm_reply.split_text(text, fences=False)
+    assert "".join(parts) == text
+    fenced = warm_reply.split_text(text, fences=True)
+    bare = re.compile(r"[`~\s]|^py$", re.MULTILINE)  # what fences are made of
+    assert bare.sub("", "".join(fenced).replace("py\n", "")) == bare.sub("", text.replace("py\n", ""))
+    for part in (*parts, *fenced):
+        assert len(part) <= 3400
+        assert len(json.dumps(part, ensure_ascii=False).encode()) <= 19_000
+    for part in fenced[:-1]:
+        assert not warm_reply.open_fence(part)
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "👨‍👩‍👧‍👦",
+        "🇨🇳",
+        "e\u0301",
+        "👍🏽",
+        "[链接](https://example.com/a.b)",
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    ],
+)
+def test_splitting_breaks_nothing_that_is_seen_as_one(warm_reply: ModuleType, whole: str) -> None:
+    """Wherever the limit falls, an emoji, an accented letter or a link stays in one part."""
+    limit = warm_reply.PART_CHARACTERS
+    for shift in range(len(whole) + 1):
+        text = "字" * (limit - shift) + whole * 3 + "字" * 100
+        parts = warm_reply.split_text(text, fences=True)
+        assert "".join(parts) == text
+        assert sum(part.count(whole) for part in parts) == 3
+
+
+@pytest.mark.parametrize(("end", "wanted"), [("\n\n", "段落"), ("\n", "行"), ("。", "句"), (". ", "sentence")])
+def test_splitting_prefers_the_larger_boundary(warm_reply: ModuleType, end: str, wanted: str) -> None:
+    """Paragraph before line before sentence before character."""
+    unit = "字" * 1200 + end
+    parts = warm_reply.split_text(unit * 4, fences=False)
+    assert [part.endswith(end) for part in parts] == [True] * len(parts), wanted
+
+
+def test_code_is_reopened_with_its_language(warm_reply: ModuleType) -> None:
+    """A long program is highlighted in every part."""
+    code = "```python\n" + "x = 1\n" * 1500 + "```\n好"
+    parts = warm_reply.split_text(code, fences=True)
+    assert len(parts) == 3
+    assert all(part.startswith("```python\n") for part in parts)
+    assert all(part.rstrip().endswith("```") for part in parts[:-1])
+
+
+def test_second_run_goes_on_after_the_parts_that_arrived(reply: Reply, cloud: LocalCloud, monkeypatch: Any) -> None:
+    """Parts that are in the chat are not sent again when FC runs the event again."""
+    cloud.openai_api.answer_next("字" * 9000)
+    message = cloud.dingtalk.message("写长一点")
+    third = iter(range(100))
+    cloud.dingtalk.plan(Fault(where=lambda received: next(third) >= 2, drop=True, times=3))
+    monkeypatch.setattr(reply.module, "SEND_PAUSES_SECONDS", (0, 0))
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message, request_id="same")
+    assert len(cloud.dingtalk.shown(message)) == 2
+    assert reply.run(message, request_id="same")["result"] == "answered again"
+    assert [bubble.text[:5] for bubble in cloud.dingtalk.shown(message)] == ["（1/3）", "（2/3）", "（3/3）"]
+
+
+# --- groups ---
+
+
+@pytest.mark.parametrize("answer", ["1+1=2", MARKDOWN])
+def test_asker_in_a_group_is_mentioned(cloud: LocalCloud, answer: str) -> None:
+    """Both in atUserIds and by @id in the text: DingTalk needs both."""
+    cloud.openai_api.answer_next(answer)
+    message = cloud.dingtalk.message("你好", person=XIAOMING, group="测试群")
+    cloud.dingtalk.deliver(message)
+    (shown,) = cloud.dingtalk.wait_shown(1, message)
+    assert shown.at_user_ids == (XIAOMING.staff_id,)
+    assert shown.text.startswith(f"@{XIAOMING.staff_id} ")
+
+
+def test_outsider_in_a_group_is_addressed_by_name(cloud: LocalCloud) -> None:
+    """Without a staff id there is nobody to @."""
+    message = cloud.dingtalk.message("1+1=?", person=VISITOR, group="测试群")
+    cloud.dingtalk.deliver(message)
+    (shown,) = cloud.dingtalk.wait_shown(1, message)
+    assert (shown.text, shown.at_user_ids) == ("@访客 1+1=2", ())
+
+
+def test_private_chat_has_no_mention(cloud: LocalCloud) -> None:
+    """There is nobody else."""
+    assert cloud.dingtalk.ask("1+1=?") == "1+1=2"
+
+
+@pytest.mark.parametrize("command", ["\\help", "/help", "帮助", "\\STATUS", "状态", "重置"])
+def test_command_in_a_group_is_understood(cloud: LocalCloud, command: str) -> None:
+    """Behind the @ there is a blank before the words."""
+    cloud.dingtalk.ask(command, group="测试群")
+    assert not cloud.openai_api.asked
+
+
+# --- access and limits ---
+
+
+def test_person_who_is_not_on_the_list_is_told_the_own_id(redeployed: LocalCloud) -> None:
+    """The sentence says who can change it, and has the id to add."""
+    deploy(redeployed, ALLOWED_USERS=f"{XIAODING.staff_id}, someone")
+    text = redeployed.dingtalk.ask("1+1=?", person=XIAOMING)
+    assert all(part in text for part in ("部署者", "ALLOWED_USERS", XIAOMING.staff_id))
+    assert "ALLOWED_USERS" in redeployed.dingtalk.ask("\\clear", person=XIAOMING)
+    assert not redeployed.openai_api.asked
+    assert redeployed.dingtalk.ask("1+1=?", person=XIAODING) == "1+1=2"
+
+
+def test_group_that_is_not_on_the_list_is_told_its_id(reply: Reply, cloud: LocalCloud) -> None:
+    """Other groups and private chats are not concerned."""
+    message = cloud.dingtalk.message("1+1=?", group="测试群")
+    reply.environment["ALLOWED_GROUPS"] = message["conversationId"]
+    reply.run(message)
+    assert cloud.dingtalk.shown(message)[0].text.endswith("1+1=2")
+    assert reply.ask("1+1=?") == "1+1=2"
+    other = cloud.dingtalk.message("1+1=?", group="另一个群")
+    reply.run(other)
+    text = cloud.dingtalk.shown(other)[0].text
+    assert all(part in text for part in ("部署者", "ALLOWED_GROUPS", other["conversationId"]))
+
+
+def test_daily_limit_is_kept_and_told(redeployed: LocalCloud) -> None:
+    """So many questions a day and person; commands and failures do not count."""
+    deploy(redeployed, DAILY_LIMIT="2")
+    dingtalk = redeployed.dingtalk
+    redeployed.openai_api.fail_next("invalid_api_key")
+    for text in ("失败的问题", "\\help", "1+1=?", "\\status", "1+2=?"):
+        assert "DAILY_LIMIT" not in dingtalk.ask(text)
+    redeployed.function_compute.wait_idle(10)
+    paid = len(redeployed.openai_api.asked)
+    text = dingtalk.ask("1+3=?")
+    assert "2 次" in text
+    assert "DAILY_LIMIT" in text
+    assert len(redeployed.openai_api.asked) == paid == 2
+    assert dingtalk.ask("1+1=?", person=XIAOMING) == "1+1=2"
+    assert "记住的对话：2 轮" in dingtalk.ask("\\status")
+
+
+def test_daily_limit_is_exact_for_questions_at_the_same_instant(redeployed: LocalCloud) -> None:
+    """Of ten at once exactly as many are answered as are allowed."""
+    deploy(redeployed, DAILY_LIMIT="3")
+    messages = [redeployed.dingtalk.message("1+1=?") for _ in range(10)]
+
+    def deliver(message: dict[str, Any]) -> None:
+        for _ in range(200):  # Function Compute answers 429 while all instances are busy, and DingTalk repeats
+            if redeployed.dingtalk.deliver(message, timeout=30).status == 200:
+                return
+            time.sleep(0.05)
+
+    with ThreadPoolExecutor(10) as pool:
+        list(pool.map(deliver, messages))
+    redeployed.function_compute.wait_idle(60)
+    texts = [redeployed.dingtalk.shown(message)[0].text for message in messages]
+    assert sorted(text == "1+1=2" for text in texts) == [False] * 7 + [True] * 3
+    (usage,) = filter(re.compile("chat-usage/").match, redeployed.oss.keys())
+    assert redeployed.oss.read(usage) == b"..."
+
+
+def test_question_over_the_limit_is_not_asked(reply: Reply, cloud: LocalCloud) -> None:
+    """The last question is answered, the next one is told why not."""
+    reply.environment["DAILY_LIMIT"] = "1"
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert "DAILY_LIMIT" in reply.ask("1+2=?")
+    assert len(cloud.openai_api.asked) == 1
+
+
+@pytest.mark.parametrize(("limit", "answered"), [("1", False), ("2", True)])
+def test_question_counted_by_another_run_meanwhile_counts(
+    reply: Reply, cloud: LocalCloud, limit: str, answered: bool
+) -> None:
+    """While ChatGPT thinks, another question of the same person is answered: this one is the second today."""
+    reply.environment["DAILY_LIMIT"] = limit
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+    usage = f"chat-usage/{day}/{XIAODING.staff_id}"
+    cloud.openai_api.plan(Fault(then=lambda: cloud.oss.write(usage, b".")))
+    assert (reply.ask("1+1=?") == "1+1=2") == answered
+    assert cloud.oss.read(usage) == (b".." if answered else b".")
+
+
+def test_person_off_the_list_may_not_even_clear(reply: Reply) -> None:
+    """The list is about everything that the bot does."""
+    reply.environment["ALLOWED_USERS"] = XIAODING.staff_id
+    assert XIAOMING.staff_id in reply.ask("\\clear", person=XIAOMING)
+
+
+def test_notice_of_the_quota_is_passed_on(reply: Reply, cloud: LocalCloud) -> None:
+    """DingTalk's notice has neither text nor content."""
+    message = cloud.dingtalk.message(kind="over_quota")
+    assert reply.run(message)["result"] == "over quota"
+
+
+def test_daily_limit_begins_anew_in_the_chinese_night(reply: Reply, cloud: LocalCloud) -> None:
+    """The day is that of Asia/Shanghai, which has no daylight saving time."""
+    reply.environment["DAILY_LIMIT"] = "5"
+    reply.ask("1+1=?")
+    (usage,) = filter(re.compile("chat-usage/").match, cloud.oss.keys())
+    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
+    assert usage == f"chat-usage/{day}/{XIAODING.staff_id}"
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST"])
+def test_daily_limit_keeps_nobody_waiting_when_oss_fails(reply: Reply, cloud: LocalCloud, method: str) -> None:
+    """A person is answered rather than counted."""
+
+    def is_usage(received: Received) -> bool:
+        return received.method == method and "chat-usage" in received.path
+
+    reply.environment["DAILY_LIMIT"] = "1"
+    cloud.oss.plan(error_fault("ServiceUnavailable", where=is_usage))
+    assert reply.ask("1+1=?") == "1+1=2"
+
+
+# --- whose history ---
+
+
+def test_history_of_a_group_is_shared_and_tells_who_spoke(redeployed: LocalCloud) -> None:
+    """HISTORY_SCOPE=group: the model is told who says what; private chats stay private."""
+    deploy(redeployed, HISTORY_SCOPE="group")
+    redeployed.dingtalk.ask("我喜欢红色", person=XIAOMING, group="测试群")
+    redeployed.dingtalk.ask("他喜欢什么颜色？", person=XIAODING, group="测试群")
+    questions = [part["content"] for part in redeployed.openai_api.asked[-1]["messages"] if part["role"] == "user"]
+    assert questions == ["小明：我喜欢红色", "小钉：他喜欢什么颜色？"]
+    redeployed.dingtalk.ask("我喜欢什么？", person=XIAOMING)
+    assert asked(redeployed) == "我喜欢什么？"
+    assert len(redeployed.openai_api.asked[-1]["messages"]) == 1
+
+
+def test_history_of_a_person_is_the_same_everywhere(redeployed: LocalCloud) -> None:
+    """HISTORY_SCOPE=person: what was said in a group is known in the private chat."""
+    deploy(redeployed, HISTORY_SCOPE="person")
+    redeployed.dingtalk.ask("我叫小明", person=XIAOMING, group="测试群")
+    assert redeployed.dingtalk.ask("我叫什么？", person=XIAOMING) == "你叫小明。"
+    assert "不知道" in redeployed.dingtalk.ask("我叫什么？", person=XIAODING)
+
+
+# --- other services, reasoning models ---
+
+
+def error(**fields: Any) -> dict[str, Any]:
+    return {"error": fields}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cause"),
+    [
+        # DeepSeek, Alibaba's Model Studio, Moonshot, one-api, vLLM, SiliconFlow and others, as their users report them
+        (402, error(message="Insufficient Balance", type="unknown_error", code="invalid_request_error"), "balance"),
+        (400, error(code="Arrearage", type="Arrearage", message="Access denied"), "balance"),
+        (429, error(message="You exceeded your current quota", type="exceeded_current_quota_error"), "balance"),
+        (403, error(message="用户额度不足", type="new_api_error", code="insufficient_user_quota"), "balance"),
+        (400, error(code="data_inspection_failed", type=None, message="inappropriate content"), "filtered"),
+        (400, {"object": "error", "message": "This model's maximum context length is 8192 tokens."}, "long"),
+        (401, error(message="Invalid Authentication", type="invalid_authentication_error"), "key"),
+        (401, "Api key is invalid", "key"),
+        (403, {"code": 30001, "message": "x", "data": None}, "forbidden"),
+        (503, error(message="无可用渠道", type="new_api_error", code="model_not_found"), "model"),
+        (404, "<html>nginx</html>", "address"),
+        (400, error(message="bad", code=["list"]), "options"),
+    ],
+)
+def test_error_of_another_service_is_one_sentence(
+    reply: Reply, cloud: LocalCloud, status: int, body: Any, cause: str
+) -> None:
+    """Services that are compatible with OpenAI's differ most where they refuse."""
+    cloud.openai_api.plan(Fault(status=status, body=body if isinstance(body, str) else json.dumps(body)))
+    assert reply.ask("1+1=?") == reply.module.FAILURES[cause]
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("<think>先想想\n再想想</think>\n\n答案是二", "答案是二"),
+        ("先想想</think>答案是二", "答案是二"),
+        ("\n<think>答案是二</think>\n标签 <think> 是什么", "标签 <think> 是什么"),
+        ("标签 <think> 是什么", "标签 <think> 是什么"),
+    ],
+)
+def test_thoughts_are_not_shown(cloud: LocalCloud, answer: str, shown: str) -> None:
+    """What a reasoning model thinks is neither shown nor remembered."""
+    cloud.openai_api.answer_next(answer)
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.deliver(message)
+    assert cloud.dingtalk.wait_shown(1, message)[0].text == shown
+    cloud.function_compute.wait_idle(10)
+    assert cloud.journal(message)[0]["answer"] == shown
+
+
+@pytest.mark.parametrize("answer", ["<think>没想完", "<think>想完了</think>\n", " \n"])
+def test_answer_that_is_only_thoughts_is_said_to_be_empty(reply: Reply, cloud: LocalCloud, answer: str) -> None:
+    """Also when the thoughts were cut off."""
+    cloud.openai_api.answer_next(answer)
+    assert reply.ask("1+1=?") == reply.module.FAILURES["empty"]
