@@ -49,7 +49,7 @@ def test_people_in_one_group_have_their_own_history(cloud: LocalCloud) -> None:
     assert "不知道" in cloud.dingtalk.ask("我叫什么？", person=XIAODING, group="测试群")
     assert "不知道" in cloud.dingtalk.ask("我叫什么？", person=XIAOMING, group="另一个群")
     assert "不知道" in cloud.dingtalk.ask("我叫什么？", person=XIAOMING)
-    assert cloud.dingtalk.ask("我叫什么？", person=XIAOMING, group="测试群") == "你叫小明。"
+    assert cloud.dingtalk.ask("我叫什么？", person=XIAOMING, group="测试群").endswith("你叫小明。")
 
 
 @pytest.mark.parametrize("group", [None, "测试群"])

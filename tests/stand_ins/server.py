@@ -78,6 +78,7 @@ class StandIn:
         self.received: list[Received] = []
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
+        self._resets = 0
         self._port = port
         self._server: _Server | None = None
 
@@ -123,6 +124,7 @@ class StandIn:
     def reset(self) -> None:
         """Forget planned faults and the record, and come back if stopped; subclasses also forget their state."""
         with self._lock:
+            self._resets += 1
             self._faults.clear()
             self.received.clear()
         if self._server is None:
@@ -149,7 +151,10 @@ class StandIn:
 
     def _answer(self, received: Received, fault: Fault) -> tuple[int, list[tuple[str, str]], bytes] | None:
         """Status, headers and body of the answer; None to drop the connection."""
+        resets = self._resets
         time.sleep(fault.delay)
+        if resets != self._resets:
+            return None  # it was slow in a test that is over, and must not turn up in the next one
         answer: tuple[int, list[tuple[str, str]], bytes] | None = None
         if fault.carry_out or not (fault.drop or fault.status):
             done = self.app.test_client().open(
