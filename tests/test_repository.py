@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .conftest import load
 from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
 PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
@@ -136,3 +137,13 @@ def test_signature_is_compared_in_constant_time() -> None:
     compared = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Compare)]
     assert not [comparison for comparison in compared if "wanted" in comparison or "sign" in comparison]
     assert "hmac.compare_digest(wanted, request.sign" in ast.unparse(function)
+
+
+def test_every_setting_is_in_the_readme_and_no_other() -> None:
+    """A setting that nobody can find does not exist, and one that is only documented does not work."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## Settings")[2].partition("\n## ")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = [name for cell in cells for name in re.findall(r"`([A-Z_]+)`", cell)]
+    names = {setting[0] for function in (CONVERSATION, REPLY) for setting in load(ROOT / f"{function}.py").SETTINGS}
+    assert sorted(documented) == sorted(names)
