@@ -271,6 +271,8 @@ def handler(event: bytes, context: Any) -> str:
     settings, problems = read_settings(os.environ)
     if bool(settings.access_key_id) != bool(settings.access_key_secret):
         problems.append("ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置")
+    if not hasattr(oss2, "AuthV4"):  # the one that the python3.10 of Function Compute has, 2.16.0, cannot sign with V4
+        problems.append(f"oss2 的版本 {oss2.__version__} 太旧，请随函数一起部署 2.18.4 或更新的版本")
     log.setLevel(settings.verbose)
     for name in LIBRARIES:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -353,7 +355,7 @@ def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], c
         log.error("request %s: %s", context.request_id, "; ".join(problems))
     check_webhook(message, settings.webhook_hosts)
     if problems:
-        todo = f"请部署者检查 Dingtalk_ChatGPT_Reply 的环境变量：{'；'.join(problems)}。"
+        todo = f"请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{'；'.join(problems)}。"
         send_reply(message, f"机器人还没有设置好。{todo}", settings.reply_format)
         return "bad settings"
     try:
@@ -607,7 +609,7 @@ def question_of(message: Message, scope: str) -> str:
     """What the model is asked: the words, below those they refer to; in a shared history with the person's name."""
     quotation = "".join(f"> {line}\n" for line in message.quotation.splitlines())
     words = "\n".join(filter(None, (quotation, message.text)))
-    return f"{message.nick}：{words}" if scope == "group" and message.in_group else words
+    return f"{message.nick or message.person}：{words}" if scope == "group" and message.in_group else words
 
 
 class Usage:
@@ -1045,7 +1047,8 @@ def self_check(settings: SimpleNamespace, problems: list[str], context: Any) -> 
         report["time-out 执行超时时间"] = (
             f"函数的执行超时时间是 {context.function.timeout} 秒，请改为至少 {settings.timeout + SENDING_SECONDS} 秒"
         )
-    report["OSS"] = check_oss(settings, context) if settings.oss_bucket_name else "OSS_BUCKET_NAME 没有设置好"
+    oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
+    report["OSS"] = check_oss(settings, context) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
     report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
     return report
 

@@ -62,7 +62,7 @@ MAX_AGE_MS = 60 * 60 * 1000  # DingTalk asks receivers to refuse a timestamp tha
 MAX_AHEAD_MS = 5 * 60 * 1000  # clocks differ a little, but an hour ahead would double the life of a stolen signature
 MAX_BODY_BYTES = 64 * 1024  # Function Compute takes 128 KiB asynchronously; no documented message comes near
 CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
-INVOKE_SECONDS = 1.8  # for handing over, all in all
+INVOKE_SECONDS = 1.5  # for handing over, all in all
 NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
 
 STRANGER = (

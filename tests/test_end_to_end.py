@@ -107,7 +107,8 @@ def test_console_test_event_returns_the_self_check(cloud: LocalCloud) -> None:
 
 def test_people_write_while_an_answer_is_under_way(cloud: LocalCloud) -> None:
     """A second person is answered by another instance and need not wait for the first one's model."""
-    cloud.openai_api.plan(Fault(delay=1.5))
+    answer_now = threading.Event()
+    cloud.openai_api.plan(Fault(then=lambda: answer_now.wait(30)))
     slow = cloud.dingtalk.message("你好")
     waiting = threading.Thread(target=cloud.dingtalk.deliver, args=(slow,))
     waiting.start()
@@ -115,6 +116,7 @@ def test_people_write_while_an_answer_is_under_way(cloud: LocalCloud) -> None:
         time.sleep(0.01)
     cloud.dingtalk.ask("你好", person=XIAOMING)
     assert not cloud.dingtalk.shown(slow)
+    answer_now.set()
     cloud.dingtalk.wait_shown(1, slow)
     waiting.join()
 

@@ -79,6 +79,13 @@ def test_end_of_input_ends_the_chat() -> None:
     assert "1+1=2" in played.stdout
 
 
+def test_setting_in_the_environment_can_be_tried() -> None:
+    """A deployer sees what a setting does before using it."""
+    played = play("--say", "你好", "--say", "1+1=?", DAILY_LIMIT="1", REPLY_FORMAT="markdown")
+    assert "【markdown：你好！有什么可以帮你？】" in played.stdout
+    assert "DAILY_LIMIT" in played.stdout
+
+
 def test_key_in_the_environment_asks_that_model(real_model: OpenaiApi) -> None:
     """With CHATGPT_API_KEY, and here the address of another service, the stand-in for ChatGPT is not asked."""
     real_model.answer_next("这是真的模型。")

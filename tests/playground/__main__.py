@@ -15,6 +15,11 @@ from tests.stand_ins.dingtalk import XIAODING, Person
 from tests.stand_ins.local_cloud import LocalCloud
 
 FIRST_ANSWER_SECONDS = 90  # a real model may think for TIMEOUT seconds
+MODEL_SETTINGS = ("CHATGPT_API_KEY", "CHATGPT_BASE_URL", "CHATGPT_MODEL", "CHATGPT_OPTIONS")
+SETTINGS = (  # of Dingtalk_ChatGPT_Reply, to try them before using them
+    *("SYSTEM_PROMPT", "HISTORY_LENGTH", "HISTORY_SCOPE", "TIMEOUT", "REPLY_FORMAT"),
+    *("ALLOWED_USERS", "ALLOWED_GROUPS", "DAILY_LIMIT"),
+)
 ABOUT = """\
 直接输入要说的话，按回车发送。Write what you want to say and press Enter.
   /as 李四      换一个人说话   somebody else speaks
@@ -87,18 +92,15 @@ def main() -> int:
         "--say", action="append", metavar="TEXT", help="say this, print the answer and end; may be given several times"
     )
     lines = parser.parse_args().say
-    model = {
-        name: os.environ[name]
-        for name in ("CHATGPT_API_KEY", "CHATGPT_BASE_URL", "CHATGPT_MODEL", "CHATGPT_OPTIONS", "SYSTEM_PROMPT")
-        if os.environ.get(name)
-    }
-    if "CHATGPT_API_KEY" in model:
-        model.setdefault("CHATGPT_BASE_URL", "")  # OpenAI's own, not the stand-in
-    else:
-        model = {}
-    with LocalCloud(reply=model) as cloud:
+    settings = {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
+    real_model = bool(os.environ.get("CHATGPT_API_KEY"))
+    if real_model:
+        settings.update(
+            {name: os.environ.get(name, "") for name in MODEL_SETTINGS}
+        )  # '' is the default, not the stand-in
+    with LocalCloud(reply=settings) as cloud:
         try:
-            return scripted(Chat(cloud), lines) if lines else interactive(Chat(cloud), bool(model))
+            return scripted(Chat(cloud), lines) if lines else interactive(Chat(cloud), real_model)
         except (KeyboardInterrupt, EOFError):
             print()
             return 0
