@@ -162,12 +162,12 @@ GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话
 LIMIT_REACHED = "你今天的 {} 次提问已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
 MARKDOWN = re.compile(  # what makes an answer look better as Markdown
-    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]+\]\([^)\s]+\)", re.MULTILINE
+    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]", re.MULTILINE
 )
 FENCE = re.compile(r"\s*(`{3,}|~{3,})[^`\n]{0,40}$")
-TABLE_RULE = re.compile(r"\s*\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?\s*)?")
+TABLE_RULE = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
-LINK = re.compile(r"!?\[[^\]\n]*\]\([^)\n]*\)")
+LINK = re.compile(r"!?\[[^\]\n]{0,300}\]\([^)\n]{0,2000}\)")
 
 OSS_ERRORS = (
     oss2.exceptions.OssError,
@@ -909,7 +909,7 @@ def for_dingtalk(text: str) -> str:
             indent = "    " if any(line.lstrip().startswith("#") for line in code) else ""
             done += [lines[0], *(indent + line for line in code), fence[1]]
             del lines[: size + 1]
-        elif "|" in lines[0] and len(lines) > 1 and TABLE_RULE.fullmatch(lines[1]):
+        elif "|" in lines[0] and len(lines) > 1 and TABLE_RULE.fullmatch(lines[1].strip()):
             size = next((n for n, line in enumerate(lines) if "|" not in line), len(lines))
             done += ["```", *aligned(lines[:1] + lines[2:size]), "```"]
             del lines[:size]
@@ -947,7 +947,7 @@ def split_text(text: str, fences: bool) -> list[str]:
         part, text = head + text[:cut], text[cut:]
         fence = open_fence(part) if fences else ""
         if fence:
-            part += ("" if part.endswith("\n") else "\n") + fence[:3]
+            part += ("" if part.endswith("\n") else "\n") + fence[: len(fence) - len(fence.lstrip(fence[0]))]
         parts.append(part)
         if not text:
             return parts
@@ -960,12 +960,13 @@ def cut_of(text: str) -> int:
         limit = min(limit, PART_CHARACTERS + 1) * 19 // 20
     if limit == len(text):
         return limit
+    links = [link.span() for link in LINK.finditer(text[: 2 * limit])]
     for end in (r"\n\s*\n", r"\n", r"[。！？；…]|[.!?;]\s"):
         cuts = [found.end() for found in re.finditer(end, text[:limit])]
-        cuts = [cut for cut in cuts if cut > limit // 2 and not inside_link(text, cut)]
-        if cuts:
-            return cuts[-1]
-    limit = inside_link(text, limit) or limit
+        for cut in reversed(cuts):
+            if cut > limit // 2 and not inside_link(links, cut):
+                return cut
+    limit = inside_link(links, limit) or limit
     near = range(limit, max(limit - 64, 0), -1)  # no emoji is longer
     return next((cut for cut in near if not inside_character(text, cut)), limit)
 
@@ -979,9 +980,9 @@ def too_long(text: str) -> bool:
     )
 
 
-def inside_link(text: str, cut: int) -> int:
+def inside_link(links: list[tuple[int, int]], cut: int) -> int:
     """Where the Markdown link begins that the cut would break; 0 if there is none, or if it fills the part."""
-    return next((link.start() for link in LINK.finditer(text) if link.start() < cut < link.end()), 0)
+    return next((start for start, end in links if start < cut < end), 0)
 
 
 def inside_character(text: str, cut: int) -> bool:

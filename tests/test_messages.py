@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -269,7 +269,7 @@ def test_long_answer_arrives_complete_and_in_order(cloud: LocalCloud) -> None:
 
 PIECES = (
     *("字" * 400, "word " * 90, '"\\' * 300, "\x01" * 200, "。", " ", "\n", "\n\n"),
-    *("```\n", "```py\n", "~~~\n", "|a|b|\n", "# 标题\n", "[链接](https://example.com/" + "x" * 80 + ")"),
+    *("```\n", "````\n", "```py\n", "~~~\n", "|a|b|\n", "# 标题\n", "[链接](https://example.com/" + "x" * 80 + ")"),
     *("👨‍👩‍👧‍👦", "🇨🇳" * 9, "e\u0301", "👍🏽"),
 )
 ANY_TEXT = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
@@ -323,6 +323,25 @@ def test_splitting_prefers_the_larger_boundary(warm_reply: ModuleType, end: str,
     unit = "字" * 1200 + end
     parts = warm_reply.split_text(unit * 4, fences=False)
     assert [part.endswith(end) for part in parts] == [True] * len(parts), wanted
+
+
+@pytest.mark.parametrize("fence", ["```python", "````md", "~~~", "~~~~~~ py"])
+def test_code_of_any_fence_is_closed_by_the_same(warm_reply: ModuleType, fence: str) -> None:
+    """Four marks are not closed by three."""
+    parts = warm_reply.split_text(fence + "\n" + "x = 1\n" * 1500, fences=True)
+    assert not any(map(warm_reply.open_fence, parts))
+    assert all(part.startswith(fence + "\n") for part in parts)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 60_000, "| a\n" + " " * 60_000, "**" * 30_000, "\n" * 60_000, "a\n" * 30_000, "`" * 60_000]
+)
+def test_monotonous_answer_is_prepared_in_time(warm_reply: ModuleType, text: str) -> None:
+    """What a model repeats until its limit must not keep the function busy: no pattern takes quadratic time."""
+    message = SimpleNamespace(in_group=False)
+    started = time.process_time()
+    assert warm_reply.bodies_of(message, text + "\n**a**", "auto")
+    assert time.process_time() - started < 5
 
 
 def test_code_is_reopened_with_its_language(warm_reply: ModuleType) -> None:
