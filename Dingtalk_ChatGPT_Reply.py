@@ -109,11 +109,12 @@ FAILURES = {
     "long": "这个问题太长，模型读不完。请缩短以后再问。",
     "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
     "options": "ChatGPT 不接受这样的请求。请部署者检查环境变量 CHATGPT_OPTIONS 和 CHATGPT_MODEL。",
-    "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆小；部署者可以调大环境变量 TIMEOUT。",
+    "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
+    "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
     "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
     "down": "ChatGPT 暂时出错了。请稍后再问。",
     "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
-    "empty": "ChatGPT 给出了空的回答。请换一种问法。",
+    "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
 }
 # An error's code or type, else its status, tells the cause.
 CAUSES = {
@@ -132,34 +133,41 @@ CAUSES = {
     "model_not_found": "model",
     "401": "key",
     "402": "balance",
+    "408": "down",
     "403": "forbidden",
     "404": "address",
     "429": "busy",
 }
+# OpenAI's words for a conversation that is too long, which other services have without its code; its words for one that
+# is longer than a small account may send in a minute; Alibaba's Model Studio.
+TOO_LONG = ("maximum context length", "Request too large", "Range of input length")
 RETRIED = ("busy", "network", "down")
 
 # What the deployer can do about an error of OSS, by its code.
 OSS_HINTS = {
     "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
-    "AccessDenied": "角色（或 AccessKey）需要 chat-history/* 上的 oss:GetObject、oss:PutObject、oss:DeleteObject 权限",
-    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者都不填、改用服务的角色",
+    "AccessDenied": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+    "oss:GetObject、oss:PutObject、oss:DeleteObject",
+    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用服务的角色",
     "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
     "InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
     "InvalidSecurityToken": "请检查服务的角色，再重新部署函数",
     "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
-    "ObjectNotAppendable": "同名文件不能追加，Bucket 也不能开启版本控制；请发送 \\clear，或者在 OSS 控制台删除它",
+    "ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
     "FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
 }
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
-\\status（或 状态）：看看模型和记住了多少
+\\status（或 状态）：查看模型和记住的对话轮数
 \\help（或 帮助）：显示这些说明"""
 COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
-UNREADABLE = "我能读懂文字、语音和图文消息里的文字，还读不懂图片、视频和文件。请把问题写成文字发给我。"
+UNREADABLE = (
+    "我能读文字消息、图文消息里的文字，和钉钉转成了文字的语音；图片、视频和文件还读不了。请用文字把问题发给我。"
+)
 OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
 GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{}）加进环境变量 ALLOWED_GROUPS。"
-LIMIT_REACHED = "你今天的 {} 次提问已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
+LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
 MARKDOWN = re.compile(  # what makes an answer look better as Markdown
     r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]", re.MULTILINE
@@ -178,6 +186,8 @@ OSS_ERRORS = (
 )
 # What DingTalk answers in `errcode` when it shows nothing; the codes are those documented for custom robots.
 TRANSIENT = ("-1", "130101", "410100", "660026")  # busy, and several codes for: too fast
+REFUSED_TEXT = ("400105", "430101", "430102", "430103", "430104", "460101")  # kind of message, unsafe content, length
+WITHHELD = "钉钉没有显示这条回答（错误码 {}），可能是内容审核没有通过。请换一种问法。"
 
 
 class Message(NamedTuple):
@@ -215,6 +225,7 @@ class Journal:
         self.problem: str | None = None  # why it could not be read, for the person
         self.denied = False  # because permission was refused
         self.created = False  # by this run
+        self.lost = False  # the reply could not be recorded: a mark for it is tried once
 
     def delivered(self, msg_id: str) -> bool:
         """Whether the reply to this message is in the chat."""
@@ -251,6 +262,10 @@ class AlreadyRecorded(Exception):
 
 class Undeliverable(Exception):
     """The reply can never be shown in this chat; only the log can say why."""
+
+
+class Withheld(Undeliverable):
+    """DingTalk shows other texts in this chat, but not this one; the person sees WITHHELD."""
 
 
 class NotDelivered(Exception):
@@ -372,6 +387,10 @@ def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], c
         if failure.sent:  # so that the next run goes on where this one had to stop
             mark(journal, {"msgId": message.id, "at": now_ms(), "sent": failure.sent})
         raise
+    except Withheld as errcode:
+        log.error("request %s: DingTalk refuses this text: errcode %s", context.request_id, errcode)
+        send_reply(message, WITHHELD.format(errcode), "text")
+        result = "withheld"
     mark(journal, {"msgId": message.id, "at": now_ms(), "delivered": True})
     return result
 
@@ -778,8 +797,9 @@ def answer_in(completion: Any) -> str:
 
 def without_thoughts(text: str) -> str:
     """The text without what a reasoning model thought first: <think>...</think>, of which either tag may be missing."""
-    if "</think>" in text:
-        return text.partition("</think>")[2]
+    before, tag, after = text.partition("</think>")
+    if tag and ("<think>" not in before or before.lstrip().startswith("<think>")):
+        return after
     return re.sub(r"\A\s*<think>.*", "", text, flags=re.DOTALL)
 
 
@@ -787,7 +807,7 @@ def status_failure(error: openai.APIStatusError) -> ModelFailure:
     """Why ChatGPT refused, by the code or type of the error, else by its status."""
     names = (str(name) for name in (error.code, error.type, error.status_code))
     cause = next((CAUSES[name] for name in names if name in CAUSES), "down" if error.status_code >= 500 else "options")
-    if "maximum context length" in error.message:  # other services have these words of OpenAI's, but not its code
+    if error.status_code == 413 or any(words in error.message for words in TOO_LONG):
         cause = "long"
     wait = error.response.headers.get("retry-after", "")
     detail = f"HTTP {error.status_code}, its request {error.request_id}"
@@ -803,6 +823,7 @@ def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str
     try:
         reply = append_line(reply, journal)
     except JournalFailure as failure:
+        journal.lost = True
         log.error("%s: not saved: %s", journal.key, failure)
         return reply, f"\n\n（这次对话没能存进聊天记录。{failure}。）"
     if journal.denied and journal.created:
@@ -820,6 +841,9 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
     """
     text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
     failures = 0
+    give_up = time.monotonic() + (
+        0 if journal.lost else OSS_SECONDS
+    )  # a silent OSS must not use up the function's time
     for attempt in range(APPEND_TRIES):
         position = journal.length
         try:
@@ -832,7 +856,7 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
         except OSS_ERRORS as error:
             failures += 1
             refused_for_good = isinstance(error, oss2.exceptions.ServerError) and error.status < 500
-            if failures == OSS_TRIES or refused_for_good:
+            if failures == OSS_TRIES or refused_for_good or time.monotonic() > give_up:
                 raise JournalFailure(oss_problem(error)) from error
         time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 10)))
         latest = load_journal(journal.bucket, journal.key)
@@ -911,7 +935,9 @@ def for_dingtalk(text: str) -> str:
             del lines[: size + 1]
         elif "|" in lines[0] and len(lines) > 1 and TABLE_RULE.fullmatch(lines[1].strip()):
             size = next((n for n, line in enumerate(lines) if "|" not in line), len(lines))
-            done += ["```", *aligned(lines[:1] + lines[2:size]), "```"]
+            rows = aligned(lines[:1] + lines[2:size])
+            indent = "    " if any(row.startswith("#") for row in rows) else ""
+            done += ["```", *(indent + row for row in rows), "```"]
             del lines[:size]
         else:
             line = re.sub(r"<br ?/?>", "  \n", lines.pop(0))
@@ -1020,6 +1046,8 @@ def post_to_webhook(url: str, body: bytes) -> str:
     errcode = str(answer["errcode"])[:20]
     if errcode == "0":
         return ""
+    if errcode in REFUSED_TEXT:
+        raise Withheld(errcode)
     if errcode not in TRANSIENT:
         raise Undeliverable(f"DingTalk answers errcode {errcode}")
     return f"DingTalk answers errcode {errcode}"
@@ -1058,11 +1086,12 @@ def check_oss(settings: SimpleNamespace, context: Any) -> str:
     """Append, read and delete a probe object, twice: in a versioned bucket the second append fails."""
     try:
         bucket = open_bucket(settings, context)
-        key = f"chat-history/@self-check/{quoted(context.request_id)}.jsonl"
-        for _ in range(2):
-            within(OSS_SECONDS, lambda: bucket.append_object(key, 0, b"{}\n"))
-            within(OSS_SECONDS, lambda: read_tail(bucket, key))
-            within(OSS_SECONDS, lambda: bucket.delete_object(key))
+        folders = ("chat-history", "chat-usage") if settings.daily_limit else ("chat-history",)
+        for folder in 2 * folders:
+            key = f"{folder}/@self-check/{quoted(context.request_id)}.jsonl"
+            within(OSS_SECONDS, functools.partial(bucket.append_object, key, 0, b"{}\n"))
+            within(OSS_SECONDS, functools.partial(read_tail, bucket, key))
+            within(OSS_SECONDS, functools.partial(bucket.delete_object, key))
     except OSS_ERRORS as error:
         return oss_problem(error)
     return "ok"
@@ -1072,12 +1101,14 @@ def check_model(settings: SimpleNamespace) -> str:
     """Retrieve the model's description, which costs nothing."""
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     try:
-        within(CHECK_SECONDS, lambda: client.models.retrieve(settings.chatgpt_model, timeout=CHECK_SECONDS))
+        model = within(CHECK_SECONDS, lambda: client.models.retrieve(settings.chatgpt_model, timeout=CHECK_SECONDS))
     except openai.APIStatusError as error:
-        return FAILURES[status_failure(error).cause]
+        cause = status_failure(error).cause
+        doubt = "（有的兼容服务不能查询模型：如果机器人能回答，就不用管。）" if cause == "address" else ""
+        return FAILURES[cause] + doubt
     except (openai.OpenAIError, concurrent.futures.TimeoutError, ValueError) as error:
         return f"{FAILURES['network']}（{type(error).__name__}）"
-    return "ok"
+    return "ok" if getattr(model, "id", None) else FAILURES["strange"]
 
 
 # --- the same in both files, from here: settings, log, time limit ---

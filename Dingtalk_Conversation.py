@@ -66,7 +66,8 @@ INVOKE_SECONDS = 1.5  # for handing over, all in all
 NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
 
 STRANGER = (
-    "收到的回应不像是函数计算的。请稍后再发一次；如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
+    "收到的回应不像是函数计算发来的。请稍后再发一次；"
+    "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
 )
 JSON, PLAIN = "application/json; charset=utf-8", "text/plain; charset=utf-8"
 

@@ -103,7 +103,7 @@ LIVES_ON = {
     # What cannot pass is not tried again, nor is what took all the time; its sentence is the reply to the message.
     (ASK, ERROR_4XX): Outcome((r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。",), asked=0, log="failed: key"),
     (ASK, ODD): Outcome((r"ChatGPT 的回应无法识别。.*CHATGPT_BASE_URL.*",), asked=0, log="failed: strange"),
-    (ASK, SLOW): Outcome((r"ChatGPT 没有在规定的时间内答完。.*TIMEOUT。",), log="failed: timeout"),
+    (ASK, SLOW): Outcome((r"ChatGPT 没有在规定的时间内答完。.*TIMEOUT.*",), log="failed: timeout"),
     # The answer was on its way when the connection broke: only asking again can bring it.
     (ASK, AFTER): Outcome(asked=2),
     # Three tries in a row meet the same closed door, and a refusal is final: the person has the answer and is told.

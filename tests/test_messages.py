@@ -224,6 +224,7 @@ ALIGNED = "```\n名称    价格\n苹果    3\nbanana  12\n```"
         ("````\n```\n````", "````\n```\n````"),
         ("~~~\n```\n~~~", "~~~\n```\n~~~"),
         ("# 标题\n[链](http://a.com)", "# 标题  \n[链](http://a.com)"),
+        ("| # | b |\n|---|---|\n| 1 | 2 |", "```\n    #  b\n    1  2\n```"),
         ("| a | b | c |\n|---|---|\n| 1 |", "```\na  b  c\n1\n```"),
     ],
 )
@@ -557,6 +558,9 @@ def error(**fields: Any) -> dict[str, Any]:
         (429, error(message="You exceeded your current quota", type="exceeded_current_quota_error"), "balance"),
         (403, error(message="用户额度不足", type="new_api_error", code="insufficient_user_quota"), "balance"),
         (400, error(code="data_inspection_failed", type=None, message="inappropriate content"), "filtered"),
+        (400, error(code="invalid_parameter_error", message="Range of input length should be [1, 129024]"), "long"),
+        (429, error(code="rate_limit_exceeded", type="tokens", message="Request too large for gpt-6 on TPM"), "long"),
+        (413, "<html>nginx</html>", "long"),
         (400, {"object": "error", "message": "This model's maximum context length is 8192 tokens."}, "long"),
         (401, error(message="Invalid Authentication", type="invalid_authentication_error"), "key"),
         (401, "Api key is invalid", "key"),
@@ -581,6 +585,7 @@ def test_error_of_another_service_is_one_sentence(
         ("先想想</think>答案是二", "答案是二"),
         ("\n<think>答案是二</think>\n标签 <think> 是什么", "标签 <think> 是什么"),
         ("标签 <think> 是什么", "标签 <think> 是什么"),
+        ("先写 `<think>推理</think>`，再回答", "先写 `<think>推理</think>`，再回答"),
     ],
 )
 def test_thoughts_are_not_shown(cloud: LocalCloud, answer: str, shown: str) -> None:

@@ -68,7 +68,7 @@ def test_chat_in_the_terminal_changes_person_and_place() -> None:
     assert "你好，小明！" in played.stdout
     assert "[测试群] 李四 @机器人> " in played.stdout
     assert "我还不知道你叫什么" in played.stdout
-    assert "还读不懂图片" in played.stdout
+    assert "图片、视频和文件还读不了" in played.stdout
     assert "没有这样的消息" in played.stdout
 
 

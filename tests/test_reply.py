@@ -296,6 +296,30 @@ def test_delivered_message_is_not_answered_again(reply: Reply, cloud: LocalCloud
     assert len(cloud.dingtalk.shown(message)) == len(cloud.openai_api.asked) == 1
 
 
+def test_silent_oss_is_given_up_before_the_function_is_killed(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """An append that takes long is not tried again, and the mark for a reply that is not recorded is tried once."""
+
+    def later() -> None:
+        clock.ahead += reply.module.OSS_SECONDS + 1
+
+    for _ in range(9):
+        cloud.oss.plan(Fault(where=is_append, drop=True, then=later))
+    assert "没能存进聊天记录" in reply.ask("1+1=?")
+    assert sum(map(is_append, cloud.oss.received)) == 2
+
+
+@pytest.mark.parametrize("errcode", [430101, "460101"])
+def test_text_that_dingtalk_refuses_is_told(reply: Reply, cloud: LocalCloud, caplog: Any, errcode: int | str) -> None:
+    """The chat is there, only not for this text: the person is told, once, with the code."""
+    cloud.dingtalk.refuse_next(errcode, "内容不合规")
+    message = cloud.dingtalk.message("1+1=?")
+    assert reply.run(message)["result"] == "withheld"
+    (shown,) = cloud.dingtalk.shown(message)
+    assert str(errcode) in shown.text
+    assert str(errcode) in caplog.text
+    assert reply.run(message)["result"] == "duplicate"
+
+
 def test_second_run_of_an_undelivered_event_only_sends(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
     """FC runs the event again with the same request id: the stored answer goes out, ChatGPT is not asked."""
     message = cloud.dingtalk.message("1+1=?")
@@ -696,7 +720,7 @@ def test_expired_webhook_costs_nothing(reply: Reply, cloud: LocalCloud) -> None:
     assert not cloud.openai_api.received
 
 
-@pytest.mark.parametrize("errcode", [300001, "300001", 400013, 400102, 430101, 310000, None, [], "x" * 1000])
+@pytest.mark.parametrize("errcode", [300001, "300001", 400013, 400102, 310000, None, [], "x" * 1000])
 def test_final_errcode_is_not_tried_again(reply: Reply, cloud: LocalCloud, caplog: Any, errcode: Any) -> None:
     """errcode in an HTTP 200 is a failure; what cannot pass ends at once, with the code in the log."""
     cloud.dingtalk.refuse_next(errcode, "不行")
@@ -817,6 +841,28 @@ def test_self_check_finds_each_missing_permission(reply: Reply, cloud: LocalClou
     """The probe object is appended to, read and deleted."""
     deny(cloud, action)
     assert f"oss:{action}" in reply.run(b"{}")["OSS"]
+
+
+def test_self_check_finds_a_role_without_the_usage_folder(reply: Reply, cloud: LocalCloud) -> None:
+    """With DAILY_LIMIT the function writes to a second folder."""
+    everything = Access("").actions
+    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", everything, ("chat-history/",))}
+    assert reply.run(b"{}")["OSS"] == "ok"
+    reply.environment["DAILY_LIMIT"] = "5"
+    assert "chat-usage/*" in reply.run(b"{}")["OSS"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "hint"),
+    [
+        (Fault(status=200, body="<html>"), "CHATGPT_BASE_URL"),
+        (Fault(status=404, body="<html>"), "如果机器人能回答"),
+    ],
+)
+def test_self_check_doubts_a_strange_service(reply: Reply, cloud: LocalCloud, fault: Fault, hint: str) -> None:
+    """A page is no model; and some services have no way to ask for one."""
+    cloud.openai_api.plan(fault)
+    assert hint in reply.run(b"{}")["ChatGPT"]
 
 
 def test_self_check_finds_a_versioned_bucket(reply: Reply, cloud: LocalCloud) -> None:
