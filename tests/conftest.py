@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import io
 import json
 import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
@@ -20,18 +18,9 @@ import pytest
 
 from tests.stand_ins.dingtalk import Dingtalk, signature
 from tests.stand_ins.instance import make_context
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 
 Message = dict[str, Any]
-
-
-def load(path: Path) -> ModuleType:
-    """The function file as FC loads it: alone, by path, fresh."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,83 @@
-"""`python -m tests.playground`, run as a person runs it."""
+"""`python -m tests.playground`, run as a person runs it; the page itself is used in test_page.py."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
+import psutil
 import pytest
+import requests
 
 from tests.stand_ins.local_cloud import ROOT
 from tests.stand_ins.openai_api import OpenaiApi
 
 HOME = dict(os.environ)  # as it was before the tests emptied it
+WAIT_SECONDS = 60
 
 
-def play(*arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.playground", *arguments]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**HOME, "PYTHONIOENCODING": "utf-8", **more}
+
+
+def play(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     """The finished playground."""
     return subprocess.run(
-        [sys.executable, "-m", "tests.playground", *arguments],
+        command(*arguments),
         cwd=ROOT,
-        env={**HOME, "PYTHONIOENCODING": "utf-8", **environment},
-        input=stdin,
+        env=environment(**more),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=90,
+        timeout=WAIT_SECONDS,
         check=False,
     )
+
+
+@contextlib.contextmanager
+def started(*arguments: str, **more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """The running playground and the address that it prints; the block is to end it."""
+    with subprocess.Popen(
+        command(*arguments), cwd=ROOT, env=environment(**more), stdout=subprocess.PIPE, encoding="utf-8"
+    ) as process:
+        try:
+            assert process.stdout
+            found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+            assert found, "the first line has the address"
+            yield process, found[0]
+        finally:
+            process.kill()
+
+
+def send(url: str, **message: str) -> None:
+    sent = requests.post(
+        f"{url}api/send", json={"person": "小钉", "place": "private", "kind": "text", **message}, timeout=5
+    )
+    assert sent.status_code == 200, sent.text
+
+
+def wait_for_answer(url: str) -> str:
+    """The text of the first bubble of the bot."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        state = requests.get(f"{url}api/state", timeout=5).json()["state"]
+        answers = [bubble["text"] for bubble in state["bubbles"] if not bubble["from"]]
+        if answers:
+            return str(answers[0])
+        time.sleep(0.05)
+    raise AssertionError("no answer")
 
 
 @pytest.fixture
@@ -38,7 +88,7 @@ def real_model() -> Iterator[OpenaiApi]:
 
 
 def test_say_prints_the_answer_and_ends() -> None:
-    """The README's first command: the second answer needs the memory of the first question."""
+    """The second answer needs the memory of the first question."""
     played = play("--say", "我叫小明", "--say", "我叫什么？")
     assert (played.returncode, played.stderr) == (0, "")
     assert played.stdout.splitlines() == [
@@ -49,53 +99,107 @@ def test_say_prints_the_answer_and_ends() -> None:
     ]
 
 
-def test_chat_in_the_terminal_changes_person_and_place() -> None:
-    """/as, /group, /private, /send and /quit; what is typed after the end is not said."""
-    lines = [
-        "我叫小明",
-        "/as 李四",
-        "/group 测试群",
-        "我叫什么？",
-        "/private",
-        "/send picture",
-        "/send nothing",
-        "",
-        "/quit",
-        "x",
-    ]
-    played = play(stdin="\n".join(lines) + "\n")
-    assert (played.returncode, played.stderr) == (0, "")
-    assert "你好，小明！" in played.stdout
-    assert "[测试群] 李四 @机器人> " in played.stdout
-    assert "我还不知道你叫什么" in played.stdout
-    assert "图片、视频和文件还读不了" in played.stdout
-    assert "没有这样的消息" in played.stdout
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal like Ctrl-C for one process")
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ending_leaves_no_process_behind(ending: int) -> None:
+    """Ctrl-C, also in the middle of an answer: exit status 0, and every instance of a function is gone."""
+    with started("--no-browser") as (process, url):
+        assert "<h1" in requests.get(url, timeout=5).text
+        send(url, text="你好")
+        wait_for_answer(url)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) == 2
+        process.send_signal(ending)
+        assert process.wait(10) == 0
+        _, alive = psutil.wait_procs(children, timeout=10)
+        assert not alive
 
 
-def test_end_of_input_ends_the_chat() -> None:
-    """Ctrl-D."""
-    played = play(stdin="1+1=?\n")
-    assert (played.returncode, played.stderr) == (0, "")
-    assert "1+1=2" in played.stdout
+def test_port_can_be_chosen() -> None:
+    """For a bookmark."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    with started("--no-browser", "--port", str(port)) as (_, url):
+        assert url == f"http://127.0.0.1:{port}/"
+
+
+def test_busy_port_is_told() -> None:
+    """A sentence that says what to do, and no stack trace."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        played = play("--no-browser", "--port", str(listener.getsockname()[1]))
+    assert played.returncode == 1
+    assert "已被占用，请用 --port 换一个" in played.stderr and "is in use: choose another one" in played.stderr
+    assert "Traceback" not in played.stderr
 
 
 def test_setting_in_the_environment_can_be_tried() -> None:
     """A deployer sees what a setting does before using it."""
-    played = play("--say", "你好", "--say", "1+1=?", DAILY_LIMIT="1", REPLY_FORMAT="markdown")
-    assert "【markdown：你好！有什么可以帮你？】" in played.stdout
+    played = play("--say", "你好", "--say", "1+1=?", DAILY_LIMIT="1")
     assert "DAILY_LIMIT" in played.stdout
 
 
 def test_key_in_the_environment_asks_that_model(real_model: OpenaiApi) -> None:
-    """With CHATGPT_API_KEY, and here the address of another service, the stand-in for ChatGPT is not asked."""
+    """With CHATGPT_API_KEY, and here the address of another service, the page chats with that."""
     real_model.answer_next("这是真的模型。")
-    played = play(
-        *("--say", "你好"),
-        CHATGPT_API_KEY="sk-mine",
-        CHATGPT_BASE_URL=real_model.url,
-        CHATGPT_MODEL="my-model",
-        SYSTEM_PROMPT="简短回答。",
-    )
-    assert "这是真的模型。" in played.stdout
+    settings = {"CHATGPT_API_KEY": "sk-mine", "CHATGPT_BASE_URL": real_model.url, "CHATGPT_MODEL": "my-model"}
+    with started("--no-browser", SYSTEM_PROMPT="简短回答。", **settings) as (_, url):
+        send(url, text="你好")
+        assert wait_for_answer(url) == "这是真的模型。"
+        state = requests.get(f"{url}api/state", timeout=5).json()["state"]
+        assert state["real_model"]
+        assert "chatgpt" in [step["kind"] for step in state["messages"][0]["steps"]]
+        settings_shown = requests.get(f"{url}api/settings", timeout=30).text
+        assert "my-model" in settings_shown and "sk-mine" not in settings_shown
     assert [part["role"] for part in real_model.asked[0]["messages"]] == ["system", "user"]
     assert json.dumps(real_model.asked[0]).count("my-model") == 1
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The address of a running playground."""
+    with started("--no-browser") as (_, address):
+        yield address
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "problem"),
+    [
+        ("send", {"person": "小钉", "place": "private", "kind": "text", "text": " "}, "请先输入要说的话"),
+        ("send", {"person": "小钉", "place": "group", "kind": "voice", "text": "a"}, "群里的这种消息"),
+        ("send", {"person": "谁", "place": "private", "kind": "text", "text": "a"}, "没有这样的消息"),
+        ("send", {"person": ["小钉"], "place": "private", "kind": "text", "text": "a"}, "请求有误"),
+        ("send", {"person": "小钉", "place": "private", "kind": "text", "text": "a", "times": 11}, "一次最多十条"),
+        ("again", {"number": 99}, "没有这样的消息"),
+        ("switch", {"names": ["earthquake"]}, "没有这样的故障"),
+        ("set", {"Dingtalk_Conversation": {"PATH": "x"}}, "没有这样的设置"),
+        ("set", {"Dingtalk_ChatGPT_Reply": {"SYSTEM_PROMPT": "x" * 5000}}, "函数计算不接受这些环境变量"),
+    ],
+)
+def test_what_cannot_be_done_is_told(url: str, name: str, body: dict[str, object], problem: str) -> None:
+    """In a sentence, and the playground goes on as before."""
+    answer = requests.post(f"{url}api/{name}", json=body, timeout=30)
+    assert (answer.status_code, problem in answer.json()["problem"]) == (400, True)
+    assert requests.get(f"{url}api/state", timeout=5).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [
+        ({"Host": "evil.example"}, "{}"),  # a name that somebody points at 127.0.0.1
+        ({"Content-Type": "text/plain"}, '{"Dingtalk_ChatGPT_Reply": {"CHATGPT_BASE_URL": "https://evil.example"}}'),
+    ],
+)
+def test_other_page_in_the_browser_is_refused(url: str, headers: dict[str, str], body: str) -> None:
+    """Another site must not be able to send this machine's key to an address of its own."""
+    given = {"Content-Type": "application/json", **headers}
+    assert requests.post(f"{url}api/set", data=body, headers=given, timeout=5).status_code == 403
+
+
+def test_page_needs_nothing_from_another_host(url: str) -> None:
+    """It works without a network: every address in its files is its own, and the policy says so too."""
+    page = requests.get(url, timeout=5)
+    assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+    for name in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert requests.get(url + name, timeout=5).status_code == 200
+    for name in ("index.html", "page.css", "page.js"):
+        assert "//" not in re.sub(r"(?m)^\s*//.*$|// .*$|/\*.*?\*/", "", requests.get(url + name, timeout=5).text)

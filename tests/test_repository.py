@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import load
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
+from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
 PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
 

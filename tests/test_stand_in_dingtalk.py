@@ -567,3 +567,20 @@ def test_two_hundred_people_at_once_each_see_their_reply(dingtalk: Dingtalk) -> 
     with ThreadPoolExecutor(200) as pool:
         assert all(pool.map(talk, range(200)))
     assert len(dingtalk.shown()) == 200
+
+
+def test_words_of_rich_text_are_replaced_and_its_pictures_kept(dingtalk: Dingtalk) -> None:
+    """As for text and voice."""
+    parts = dingtalk.message("这是什么？", kind="rich_text")["content"]["richText"]
+    assert [part.get("text", part.get("type")) for part in parts] == ["这是什么？", "picture"]
+
+
+def test_request_is_seen_on_arrival_and_its_answer_is_on_record(dingtalk: Dingtalk) -> None:
+    """What the playground's page shows of every request."""
+    seen: list[bool] = []
+    dingtalk.on_arrival = lambda received: seen.append(received.carried_out)
+    webhook = dingtalk.message("你好")["sessionWebhook"]
+    answer = requests.post(webhook, json={"msgtype": "text", "text": {"content": "好"}}, timeout=5)
+    assert seen == [False]
+    assert dingtalk.received[-1].answer == answer.content
+    assert ("Content-Type", "application/json") in dingtalk.received[-1].answer_headers

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 from flask import Response, jsonify, request
 
-from .server import Fault, StandIn
+from .server import Fault, Received, StandIn
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -288,10 +288,7 @@ class Dingtalk(StandIn):
 
     def refuse_next(self, errcode: int | str, errmsg: str, times: int = 1) -> None:
         """Answer the next replies with this errcode in an HTTP 200 and show nothing."""
-        body = json.dumps({"errcode": errcode, "errmsg": errmsg}, ensure_ascii=False)
-        self.plan(
-            Fault(where=lambda received: received.path == "/robot/sendBySession", times=times, status=200, body=body)
-        )
+        self.plan(refusal_fault(errcode, errmsg, times=times))
 
     # -- the bot replies ----------------------------------------------------------------------------------
 
@@ -402,8 +399,24 @@ def replace_words(message: Message, text: str) -> None:
         message["text"]["content"] = text
     elif message["msgtype"] == "audio":
         message["content"]["recognition"] = text
+    elif message["msgtype"] == "richText":
+        pictures = [part for part in message["content"]["richText"] if "text" not in part]
+        message["content"]["richText"] = [{"text": text}, *pictures]
     else:
         raise ValueError("this kind of message has no words to replace")
+
+
+def refusal_fault(
+    errcode: int | str, errmsg: str, *, where: Callable[[Received], bool] = lambda received: True, times: int = 1
+) -> Fault:
+    """A planned refusal of replies: this errcode in an HTTP 200."""
+    body = json.dumps({"errcode": errcode, "errmsg": errmsg}, ensure_ascii=False)
+    return Fault(
+        where=lambda received: received.path == "/robot/sendBySession" and where(received),
+        times=times,
+        status=200,
+        body=body,
+    )
 
 
 # -- checks of a reply --------------------------------------------------------------------------------------

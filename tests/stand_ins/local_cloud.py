@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 from urllib.parse import quote
 
@@ -21,13 +22,23 @@ from .oss import Oss
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERSATION, REPLY = "Dingtalk_Conversation", "Dingtalk_ChatGPT_Reply"
+CONVERSATION_INSTANCES = 10  # at least: no queue holds a request that finds no instance
+
+
+def load(path: Path) -> ModuleType:
+    """The function file as FC loads it: alone, by path, fresh."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 class LocalCloud:
     """DingTalk, Function Compute with both functions, OSS and the OpenAI API on 127.0.0.1 while its `with` block lasts.
 
     `conversation` and `reply` are environment variables beyond those that lead to the stand-ins; an empty text unsets
-    one of these.
+    one of these. They can be changed in `given`, by the function's name, before `deploy`.
     """
 
     def __init__(
@@ -41,7 +52,7 @@ class LocalCloud:
         self.openai_api = OpenaiApi()
         self.oss = Oss()
         self.function_compute = FunctionCompute(root_log_level=root_log_level)
-        self._given = {CONVERSATION: dict(conversation or {}), REPLY: dict(reply or {})}
+        self.given = {CONVERSATION: dict(conversation or {}), REPLY: dict(reply or {})}
         self._max_instances = max_instances
         self._stack = contextlib.ExitStack()
 
@@ -69,7 +80,7 @@ class LocalCloud:
                 "WEBHOOK_HOSTS": "127.0.0.1",
             },
         }
-        return {**local[name], **self._given[name]}
+        return {**local[name], **self.given[name]}
 
     def function(self, name: str) -> Function:
         """A function as it is deployed."""
@@ -78,7 +89,7 @@ class LocalCloud:
             self.environment(name),
             http=name == CONVERSATION,
             timeout=10 if name == CONVERSATION else 120,
-            max_instances=self._max_instances,
+            max_instances=max(self._max_instances, CONVERSATION_INSTANCES if name == CONVERSATION else 1),
         )
 
     def deploy(self, **changes: Any) -> None:

@@ -395,17 +395,7 @@ class OpenaiApi(StandIn):
 
     def fail_next(self, name: str, times: int = 1, retry_after: str | None = None) -> None:
         """Answer the next requests, whatever they ask, with an entry of ERRORS or ODD_ANSWERS."""
-        if name in ODD_ANSWERS:
-            status = 200
-            content_type, text = ODD_ANSWERS[name]
-        else:
-            status, body = ERRORS[name]
-            content_type = "text/html" if isinstance(body, str) else "application/json"
-            text = body if isinstance(body, str) else json.dumps(body)
-        headers = [("Content-Type", content_type), ("x-request-id", new_request_id())]
-        if retry_after is not None:
-            headers.append(("Retry-After", retry_after))
-        self.plan(Fault(times=times, status=status, body=text, headers=tuple(headers)))
+        self.plan(error_fault(name, times=times, retry_after=retry_after))
 
     def reset(self) -> None:
         super().reset()
@@ -478,6 +468,27 @@ class OpenaiApi(StandIn):
         if body.get("stream"):
             # the real API streams; nothing of ours asks for it, and a stand-in must not pretend
             raise Refused(400, error_body("The stand-in does not stream.", code="unsupported_value", param="stream"))
+
+
+def error_fault(
+    name: str,
+    *,
+    where: Callable[[Received], bool] = lambda received: True,
+    times: int = 1,
+    retry_after: str | None = None,
+) -> Fault:
+    """A planned answer with an entry of ERRORS or ODD_ANSWERS."""
+    if name in ODD_ANSWERS:
+        status = 200
+        content_type, text = ODD_ANSWERS[name]
+    else:
+        status, body = ERRORS[name]
+        content_type = "text/html" if isinstance(body, str) else "application/json"
+        text = body if isinstance(body, str) else json.dumps(body)
+    headers = [("Content-Type", content_type), ("x-request-id", new_request_id())]
+    if retry_after is not None:
+        headers.append(("Retry-After", retry_after))
+    return Fault(where, times, status=status, body=text, headers=tuple(headers))
 
 
 def read_json() -> dict[str, Any]:

@@ -32,8 +32,11 @@ class Received:
     body: bytes = field(repr=False)
     connection: str  # "address:port" of the client: the same text means the same connection
     at: float  # time.monotonic() on arrival
+    sender: str = ""  # for `on_arrival` to fill in
     carried_out: bool = False  # the service did what was asked, whatever was answered
     status: int | None = None  # None: the connection was dropped without an answer
+    answer_headers: list[tuple[str, str]] = field(default_factory=list, repr=False)
+    answer: bytes = field(default=b"", repr=False)
     seconds: float | None = None  # from arrival to the last byte handed to the socket; None if there is none
 
     @property
@@ -68,10 +71,11 @@ class StandIn:
     """A service on 127.0.0.1 while its `with` block lasts; subclasses add routes to `self.app` in __init__.
 
     `received` is the record, in order of arrival. `plan` adds a fault; between `stop` and
-    `start` connections are refused.
+    `start` connections are refused. `on_arrival` is called with every request before anything is done about it.
     """
 
     server_name = ""  # what the `Server` header says; empty: http.server's own
+    on_arrival: Callable[[Received], object] | None = None
 
     def __init__(self, port: int = 0) -> None:
         self.app = Flask(type(self).__name__)
@@ -207,13 +211,15 @@ class _Handler(BaseHTTPRequestHandler):
             connection="{}:{}".format(*self.client_address[:2]),
             at=time.monotonic(),
         )
+        if self.server.stand_in.on_arrival:
+            self.server.stand_in.on_arrival(received)
         fault = self.server.stand_in._take(received)
         answer = self.server.stand_in._answer(received, fault)
         if answer is None:
             self.close_connection = True
             return
         status, headers, body = answer
-        received.status = status
+        received.status, received.answer_headers, received.answer = status, headers, body
         told_length = str(len(body))
         self.send_response(status)
         for name, value in headers:

@@ -1,0 +1,223 @@
+"""The way of a message: every step that the stand-ins have on record, with its time, its request and its answer."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+import psutil
+from werkzeug.http import HTTP_STATUS_CODES
+
+from tests.stand_ins.dingtalk import Message, session_of
+from tests.stand_ins.function_compute import FunctionCompute, Run, is_invoke, is_trigger
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
+from tests.stand_ins.server import Received
+
+MAX_SHOWN_CHARACTERS = 20_000  # of one request or answer
+SECRET_HEADER = re.compile(r"(?i)authorization|sign|.*(token|secret|api-key)")
+MASK = "•••"
+
+
+class Step(NamedTuple):
+    """One step of a message's way."""
+
+    kind: str
+    start: float  # time.monotonic()
+    seconds: float | None  # None: not over yet
+    received: Received | None = None  # the request, unless it is a wait or a run
+    run: Run | None = None
+    cold: bool = False
+    outcome: str = ""  # a status, an errcode, an error
+    problem: bool = False
+
+    @property
+    def end(self) -> float:
+        """When it was over."""
+        return self.start + (self.seconds or 0)
+
+
+def watch(cloud: LocalCloud) -> None:
+    """From now on note for every request to OSS and ChatGPT which instance it comes from.
+
+    Without it, the requests of several messages at once could not be told apart.
+    """
+
+    def note(received: Received) -> None:
+        received.sender = sender_of(received, cloud.function_compute)
+
+    cloud.oss.on_arrival = cloud.openai_api.on_arrival = note
+
+
+def sender_of(received: Received, function_compute: FunctionCompute) -> str:
+    """The id of the instance of Dingtalk_ChatGPT_Reply at the other end of the connection, '' if there is none."""
+    busy = [instance for instance in function_compute.instances(REPLY) if instance.busy and instance.pid]
+    if len(busy) == 1:
+        return busy[0].id
+    port = int(received.connection.rpartition(":")[2])
+    for instance in busy:
+        try:
+            connections = psutil.Process(instance.pid).net_connections("tcp4")
+        except psutil.Error:
+            continue  # it has just ended
+        if any(connection.laddr.port == port for connection in connections):
+            return instance.id
+    return ""
+
+
+def way(cloud: LocalCloud, message: Message, real_model: bool) -> list[Step]:
+    """All steps of a message, in the order in which they began."""
+    fc, msg_id = cloud.function_compute, message["msgId"].encode()
+    steps = []
+    for received in list(fc.received):
+        if msg_id in received.body and is_trigger(received):
+            steps.append(request_step("push", received, cold=cold_push(fc, received)))
+        elif msg_id in received.body and is_invoke(received):
+            steps.append(request_step("invoke", received))
+    for invocation in list(fc.invocations):
+        if invocation.function == REPLY and msg_id in invocation.event:
+            waits_from = invocation.accepted_at
+            for run in list(invocation.runs):
+                steps.append(Step("queue", waits_from, run.started - waits_from))
+                failed = run.error or ""
+                steps.append(Step("run", run.started, run.seconds, None, run, run.cold, failed, bool(failed)))
+                steps += calls(cloud, run, real_model)
+                waits_from = run.started + (run.seconds or 0)
+            if not invocation.done and all(run.seconds is not None for run in invocation.runs):
+                steps.append(Step("queue", waits_from, None))
+    session = session_of(message)
+    steps += [
+        request_step("webhook", received)
+        for received in list(cloud.dingtalk.received)
+        if session in received.query_string
+    ]
+    return sorted(steps, key=lambda step: step.start)
+
+
+def calls(cloud: LocalCloud, run: Run, real_model: bool) -> list[Step]:
+    """The requests that one run made to OSS and ChatGPT."""
+    end = run.started + run.seconds if run.seconds is not None else float("inf")
+    steps = [
+        request_step(oss_kind(received) if stand_in is cloud.oss else "chatgpt", received)
+        for stand_in in (cloud.oss, cloud.openai_api)
+        for received in list(stand_in.received)
+        if received.sender == run.instance and run.started <= received.at <= end
+    ]
+    steps.sort(key=lambda step: step.start)
+    return [*steps, *elsewhere(steps, run)] if real_model else steps
+
+
+def elsewhere(steps: list[Step], run: Run) -> list[Step]:
+    """The real model is not on our record: what lies between reading and appending is its time."""
+    read = next((step for step in steps if step.kind == "oss_read" and step.seconds is not None), None)
+    append = next((step for step in steps if step.kind == "oss_append"), None)
+    if read is None or (append is None and run.seconds is not None):
+        return []
+    return [Step("chatgpt", read.end, append.start - read.end if append else None)]
+
+
+def cold_push(function_compute: FunctionCompute, received: Received) -> bool:
+    """Whether the run behind this request had to start an instance."""
+    runs = [
+        run
+        for invocation in list(function_compute.invocations)
+        if invocation.function == CONVERSATION and invocation.event == received.body
+        for run in list(invocation.runs)
+        if run.started >= received.at and (received.seconds is None or run.started <= received.at + received.seconds)
+    ]
+    return any(run.cold for run in runs)
+
+
+def oss_kind(received: Received) -> str:
+    """What a request to OSS is good for."""
+    if received.method == "GET":
+        return "oss_read"
+    if received.method == "DELETE":
+        return "oss_clear"
+    if "chat-usage" in received.path:
+        return "oss_count"
+    return "oss_mark" if b'"answer"' not in received.body else "oss_append"
+
+
+def request_step(kind: str, received: Received, cold: bool = False) -> Step:
+    """The step that is one HTTP request."""
+    outcome = str(received.status or "")
+    problem = received.status is not None and received.status >= 400
+    if kind == "oss_read" and received.status == 404:
+        problem = False  # there is no history yet
+    if kind == "webhook" and received.answer:
+        errcode = json.loads(received.answer).get("errcode")
+        outcome, problem = f"errcode {errcode}", str(errcode) != "0"
+    return Step(kind, received.at, received.seconds, received, None, cold, outcome, problem)
+
+
+def summary(steps: list[Step]) -> list[dict[str, Any]]:
+    """What the page shows of every step at once, in milliseconds from the delivery that it belongs to."""
+    rows: list[dict[str, Any]] = []
+    start, attempt = 0.0, 0
+    for step in steps:
+        if step.kind == "push" or not rows:
+            start, attempt = step.start, attempt + 1
+        rows.append(
+            {
+                "kind": step.kind,
+                "attempt": attempt,
+                "start": round(1000 * (step.start - start), 1),
+                "ms": None if step.seconds is None else round(1000 * step.seconds, 1),
+                "cold": step.cold,
+                "outcome": step.outcome,
+                "problem": step.problem,
+            }
+        )
+    return rows
+
+
+def detail(step: Step, secrets: Iterable[str]) -> dict[str, str]:
+    """What a step can be opened to, by name; secrets are masked."""
+    parts = {}
+    if step.received:
+        received = step.received
+        line = f"{received.method} {unquote(received.path)}" + (
+            f"?{received.query_string}" * bool(received.query_string)
+        )
+        parts["request"] = http_text(line, received.headers, received.body)
+        if received.status:
+            reason = HTTP_STATUS_CODES.get(received.status, "")
+            parts["answer"] = http_text(f"{received.status} {reason}", received.answer_headers, received.answer)
+    if step.run:
+        parts["result"] = (step.run.result or b"").decode() or step.run.error or ""
+        parts["log"] = step.run.log
+    return {name: masked(text, secrets) for name, text in parts.items() if text}
+
+
+def http_text(line: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:
+    """A request or an answer as text; a body of JSON is laid out."""
+    shown = [f"{name}: {MASK if SECRET_HEADER.fullmatch(name) else value}" for name, value in headers]
+    text = body.decode(errors="replace")
+    try:
+        text = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
+    except ValueError:
+        pass  # lines of JSON, XML, or nothing
+    return "\n".join([line, *shown, "", text[:MAX_SHOWN_CHARACTERS]]).strip()
+
+
+def masked(text: str, secrets: Iterable[str]) -> str:
+    """The text without secrets and without the part of a webhook address that lets anybody write to the chat."""
+    for secret in secrets:
+        text = text.replace(secret, MASK)
+    return re.sub(r"(session=)\w+", rf"\1{MASK}", text)
+
+
+def secrets_of(cloud: LocalCloud, kinds: Mapping[str, str]) -> list[str]:
+    """The values of all secret settings, and of the role's credentials."""
+    role = cloud.function_compute.role
+    credentials = [role.access_key_id, role.access_key_secret, role.security_token] if role else []
+    settings = [
+        value
+        for function in (CONVERSATION, REPLY)
+        for name, value in cloud.environment(function).items()
+        if kinds.get(name) == "secret"
+    ]
+    return sorted({secret for secret in (*settings, *credentials) if secret}, key=len, reverse=True)

@@ -1,0 +1,387 @@
+"""The playground's page, used in a real browser as a person uses it."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+import requests
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+
+from .playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
+from .test_playground import started
+
+T = TypeVar("T")
+WAIT_SECONDS = 30  # for what takes one second on a quiet machine
+
+pytestmark = [
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=HOW_TO_GET_IT),
+    pytest.mark.xdist_group("page"),  # one browser for all of them
+]
+
+
+class Page:
+    """The page as a person sees and uses it."""
+
+    def __init__(self, url: str, browser: Chrome) -> None:
+        self.url = url
+        self.browser = browser
+
+    def open(self) -> None:
+        """Fresh: nothing said yet, every fault off."""
+        self.ask("start_over")
+        self.browser.get(self.url)
+        self.eventually(lambda: self.all("#people label"))
+        if self.one("html").get_attribute("lang") != "zh-CN":
+            self.click("#language")
+
+    def ask(self, name: str, **body: object) -> None:
+        """What a button of the page does, without the button."""
+        requests.post(f"{self.url}api/{name}", json=body, timeout=WAIT_SECONDS).raise_for_status()
+
+    def one(self, selector: str) -> WebElement:
+        return self.all(selector)[0]
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.browser.find_elements(By.CSS_SELECTOR, selector)
+
+    def click(self, selector: str) -> None:
+        self.one(selector).click()
+
+    def say(self, text: str) -> None:
+        self.one("#text").send_keys(text + Keys.ENTER)
+
+    def hear(self, text: str, last: bool = True) -> None:
+        """Wait until the bot's last bubble, or any one, has the text."""
+
+        def heard() -> bool:
+            bubbles = [words for sender, words in self.bubbles() if sender.startswith("ChatGPT")]
+            return any(text in words for words in (bubbles[-1:] if last else bubbles))
+
+        self.eventually(heard)
+
+    def bubbles(self) -> list[tuple[str, str]]:
+        """Who said what, as it stands in the chat."""
+        script = """return [...document.querySelectorAll(".bubble")].map(
+            (each) => [each.querySelector(".name").innerText, each.querySelector(".words").innerText])"""
+        return [(name, words) for name, words in self.browser.execute_script(script)]
+
+    def steps(self) -> list[str]:
+        """The kinds of the steps that the way shows."""
+        script = """return [...document.querySelectorAll("#steps details")].map((each) => each.classList[1])"""
+        return list(self.browser.execute_script(script))
+
+    def settled(self) -> None:
+        """Wait until no step of the message is under way."""
+        self.eventually(lambda: self.steps()[-1:] == ["oss_mark"] and not self.all("#steps .running"))
+
+    def text(self, selector: str) -> str:
+        return str(self.browser.execute_script("return document.querySelector(arguments[0]).innerText", selector))
+
+    def eventually(self, found: Callable[[], T]) -> T:
+        """What is found as soon as it is true."""
+        until = time.monotonic() + WAIT_SECONDS
+        while not (result := found()):
+            if time.monotonic() > until:
+                raise AssertionError(f"not within {WAIT_SECONDS} s; the chat: {self.bubbles()}; steps: {self.steps()}")
+            time.sleep(0.05)
+        return result
+
+
+@pytest.fixture(scope="module")
+def shared_page() -> Iterator[Page]:
+    """One playground and one browser for all tests."""
+    with started("--no-browser") as (process, url):
+        with chromium() as driver:
+            yield Page(url, driver)
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(WAIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+@pytest.fixture
+def page(shared_page: Page) -> Iterator[Page]:
+    """The page in Chinese, with nothing on it, and without an error in the browser's console at the end."""
+    shared_page.open()
+    yield shared_page
+    assert shared_page.browser.get_log("browser") == []  # type: ignore[no-untyped-call]
+
+
+def test_private_chat_remembers(page: Page) -> None:
+    """The second answer needs the first question."""
+    page.say("我叫小明")
+    page.hear("你好，小明！")
+    page.say("我叫什么？")
+    page.hear("你叫小明。")
+    assert page.bubbles()[0] == (page.bubbles()[0][0], "我叫小明")
+    assert page.all(".bubble.mine") and page.one(".bubble.theirs .tag").text == "机器人"
+
+
+def test_clear_forgets(page: Page) -> None:
+    """The bot's own command, as in DingTalk."""
+    page.say("我叫小明")
+    page.hear("你好，小明！")
+    page.say("\\clear")
+    page.hear("忘")
+    page.say("我叫什么？")
+    page.hear("我还不知道你叫什么")
+
+
+def test_group_answer_names_the_asker(page: Page) -> None:
+    """In the group the asker is @-ed by name, and the private chat stays as it was."""
+    page.say("你好")
+    page.hear("有什么可以帮你")
+    page.click("[data-place=group]")
+    assert page.bubbles() == []
+    page.click("input[value=小明]")
+    page.say("1+1=?")
+    page.hear("@小明 1+1=2")
+    assert [each.text for each in page.all(".theirs .at")] == ["@小明"]
+    assert page.bubbles()[0][1] == "@ChatGPT 1+1=?"
+    page.click("[data-place=private]")
+    page.click("input[value=小钉]")
+    assert [words for _, words in page.bubbles()] == ["你好", "你好！有什么可以帮你？"]
+
+
+def test_markdown_is_rendered(page: Page) -> None:
+    """Headings, code, lists and links, and a table as DingTalk can show it."""
+    page.say("给我一段代码")
+    page.hear("两数之和")
+    assert page.one(".markdown h2").text == "两数之和"
+    assert "def add(a: int, b: int)" in page.one(".markdown pre").text
+    assert len(page.all(".markdown li")) == 2
+    assert not page.all(".markdown table")
+    assert page.one(".markdown a").get_attribute("rel") == "noopener noreferrer"
+
+
+def test_html_in_an_answer_is_only_text(page: Page) -> None:
+    """An answer of ChatGPT runs nothing in the page."""
+    page.say("**x** <img src=x onerror=alert(1)> [link](javascript:alert(1))")
+    page.hear("<img src=x")
+    assert page.all(".markdown strong")
+    assert not page.all(".markdown img") and not page.all(".markdown a")
+
+
+def test_long_answer_comes_in_order(page: Page) -> None:
+    """Several bubbles, numbered."""
+    page.say("写一篇长文")
+    page.hear("（3/", last=False)
+    page.settled()
+    numbers = [re.search(r"（(\d)/\d）", words) for sender, words in page.bubbles() if sender.startswith("ChatGPT")]
+    assert [found and found[1] for found in numbers] == [str(n + 1) for n in range(len(numbers))]
+
+
+def test_fault_brings_its_sentence(page: Page) -> None:
+    """Switched on, the person sees what to do; switched off, the answer."""
+    page.click("#tab-faults")
+    page.click("#switch-chatgpt_balance")
+    page.eventually(lambda: "on" in (page.one("#tab-faults").get_attribute("class") or ""))
+    page.say("1+1=?")
+    page.hear("余额或额度用完了")
+    page.click("#switch-chatgpt_balance")
+    page.eventually(lambda: "on" not in (page.one("#tab-faults").get_attribute("class") or ""))
+    page.say("2+2=?")
+    page.hear("2+2=4")
+
+
+@pytest.mark.parametrize(
+    ("fault", "heard"),
+    [("oss_down", "OSS 错误 ServiceUnavailable"), ("chatgpt_down", "ChatGPT 暂时出错了"), ("fc_repeats", "1+1=2")],
+)
+def test_each_fault_brings_one_reply(page: Page, fault: str, heard: str) -> None:
+    """Whatever fails, the person gets one bubble."""
+    page.ask("switch", names=[fault])
+    page.say("1+1=?")
+    page.hear(heard)
+    page.eventually(lambda: not page.all("#steps .running"))
+    assert len(page.bubbles()) == 2
+
+
+def test_reply_that_dingtalk_refused_comes_later(page: Page) -> None:
+    """The webhook takes nothing; Function Compute runs the event again, and then it does."""
+    page.ask("switch", names=["webhook_refuses"])
+    page.say("1+1=?")
+    page.eventually(lambda: "webhook" in page.steps())
+    assert page.all("#typing")
+    page.ask("switch", names=[])
+    page.hear("1+1=2")
+    page.settled()
+    assert page.steps().count("chatgpt") == 1
+    assert not page.all("#typing")
+
+
+def test_slow_chatgpt_shows_typing(page: Page) -> None:
+    """While the answer is under way."""
+    page.ask("switch", names=["chatgpt_slow"])
+    page.say("1+1=?")
+    page.eventually(lambda: page.all("#typing"))
+    page.eventually(lambda: page.all("#steps .chatgpt.running"))
+    page.hear("1+1=2")
+    assert not page.all("#typing")
+
+
+def test_redelivery_is_answered_once(page: Page) -> None:
+    """Function Compute knows the message; the way shows its 409."""
+    page.say("1+1=?")
+    page.hear("1+1=2")
+    page.settled()
+    page.click("#again")
+    page.eventually(lambda: page.steps().count("invoke") == 2)
+    page.eventually(lambda: not page.all("#steps .running"))
+    assert [each.text for each in page.all(".invoke .badge")] == ["202", "409"]
+    assert page.text("#steps .again") == "第 2 次投递"
+    assert len(page.bubbles()) == 2
+
+
+def test_ten_at_once_get_ten_answers(page: Page) -> None:
+    """In the group from everybody; on several instances, and every way is its own."""
+    page.click("[data-place=group]")
+    page.click("#ten")
+    sums = [f"{n}+1={n + 1}" for n in range(1, 11)]
+    page.eventually(lambda: sum(sender.startswith("ChatGPT") for sender, _ in page.bubbles()) == 10)
+    answers = [words.split()[-1] for sender, words in page.bubbles() if sender.startswith("ChatGPT")]
+    assert sorted(answers) == sorted(sums)
+    page.settled()
+    for bubble in ("1", "5", "10"):
+        page.browser.execute_script(f"document.querySelector('#bubble-{bubble} .quiet:last-child').click()")
+        page.settled()
+        kinds = page.steps()
+        assert [kinds.count(kind) for kind in ("push", "invoke", "chatgpt", "webhook")] == [1, 1, 1, 1]
+
+
+def test_way_shows_every_step(page: Page) -> None:
+    """From DingTalk to DingTalk, cold starts marked; a step opens to its request and answer, without secrets."""
+    page.ask("set")  # restarts both functions
+    page.say("我叫小明")
+    page.settled()
+    wanted = ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_append", "webhook", "oss_mark"]
+    assert page.steps() == wanted
+    assert [each.text for each in page.all(".badge.cold")] == ["冷启动", "冷启动"]
+    for kind in wanted:
+        page.browser.execute_script(f"document.querySelector('#steps .{kind}').open = true")
+        page.eventually(lambda kind=kind: page.text(f".{kind} .detail"))  # type: ignore[misc]
+    opened = page.text("#steps")
+    assert "sign: •••" in opened and "我叫小明" in page.text(".chatgpt .detail")
+    assert "errcode" in page.text(".webhook .detail")
+    assert "[INFO]" in page.text(".run .detail")
+    for secret in ("sk-example", "example-token", "example-secret", "STS.example-id"):
+        assert secret not in opened
+    assert not re.search(r"session=\w", opened)
+
+
+def test_journal_and_log_grow(page: Page) -> None:
+    """The object in OSS line by line, and what both functions logged."""
+    page.click("#tab-journal")
+    page.say("我叫小明")
+    page.eventually(lambda: len(page.all("#lines li")) == 2)
+    assert '"question": "我叫小明"' in page.text("#lines")
+    page.click("#tab-log")
+    assert "Dingtalk_Conversation" in page.text("#log-lines") and "answered in" in page.text("#log-lines")
+    assert "我叫小明" not in page.text("#log-lines")
+
+
+def test_setting_can_be_tried(page: Page) -> None:
+    """A deployer sets a limit, sees it work, checks the settings, and takes it back."""
+    page.click("#tab-settings")
+    field = page.eventually(lambda: page.all("[data-name=DAILY_LIMIT]"))[0]
+    field.send_keys("1" + Keys.ENTER)
+    page.eventually(lambda: "已应用" in page.text("#report"))
+    page.say("1+1=?")
+    page.hear("1+1=2")
+    page.say("1+1=?")
+    page.hear("提问机会已经用完")
+    page.click("#check")
+    page.eventually(lambda: "设置齐全" in page.text("#report") and "ChatGPT: ok" in page.text("#report"))
+    page.ask("set", Dingtalk_ChatGPT_Reply={"DAILY_LIMIT": None})
+
+
+def test_missing_setting_is_named_by_both(page: Page) -> None:
+    """The sentence in the chat and the self-check name the variable; a secret's value is never shown."""
+    page.ask("set", Dingtalk_Conversation={"DINGTALK_APP_SECRET": ""})
+    try:
+        page.click("#tab-settings")
+        page.eventually(lambda: page.all("[data-name=CHATGPT_API_KEY]"))
+        assert page.one("[data-name=CHATGPT_API_KEY]").get_attribute("value") == ""
+        page.say("你好")
+        page.hear("DINGTALK_APP_SECRET")
+    finally:
+        page.ask("set", Dingtalk_Conversation={"DINGTALK_APP_SECRET": None})
+
+
+@pytest.mark.parametrize(
+    ("number", "heard"), [(2, "1+1=2"), (3, "1+1=2"), (4, "图片、视频和文件还读不了"), (5, "图片、视频和文件还读不了")]
+)
+def test_each_kind_of_message_is_answered(page: Page, number: int, heard: str) -> None:
+    """Voice by its words, rich text, picture, file."""
+    page.click(f"#kinds button:nth-child({number})")
+    if page.one("#text").is_enabled():
+        page.one("#text").send_keys("1+1=?")
+    page.click("#composer .primary")
+    page.hear(heard)
+
+
+def test_quotation_reaches_the_bot(page: Page) -> None:
+    """The quoted words stand in the bubble and in what ChatGPT is asked."""
+    page.say("明天下午三点开会")
+    page.hear("明天下午三点开会")
+    page.browser.execute_script("document.querySelector('#bubble-1 .quiet').click()")
+    assert "明天下午三点开会" in page.text("#quoted")
+    page.say("这是什么意思")
+    page.hear("这是什么意思")
+    assert page.text("#bubble-2 blockquote") == "明天下午三点开会"
+    page.settled()
+    page.browser.execute_script("document.querySelector('#steps .chatgpt').open = true")
+    page.eventually(lambda: page.text(".chatgpt .detail").count("明天下午三点开会") >= 2)
+
+
+def test_page_speaks_two_languages(page: Page) -> None:
+    """Every text of the page changes, and none is missing."""
+    chinese = [each.text for each in page.all("[data-text]") if each.is_displayed()]
+    page.click("#language")
+    english = [each.text for each in page.all("[data-text]") if each.is_displayed()]
+    assert page.one("html").get_attribute("lang") == "en"
+    assert all(english) and all(one != other for one, other in zip(chinese, english, strict=True))
+    pairs = page.browser.execute_script("return Object.values(TEXTS)")
+    assert all(len(pair) == 2 and all(pair) for pair in pairs)
+
+
+def test_keyboard_is_enough(page: Page) -> None:
+    """Tabs and kinds of messages by arrow keys, Shift+Enter for a new line, a name for everything that can be used."""
+    page.click("#tab-way")
+    page.one("#tab-way").send_keys(Keys.ARROW_RIGHT)
+    assert page.one("#tab-journal").get_attribute("aria-selected") == "true"
+    assert page.one("#journal").is_displayed() and not page.one("#way").is_displayed()
+    page.one("#kinds [aria-checked=true]").send_keys(Keys.ARROW_RIGHT)
+    assert page.one("#kinds [aria-checked=true]").text == "语音"
+    page.one("#kinds [aria-checked=true]").send_keys(Keys.ARROW_LEFT)
+    page.one("#text").send_keys("a" + Keys.SHIFT + Keys.ENTER + Keys.SHIFT + "b")
+    assert page.one("#text").get_property("value") == "a\nb"
+    usable = [each for each in page.all("button, input, select, textarea") if each.is_displayed()]
+    assert all(each.accessible_name for each in usable)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_fits_its_width(page: Page, width: int) -> None:
+    """Nothing sticks out, on a desktop and on a phone."""
+    set_size(page.browser, width, 800)
+    try:
+        page.say("给我一段代码")
+        page.hear("两数之和")
+        for view in ("chat", "inside"):
+            if width == 390:
+                page.click(f".views [data-view={view}]")
+            assert page.browser.execute_script("return document.documentElement.scrollWidth") == width
+            assert page.one("#text").is_displayed() == (width == 1280 or view == "chat")
+    finally:
+        set_size(page.browser, 1280, 800)
