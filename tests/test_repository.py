@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
@@ -138,11 +139,43 @@ def test_signature_is_compared_in_constant_time() -> None:
     assert "hmac.compare_digest(wanted, request.sign" in ast.unparse(function)
 
 
-def test_every_setting_is_in_the_readme_and_no_other() -> None:
+def setting_names(*functions: str) -> list[str]:
+    """The settings that the functions read, each once, in order of the alphabet."""
+    return sorted({setting[0] for function in functions for setting in load(ROOT / f"{function}.py").SETTINGS})
+
+
+@pytest.mark.parametrize(("readme", "heading"), [("README.md", "## Settings"), ("README.zh-CN.md", "## 设置")])
+def test_every_setting_is_in_the_readme_and_no_other(readme: str, heading: str) -> None:
     """A setting that nobody can find does not exist, and one that is only documented does not work."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.partition("## Settings")[2].partition("\n## ")[0]
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    table = text.partition(f"\n{heading}\n")[2].partition("\n## ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     documented = [name for cell in cells for name in re.findall(r"`([A-Z_]+)`", cell)]
-    names = {setting[0] for function in (CONVERSATION, REPLY) for setting in load(ROOT / f"{function}.py").SETTINGS}
-    assert sorted(documented) == sorted(names)
+    assert sorted(documented) == setting_names(CONVERSATION, REPLY)
+
+
+def test_every_setting_is_explained_in_the_example_of_dotenv_and_no_other() -> None:
+    """Below a comment; what has a default, or may be left out, is switched off."""
+    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
+    listed = [line.partition("=")[0] for line in lines if re.match(r"(# )?[A-Z_]+=", line)]
+    assert sorted(name.removeprefix("# ") for name in listed) == setting_names(CONVERSATION, REPLY)
+    required = {
+        setting[0]
+        for function in (CONVERSATION, REPLY)
+        for module in [load(ROOT / f"{function}.py")]
+        for setting in module.SETTINGS
+        if setting[2] is module.REQUIRED
+    }
+    assert {name for name in listed if not name.startswith("#")} == required
+
+
+@each_function
+def test_every_setting_is_passed_on_by_s_yaml_and_no_other(function: str) -> None:
+    """To the function that reads it, from the variable of the same name."""
+    services = yaml.safe_load((ROOT / "s.yaml").read_text(encoding="utf-8"))["services"].values()
+    (variables,) = [
+        service["props"]["function"]["environmentVariables"]
+        for service in services
+        if service["props"]["function"]["name"] == function
+    ]
+    assert variables == {name: f"${{env({name})}}" for name in setting_names(function)}

@@ -1,0 +1,195 @@
+"""What can be wrong before a deployment, found without an account: settings, s.yaml, packages."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from .build import FUNCTIONS, HERE, NO_BYTECODE, PACKAGES, ROOT, Problem, archives, contents, fingerprint
+
+MAX_ENVIRONMENT_BYTES = 4096  # of Function Compute, all variables together
+CREDENTIALS = {"AccountID", "AccessKeyID", "AccessKeySecret"}  # what `s` itself takes from .env
+
+# A line of .env as dotenv, which `s` reads it with, understands it: name, value, comment.
+ASSIGNMENT = re.compile(
+    r"""^[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*(?:=|:[ \t])[ \t]*"""
+    r"""('[^']*'|"(?:\\"|[^"])*"|`[^`]*`|[^#\n]*)[ \t]*(\#.*)?$""",
+    re.MULTILINE,
+)
+REFERENCE = re.compile(r"\$\{env\((\w+)\)\}")  # in s.yaml
+
+
+def main() -> int:
+    """Print what is wrong; the exit status."""
+    if not hasattr(str, "removeprefix"):  # which the functions use, whose own code reads the settings
+        raise Problem("检查需要 Python 3.9 或更新的版本。\nThe check needs Python 3.9 or newer.")
+    problems = list(find_problems())
+    for problem in problems:
+        print(f"- {problem}")
+    print(f"问题 / problems: {len(problems)}")
+    return 1 if problems else 0
+
+
+def find_problems() -> Iterator[str]:
+    """A sentence in Chinese and one in English for each thing that is wrong: what to change, never a value."""
+    document = read_s_yaml(text_of(ROOT / "s.yaml"))
+    values: dict[str, str] = {}
+    if (ROOT / ".env").exists():
+        values, problems = read_dotenv(text_of(ROOT / ".env"))
+        yield from problems
+        for name in sorted(values.keys() - CREDENTIALS - set(REFERENCE.findall(str(document)))):
+            yield f".env：s.yaml 没有用到 {name}，请检查名称。 / .env: s.yaml does not use {name}; check the name."
+    else:
+        yield "没有 .env：请把 .env.example 复制为 .env 再填写。 / No .env: copy .env.example to it, then fill it in."
+    for name, file in FUNCTIONS.items():
+        function = function_in(document, name)
+        code = settings_of(text_of(ROOT / file))
+        yield from s_yaml_problems(name, function)
+        yield from settings_problems(name, function, code, {**values, **os.environ})
+        yield from package_problems(PACKAGES / name, contents(name))
+
+
+def text_of(file: Path) -> str:
+    """The text in a file; a Problem if it is missing or not UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise Problem(f"{file.name} 不见了，请从仓库里恢复。\n{file.name} is missing; restore it.") from error
+    except UnicodeDecodeError as error:
+        raise Problem(
+            f"{file.name} 不是 UTF-8，请另存为 UTF-8。\n{file.name} is not UTF-8; save it as UTF-8."
+        ) from error
+
+
+def read_dotenv(text: str) -> tuple[dict[str, str], list[str]]:
+    """The values that `s` reads from such a file, and what it would read otherwise than it was meant."""
+    values, problems = {}, []
+    text = text.replace("\r\n", "\n")
+    for match in ASSIGNMENT.finditer(text):
+        name, value = match[1], match[2].strip()
+        quoted = re.fullmatch(r"(['\"`])(.*)\1", value, re.DOTALL)
+        if quoted:
+            value = quoted[2].replace("\\n", "\n") if quoted[1] == '"' else quoted[2]
+        elif match[3] and text[match.start(3) - 1] not in " \t":
+            problems.append(
+                f".env：{name} 的值里有 #，后面的会丢失，请用引号把值括起来。"
+                f" / .env: {name} has a #, and what follows is lost; put the value into quotes."
+            )
+        values[name] = value.replace("\\\\$", "$")
+        if "$" in value.replace("\\\\$", ""):
+            problems.append(
+                f".env：{name} 的值里有 $，它和后面的字会丢失，请写成 \\\\$ 。"
+                f" / .env: {name} has a $, which is lost with what follows; write \\\\$ for it."
+            )
+    rest = ASSIGNMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
+    for number, line in enumerate(rest.split("\n"), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            problems.append(f".env：第 {number} 行不是“名称=值”。 / .env: line {number} is not NAME=value.")
+    return values, problems
+
+
+def read_s_yaml(text: str) -> Any:
+    """What is in s.yaml."""
+    try:
+        import yaml
+    except ImportError:
+        sys.path.append(str(archives(HERE / "check.txt")[0]))
+        import yaml
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        number = mark.line + 1 if mark else "?"
+        raise Problem(f"s.yaml 第 {number} 行附近的格式不对。\ns.yaml is malformed near line {number}.") from error
+
+
+def settings_of(source: str) -> dict[str, Any]:
+    """SETTINGS and read_settings of a function file, executed without the packages that the file imports."""
+    tree = ast.parse(source)
+    tree.body = [node for node in tree.body if is_about_settings(node)]
+    names: dict[str, Any] = {}
+    exec(compile(tree, "settings", "exec"), names)
+    return names
+
+
+def is_about_settings(node: ast.stmt) -> bool:
+    """Whether settings_of has to execute it: functions are only defined."""
+    if isinstance(node, ast.Import):
+        return not {alias.name for alias in node.names} & {"fc2", "oss2", "openai", "requests"}
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    assigned = {target.id for target in targets if isinstance(target, ast.Name)}
+    needed = {"REQUIRED", "SETTINGS", "READERS", "SENDING_SECONDS"}
+    return isinstance(node, (ast.ImportFrom, ast.FunctionDef)) or bool(assigned & needed)
+
+
+def function_in(document: Any, name: str) -> dict[str, Any]:
+    """What s.yaml says about a function; {} if it says nothing."""
+    for key in ("services", name, "props", "function"):
+        document = document.get(key) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
+
+
+def s_yaml_problems(name: str, function: Mapping[str, Any]) -> Iterator[str]:
+    """What s.yaml must say for the function files as they are."""
+    stem = FUNCTIONS[name][: -len(".py")]
+    expected = {
+        "name": stem,
+        "runtime": "python3.10",
+        "handler": f"{stem}.handler",
+        "codeUri": f"./.package/{name}",
+    }
+    for key, value in expected.items():
+        if function.get(key) != value:
+            where = f"s.yaml: services.{name}.props.function.{key}"
+            yield f"{where} 应该是 {value} 。 / {where} should be {value}"
+
+
+def settings_problems(
+    name: str, function: Mapping[str, Any], code: Mapping[str, Any], environment: Mapping[str, str]
+) -> Iterator[str]:
+    """What is wrong with the environment variables that `s` would give to a function."""
+    where = f"s.yaml: services.{name}.props.function"
+    deployed = {}
+    for variable, text in (function.get("environmentVariables") or {}).items():
+        deployed[variable] = REFERENCE.sub(lambda match: environment.get(match[1], match[0]), str(text))
+    for setting in code["SETTINGS"]:
+        if setting[0] not in deployed:
+            yield f"{where}.environmentVariables 缺少 {setting[0]} 。 / {where}.environmentVariables lacks {setting[0]}"
+    settings, problems = code["read_settings"](deployed)
+    for problem in problems:
+        setting = problem.split()[0]
+        yield f".env：{problem}。 / .env: {setting} is not set, or not as .env.example explains."
+    size = sum(len(text.encode()) for variable in deployed.items() for text in variable)
+    if size > MAX_ENVIRONMENT_BYTES:
+        yield (
+            f".env：{FUNCTIONS[name]} 的环境变量共 {size} 字节，最多 {MAX_ENVIRONMENT_BYTES} 字节。"
+            f" / .env: the variables of {FUNCTIONS[name]} are {size} bytes, limit {MAX_ENVIRONMENT_BYTES}."
+        )
+    if "SENDING_SECONDS" in code:  # Reply
+        seconds = settings.timeout + code["SENDING_SECONDS"]
+        if function.get("timeout", 60) < seconds:
+            yield f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
+
+
+def package_problems(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
+    """Whether a package is what a build would make now; `expected` is that without the bytecode."""
+    what, build = f".package/{folder.name}", f"python3 -m tests.deploy {folder.name}"
+    if not folder.exists():
+        yield f"{what} 还没有构建，请运行 {build} / {what} is not built yet; run {build}"
+        return
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    sources = {path: file.read_bytes() for path, file in files.items() if file.suffix != ".pyc"}
+    wrong = [path for path in sources.keys() | expected.keys() if sources.get(path) != expected.get(path)]
+    built = folder.with_suffix(".sha256")
+    if wrong:
+        example = min(wrong, key=lambda path: (path.count("/"), path))
+        yield f"{what} 过时了，例如 {example}，请运行 {build} / {what} is out of date, {example} for one; run {build}"
+    elif not built.exists() or built.read_text() != fingerprint(folder):  # the bytecode might be of other sources
+        yield f"{what} 在构建以后被改过，请运行 {build} / {what} was changed after it was built; run {build}"
+    elif len(sources) == len(files):
+        print(f"{what}: {NO_BYTECODE}")

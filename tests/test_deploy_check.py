@@ -1,0 +1,276 @@
+"""What s.yaml says, and what `python3 -m tests.deploy check` finds."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .deploy import check
+from .deploy.build import FUNCTIONS, Problem, fingerprint
+from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+
+TEXT = (ROOT / "s.yaml").read_text(encoding="utf-8")
+S_YAML = yaml.safe_load(TEXT)
+GOOD = {"DINGTALK_APP_SECRET": "example-app-secret", "CHATGPT_API_KEY": "sk-example", "OSS_BUCKET_NAME": "my-bucket"}
+WEBHOOK_SECONDS = 90 * 60  # the life of the address that a message gives for the answer
+
+each_package = pytest.mark.parametrize("name", FUNCTIONS)
+
+
+def function_of(name: str) -> dict[str, Any]:
+    """What s.yaml says about a function; to be spoiled."""
+    return copy.deepcopy(check.function_in(S_YAML, name))
+
+
+def code_of(name: str) -> dict[str, Any]:
+    return check.settings_of((ROOT / FUNCTIONS[name]).read_text(encoding="utf-8"))
+
+
+def test_both_functions_are_in_one_service() -> None:
+    """Deploying a function also writes its service: were they different, the last one would win."""
+    for service in S_YAML["services"].values():
+        assert service["props"]["service"] == "${vars.service}"
+        assert service["props"]["region"] == "${vars.region}"
+
+
+def test_role_may_invoke_the_one_function_and_use_the_two_prefixes() -> None:
+    """The least that the two files need, and nothing of it hangs on a variable, which may be left out."""
+    service = S_YAML["vars"]["service"]
+    (policy,) = service["role"]["policies"]
+    allowed = {
+        (action, resource) for part in policy["statement"] for action in part["Action"] for resource in part["Resource"]
+    }
+    function = S_YAML["services"]["reply"]["props"]["function"]["name"]
+    invoke = {
+        ("fc:InvokeFunction", f"acs:fc:*:*:services/{name}/functions/{function}")
+        for name in (service["name"], service["name"] + ".*")
+    }
+    prefixes = ("chat-history", "chat-usage")
+    assert all(f"{prefix}/" in (ROOT / FUNCTIONS["reply"]).read_text(encoding="utf-8") for prefix in prefixes)
+    objects = {
+        (f"oss:{verb}Object", f"acs:oss:*:*:*/{prefix}/*") for verb in ("Get", "Put", "Delete") for prefix in prefixes
+    }
+    assert allowed == invoke | objects
+    assert all(part["Effect"] == "Allow" for part in policy["statement"])
+
+
+def test_events_are_retried_as_long_as_an_answer_can_be_shown() -> None:
+    """Task mode on, two more tries, and none begins when the webhook is about to expire."""
+    function = function_of("reply")
+    policy = function["asyncConfiguration"]
+    assert (policy["statefulInvocation"], policy["maxAsyncRetryAttempts"]) == (True, 2)
+    assert policy["maxAsyncEventAgeInSeconds"] + function["timeout"] < WEBHOOK_SECONDS
+
+
+def test_trigger_lets_dingtalk_and_a_browser_in() -> None:
+    """DingTalk posts without credentials of Alibaba Cloud; GET is the self-check."""
+    (trigger,) = S_YAML["services"]["conversation"]["props"]["triggers"]
+    assert trigger["config"] == {"authType": "anonymous", "methods": ["GET", "POST"]}
+    assert "triggers" not in S_YAML["services"]["reply"]["props"]
+
+
+@each_package
+def test_repository_as_it_is_has_no_problem(name: str) -> None:
+    """s.yaml as it stands, with the required settings."""
+    function = function_of(name)
+    assert list(check.s_yaml_problems(name, function)) == []
+    assert list(check.settings_problems(name, function, code_of(name), GOOD)) == []
+
+
+@pytest.mark.parametrize("key", ["name", "runtime", "handler", "codeUri"])
+@each_package
+def test_wrong_line_in_s_yaml_is_named(name: str, key: str) -> None:
+    """What the function files, and the packages as they are built, depend on."""
+    right = function_of(name)[key]
+    (problem,) = check.s_yaml_problems(name, {**function_of(name), key: "other"})
+    assert f"services.{name}.props.function.{key} should be {right}" in problem
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"services": None}, {"services": {"reply": {"props": "x"}}}])
+def test_function_that_s_yaml_does_not_describe_is_a_problem(document: Any) -> None:
+    """Whatever stands there instead."""
+    assert len(list(check.s_yaml_problems("reply", check.function_in(document, "reply")))) == 4
+
+
+@pytest.mark.parametrize("text", ["a: [", "\tservices: 1", "a: b: sk-secret"])
+def test_malformed_s_yaml_is_told_with_the_line_but_not_with_its_text(text: str) -> None:
+    """It may hold a key that somebody wrote into it."""
+    with pytest.raises(Problem, match=r"s\.yaml is malformed near line [345]") as raised:
+        check.read_s_yaml(f"edition: 1.0.0\n\n{text}\n")
+    assert "secret" not in str(raised.value)
+
+
+@each_package
+def test_settings_are_read_by_the_code_of_the_function(name: str) -> None:
+    """The same as in the function itself, though the packages that it imports may be missing here."""
+    code, function = code_of(name), load(ROOT / FUNCTIONS[name])
+    assert [setting[0] for setting in code["SETTINGS"]] == [setting[0] for setting in function.SETTINGS]
+    environment = {**GOOD, "OSS_REGION": "oss-us-west-1", "VERBOSE": "loud", "TIMEOUT": "0"}
+    assert code["read_settings"](environment) == function.read_settings(environment)
+    assert not {"fc2", "oss2", "openai", "requests"} & code.keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil", "words"),
+    [
+        ("reply", {"CHATGPT_API_KEY": ""}, "CHATGPT_API_KEY is not set"),
+        ("reply", {"OSS_BUCKET_NAME": "${env(OSS_BUCKET_NAME)}"}, "OSS_BUCKET_NAME is not set"),
+        ("reply", {"CHATGPT_API_KEY": "two words"}, "CHATGPT_API_KEY is not set, or not as .env.example explains"),
+        ("reply", {"CHATGPT_OPTIONS": "two words"}, "CHATGPT_OPTIONS is not set, or not as"),
+        ("conversation", {"DINGTALK_APP_SECRET": "two words"}, "DINGTALK_APP_SECRET is not set, or not as"),
+        ("reply", {"TIMEOUT": "91"}, "services.reply.props.function.timeout must be at least 121"),
+        ("reply", {"SYSTEM_PROMPT": "想" * 1200}, "Dingtalk_ChatGPT_Reply.py are 4"),
+    ],
+)
+def test_bad_setting_is_named_without_its_value(name: str, spoil: dict[str, str], words: str) -> None:
+    """One for each kind of mistake; the value may be a key in the wrong place."""
+    (problem,) = check.settings_problems(name, function_of(name), code_of(name), {**GOOD, **spoil})
+    assert words in problem
+    assert "two words" not in problem
+
+
+@each_package
+def test_setting_that_s_yaml_does_not_pass_on_is_named(name: str) -> None:
+    """A value in .env would have no effect."""
+    function = function_of(name)
+    del function["environmentVariables"]["VERBOSE"]
+    (problem,) = check.settings_problems(name, function, code_of(name), GOOD)
+    assert f"services.{name}.props.function.environmentVariables lacks VERBOSE" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "value"),
+    [
+        ("X=1", "1"),
+        ("  export X = b ", "b"),
+        ("X: v", "v"),
+        ("X=b # c", "b"),
+        ("X=a=b", "a=b"),
+        ("X=  two  words  ", "two  words"),
+        ('X="  kept  " # c', "  kept  "),
+        ("X='a\\nb#c'", "a\\nb#c"),
+        ('X="a\\nb#c"', "a\nb#c"),
+        ('X="a\nb#c"', "a\nb#c"),
+        ("X=`a\"b'c`", "a\"b'c"),
+        ('X="a\\"b"', 'a\\"b'),
+        ('X="open', '"open'),
+        ('X=a "b"', 'a "b"'),
+        ('X={"a": [1]}', '{"a": [1]}'),
+        ("X=", ""),
+        ("X= # c", ""),
+        ("X=a\\\\$b\\\\$c", "a$b$c"),
+        ("X=1\r\nY=2", "1"),
+        ("# X=1\nX=2", "2"),
+    ],
+)
+def test_dotenv_is_read_as_s_reads_it(line: str, value: str) -> None:
+    """Each of these was given to Serverless Devs 3.1.10, which deployed this value."""
+    values, problems = check.read_dotenv(f"{line}\n")
+    assert (values["X"], problems) == (value, [])
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("X=write C#", "X has a #"),
+        ('X={"a": "b#c"}', "X has a #"),
+        ("X=#1", "X has a #"),
+        ("X=a$b", "X has a $"),
+        ("X='a$b'", "X has a $"),
+        ("X=a\\$b", "X has a $"),
+        ("X sk-secret", "line 2 is not NAME=value"),
+        ("X=1\n=sk-secret", "line 3 is not NAME=value"),
+    ],
+)
+def test_dotenv_that_s_reads_otherwise_than_it_was_meant_is_a_problem(line: str, words: str) -> None:
+    """Serverless Devs itself says nothing: a part of the value is missing, or all of it."""
+    _, (problem,) = check.read_dotenv(f"\n{line}\n")
+    assert words in problem
+    assert "secret" not in problem
+
+
+def test_example_of_dotenv_is_right_once_it_is_filled_in() -> None:
+    """Also with all that is switched off in it."""
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    values, problems = check.read_dotenv(example)
+    assert (values, problems) == (dict.fromkeys(GOOD, ""), [])
+    lines = [line.removeprefix("# ") for line in example.splitlines() if "=" in line and line.isascii()]
+    values, problems = check.read_dotenv("\n".join(lines))
+    assert problems == []
+    for name in FUNCTIONS:
+        values |= GOOD
+        assert list(check.settings_problems(name, function_of(name), code_of(name), values)) == []
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    """A package as it was built."""
+    folder = tmp_path / "reply"
+    (folder / "oss2" / "__pycache__").mkdir(parents=True)
+    (folder / f"{REPLY}.py").write_text("1")
+    (folder / "oss2" / "api.py").write_text("2")
+    (folder / "oss2" / "__pycache__" / "api.cpython-310.pyc").write_text("3")
+    folder.with_suffix(".sha256").write_text(fingerprint(folder))
+    return folder
+
+
+EXPECTED = {f"{REPLY}.py": b"1", "oss2/api.py": b"2"}
+
+
+def test_package_as_it_was_built_has_no_problem(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the present files, with bytecode."""
+    assert list(check.package_problems(package, EXPECTED)) == []
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        (f"{REPLY}.py", "0", f".package/reply is out of date, {REPLY}.py for one; run python3 -m tests.deploy reply"),
+        ("oss2/api.py", "0", "is out of date, oss2/api.py for one"),
+        ("oss2/api.py", None, "is out of date, oss2/api.py for one"),
+        ("oss2/new.py", "0", "is out of date, oss2/new.py for one"),
+        ("oss2/__pycache__/api.cpython-310.pyc", "0", "was changed after it was built"),
+        ("oss2/__pycache__/api.cpython-310.pyc", None, "was changed after it was built"),
+        ("../reply.sha256", None, "was changed after it was built"),
+    ],
+)
+def test_package_that_a_build_would_not_make_now_is_a_problem(
+    package: Path, path: str, text: str | None, words: str
+) -> None:
+    """A file is older than its source, changed, missing or left over; or the bytecode may be of another source."""
+    if text is None:
+        (package / path).unlink()
+    else:
+        (package / path).write_text(text)
+    (problem,) = check.package_problems(package, EXPECTED)
+    assert words in problem
+
+
+def test_package_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    """The deployment would make it; here is how to do that before."""
+    (problem,) = check.package_problems(tmp_path / "reply", EXPECTED)
+    assert ".package/reply is not built yet; run python3 -m tests.deploy reply" in problem
+
+
+def test_package_without_bytecode_is_told_but_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It works, only slower."""
+    folder = tmp_path / "conversation"
+    folder.mkdir()
+    (folder / f"{CONVERSATION}.py").write_text("1")
+    folder.with_suffix(".sha256").write_text(fingerprint(folder))
+    assert list(check.package_problems(folder, {f"{CONVERSATION}.py": b"1"})) == []
+    assert "a cold start takes twice the CPU" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("data", "words"), [(None, ".env is missing"), ("密钥".encode("gbk"), ".env is not UTF-8")])
+def test_file_that_cannot_be_read_is_told(tmp_path: Path, data: bytes | None, words: str) -> None:
+    """As a Windows editor may write it."""
+    if data:
+        (tmp_path / ".env").write_bytes(data)
+    with pytest.raises(Problem, match=words):
+        check.text_of(tmp_path / ".env")
