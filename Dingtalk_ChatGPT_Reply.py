@@ -2,7 +2,7 @@
 
     message -> journal in OSS: answered before? -> command? -> ChatGPT -> append the turn -> post the answer -> mark
 
-Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute; python3.10, openai, oss2 >= 2.18.4)
+Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 or 3.0; openai, oss2 >= 2.18.4)
 
     situation                              the chat shows                        does FC run the event again?
     a question: text, voice, rich text     ChatGPT's answer, in parts if long    no
@@ -63,8 +63,8 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS),
     ("OSS_BUCKET_NAME", "bucket", REQUIRED, "存放聊天记录的 OSS Bucket 的名称"),
     ("OSS_ENDPOINT", "endpoint", None, "OSS 的访问地址；不填就是本地域的内网地址"),
     ("OSS_REGION", "region", None, "Bucket 所在的地域，例如 us-west-1；不填就按 OSS_ENDPOINT 或函数所在的地域"),
-    ("ACCESS_KEY_ID", "secret", None, "访问 OSS 的 AccessKey ID；不填就用服务的角色"),
-    ("ACCESS_KEY_SECRET", "secret", None, "访问 OSS 的 AccessKey Secret；不填就用服务的角色"),
+    ("ACCESS_KEY_ID", "secret", None, "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色"),
+    ("ACCESS_KEY_SECRET", "secret", None, "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色"),
     ("CHATGPT_MODEL", "model", "gpt-6-luna", "模型的名称"),
     ("CHATGPT_BASE_URL", "address", "https://api.openai.com", "OpenAI 或兼容服务的地址"),
     ("CHATGPT_OPTIONS", "options", {}, '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}'),
@@ -148,10 +148,10 @@ OSS_HINTS = {
     "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
     "AccessDenied": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
-    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用服务的角色",
+    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
     "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
     "InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    "InvalidSecurityToken": "请检查服务的角色，再重新部署函数",
+    "InvalidSecurityToken": "请检查服务或函数的角色，再重新部署函数",
     "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
     "ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
     "FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
@@ -440,10 +440,10 @@ def now_ms() -> int:
 
 def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
     """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
-    role = getattr(context, "credentials", None)
+    role = role_credentials(context, os.environ)
     if settings.access_key_id and settings.access_key_secret:
         auth = oss2.AuthV4(settings.access_key_id, settings.access_key_secret)
-    elif role and role.access_key_id and role.access_key_secret:
+    elif role:
         auth = oss2.StsAuth(role.access_key_id, role.access_key_secret, role.security_token, oss2.AUTH_VERSION_4)
     else:
         auth = oss2.AnonymousAuth()  # refused as AccessDenied, whose hint names the role
@@ -1111,7 +1111,7 @@ def check_model(settings: SimpleNamespace) -> str:
     return "ok" if getattr(model, "id", None) else FAILURES["strange"]
 
 
-# --- the same in both files, from here: settings, log, time limit ---
+# --- the same in both files, from here: settings, role, log, time limit ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -1168,6 +1168,19 @@ def read_endpoint(text: str) -> str:
     if address.count("/") > 2:
         raise ValueError("a path")
     return address
+
+
+def role_credentials(context: Any, environ: Mapping[str, str]) -> Any:
+    """The temporary credentials of the role, None without a role; from python3.12 on the context does not hold them."""
+    in_environment = SimpleNamespace(
+        access_key_id=environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        access_key_secret=environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
+        security_token=environ.get("ALIBABA_CLOUD_SECURITY_TOKEN"),
+    )
+    for credentials in (getattr(context, "credentials", None), in_environment):
+        if credentials and credentials.access_key_id and credentials.access_key_secret:
+            return credentials
+    return None
 
 
 def trace(error: BaseException) -> str:

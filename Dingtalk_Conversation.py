@@ -2,7 +2,10 @@
 
     DingTalk -> verify the signature -> check the message -> invoke Dingtalk_ChatGPT_Reply asynchronously -> answer
 
-Handler: Dingtalk_Conversation.handler (HTTP function of Function Compute 2.0, python3.10, anonymous trigger)
+Handler: Dingtalk_Conversation.handler (HTTP trigger without authentication), on either generation of Function Compute:
+
+    2.0, python3.10        called as WSGI; invokes through aliyun-fc2, which the runtime has
+    3.0, python3.10, 3.12  called with the request as an event; invokes with requests alone
 
     situation                                    HTTP answer                       log
     Function Compute took the message            200 {"msgtype": "empty"}          INFO
@@ -12,6 +15,7 @@ Handler: Dingtalk_Conversation.handler (HTTP function of Function Compute 2.0, p
     timestamp or sign missing, stale or wrong    403                               WARNING: which, and both clocks
     the body is too long                         413                               WARNING
     the body is no message                       400                               WARNING: the field
+    3.0: the event is no HTTP request            400 what to do instead            WARNING
     a setting is missing or malformed            200 a text that the chat shows    ERROR
     Function Compute refused or is not there     200 a text that the chat shows    ERROR: its code and request id
     anything unforeseen                          500                               ERROR: where it happened
@@ -20,8 +24,11 @@ DingTalk waits 2.5 s and may then send the message again. So nothing here takes 
 carries an id made of DingTalk's msgId, by which Function Compute refuses a message that it was already given.
 
 https://open.dingtalk.com/document/development/receive-message   what DingTalk sends and how it signs
-https://help.aliyun.com/document_detail/74756.html               WSGI handlers of Function Compute 2.0
-https://help.aliyun.com/document_detail/52877.html               the API that aliyun-fc2 calls, its signature
+https://help.aliyun.com/document_detail/74756.html               2.0: WSGI handlers
+https://help.aliyun.com/document_detail/52877.html               2.0: the API that aliyun-fc2 calls, its signature
+https://help.aliyun.com/en/functioncompute/fc/http-trigger-invoking-function                3.0: the event
+https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism       3.0: the signature
+https://help.aliyun.com/zh/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction  3.0: the API
 """
 
 from __future__ import annotations
@@ -43,7 +50,6 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import fc2
 import requests
 
 log = logging.getLogger("Dingtalk_Conversation")
@@ -53,7 +59,7 @@ REQUIRED = object()
 SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS), default, meaning
     ("DINGTALK_APP_SECRET", "secret", REQUIRED, "钉钉应用的 AppSecret"),
     ("CHATGPT_FUNCTION", "fc_name", "Dingtalk_ChatGPT_Reply", "回答消息的函数的名称"),
-    ("SERVICE_NAME", "fc_name", None, "两个函数所在的服务的名称；不填就是本函数所在的服务"),
+    ("SERVICE_NAME", "fc_name", None, "两个函数所在的服务的名称，只用于 2.0；不填就是本函数所在的服务"),
     ("ENDPOINT", "endpoint", None, "函数计算的 API 地址；不填就是本账号在本地域的地址"),
     ("VERBOSE", "level", logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
 )
@@ -97,6 +103,38 @@ class Message(NamedTuple):
     body: bytes  # exactly as received: the event of Dingtalk_ChatGPT_Reply
 
 
+class Run(NamedTuple):
+    """What one run of this function goes by."""
+
+    generation: int  # of Function Compute: 2 or 3
+    context: Any
+    settings: SimpleNamespace
+    credentials: Any  # of the role; None if there is none
+
+    @property
+    def endpoint(self) -> str:
+        """The address of Function Compute's API, the same for both generations."""
+        return self.settings.endpoint or f"https://{self.context.account_id}.{self.context.region}.fc.aliyuncs.com"
+
+    @property
+    def service(self) -> str:
+        """The service that both functions are in; 3.0 has no services."""
+        return str(self.settings.service_name or self.context.service.name)
+
+    @property
+    def owner(self) -> str:
+        """What the deployer gives the role to."""
+        return "服务" if self.generation == 2 else "函数"
+
+
+class FcAnswer(NamedTuple):
+    """What Function Compute answered to an invocation."""
+
+    status: int
+    request_id: str | None  # None: it was not Function Compute that answered
+    error: str = ""  # its code
+
+
 class Refused(Exception):
     """The request goes no further: its sender sees the status, the log the reason."""
 
@@ -120,6 +158,17 @@ class WrongMethod(Refused):
 
     def answer(self) -> Answer:
         return super().answer()._replace(headers=(("Allow", "GET, POST"),))
+
+
+class NotARequest(Refused):
+    """The deployer sees it, who tried the function with an event of their own: HTTP triggers of 3.0 send requests."""
+
+    def answer(self) -> Answer:
+        sentence = (
+            "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。\n"
+            "This event is no HTTP request. Open the address of the function's HTTP trigger in a browser instead.\n"
+        )
+        return super().answer()._replace(body=sentence.encode())
 
 
 class NotFromDingtalk(Refused):
@@ -149,60 +198,91 @@ class NotHandedOver(Refused):
         return Answer(self.http_status, JSON, json.dumps(text, ensure_ascii=False).encode())
 
 
-def handler(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Answers one HTTP request, in the WSGI form of Function Compute 2.0; never raises."""
-    context = environ.get("fc.context")
-    request_id = getattr(context, "request_id", None)
-    try:
-        request = Request(
-            method=environ["REQUEST_METHOD"],
-            timestamp=environ.get("HTTP_TIMESTAMP", ""),
-            sign=environ.get("HTTP_SIGN", ""),
-            body=read_body(environ),
-        )
-        answer = respond(request, context, request_id)
-    except Exception as error:
-        log.error("request %s: unforeseen: %s", request_id, trace(error))
-        answer = Answer("500 Internal Server Error", PLAIN, b"500 Internal Server Error")
+def handler(environ_or_event: Any, start_response_or_context: Any) -> Any:
+    """Answers one HTTP request; never raises. Generation 2.0 calls it as WSGI, 3.0 with an event."""
+    if isinstance(environ_or_event, dict):
+        return handle_wsgi(environ_or_event, start_response_or_context)
+    return handle_event(environ_or_event, start_response_or_context)
+
+
+def handle_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    """Answers in the WSGI form of generation 2.0."""
+    answer = respond(lambda: request_in_environ(environ), environ.get("fc.context"), generation=2)
     start_response(answer.status, [("Content-Type", answer.content_type), *answer.headers])
     return [answer.body]
 
 
-def read_body(environ: dict[str, Any]) -> bytes:
-    """The body up to the first byte that is too much; its length may be missing, empty or nonsense."""
+def handle_event(event: bytes, context: Any) -> dict[str, Any]:
+    """Answers in the form that the HTTP triggers of generation 3.0 expect."""
+    answer = respond(lambda: request_in_event(event), context, generation=3)
+    return {
+        "statusCode": int(answer.status[:3]),
+        "headers": {"Content-Type": answer.content_type, **dict(answer.headers)},
+        "isBase64Encoded": False,
+        "body": answer.body.decode(),
+    }
+
+
+def request_in_environ(environ: dict[str, Any]) -> Request:
+    """The request in a WSGI environ; the body's length may be missing, empty or nonsense."""
     length = environ.get("CONTENT_LENGTH") or ""
     limit = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else MAX_BODY_BYTES + 1
-    body: bytes = environ["wsgi.input"].read(min(limit, MAX_BODY_BYTES + 1))
-    return body
+    return Request(
+        method=environ["REQUEST_METHOD"],
+        timestamp=environ.get("HTTP_TIMESTAMP", ""),
+        sign=environ.get("HTTP_SIGN", ""),
+        body=environ["wsgi.input"].read(min(limit, MAX_BODY_BYTES + 1)),
+    )
 
 
-def respond(request: Request, context: Any, request_id: str | None) -> Answer:
+def request_in_event(event: bytes) -> Request:
+    """The request in an event, or NotARequest; in which case FC writes the names of headers is not documented."""
+    try:
+        fields = json.loads(event)
+        headers = {name.lower(): value for name, value in fields["headers"].items()}
+        method, body = fields["requestContext"]["http"]["method"], fields.get("body") or ""
+        timestamp, sign = headers.get("timestamp", ""), headers.get("sign", "")
+        data = base64.b64decode(body) if fields.get("isBase64Encoded") else body.encode()
+        if not all(isinstance(text, str) for text in (method, timestamp, sign)):
+            raise TypeError("not texts")
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise NotARequest("the event is not one of an HTTP trigger") from error
+    return Request(method, timestamp, sign, data[: MAX_BODY_BYTES + 1])
+
+
+def respond(read_request: Callable[[], Request], context: Any, generation: int) -> Answer:
     """The answer to a request, with one line in the log."""
     started = time.monotonic()
+    request_id = getattr(context, "request_id", None)
     settings, problems = read_settings(os.environ)
     log.setLevel(settings.verbose)
+    run = Run(generation, context, settings, role_credentials(context, os.environ))
     try:
+        request = read_request()
         if request.method == "GET":
-            return self_check(problems, context)
+            return self_check(problems, run)
         message = accept(request, settings, problems, now_ms=time.time_ns() // 1_000_000)
-        result = hand_over(message, settings, context)
+        result = hand_over(message, run)
     except Refused as refused:
         log.log(refused.level, "request %s: %s: %s", request_id, type(refused).__name__, refused)
         return refused.answer()
+    except Exception as error:
+        log.error("request %s: unforeseen: %s", request_id, trace(error))
+        return Answer("500 Internal Server Error", PLAIN, b"500 Internal Server Error")
     milliseconds = round(1000 * (time.monotonic() - started))
     log.info("request %s: message %.99r %s in %d ms", request_id, message.id, result, milliseconds)
     return Answer("200 OK", JSON, b'{"msgtype": "empty"}')
 
 
-def self_check(problems: list[str], context: Any) -> Answer:
+def self_check(problems: list[str], run: Run) -> Answer:
     """The page for a person who opens the address: names of settings, never values, and no outgoing request."""
-    if not role_credentials(context):
-        problems = [*problems, "服务没有角色，不能调用别的函数 / the service has no role"]
+    if not run.credentials:
+        problems = [*problems, f"{run.owner}没有角色，不能调用别的函数 / no role: it cannot invoke the other function"]
     if problems:
         todo = "\n".join(
             (
-                "请部署者改正下面各项（函数的环境变量、服务的角色），再打开本页：",
-                "Correct these (the function's environment variables, the service's role), then open this page again:",
+                f"请部署者改正下面各项（函数的环境变量、{run.owner}的角色），再打开本页：",
+                "Correct these (the function's environment variables, its role), then open this page again:",
                 *(f"  - {problem}" for problem in problems),
             )
         )
@@ -266,81 +346,127 @@ def message_id(body: bytes) -> str:
     return str(message["msgId"])
 
 
-def hand_over(message: Message, settings: SimpleNamespace, context: Any) -> str:
+def hand_over(message: Message, run: Run) -> str:
     """Ask Function Compute to run Dingtalk_ChatGPT_Reply with the message; 'accepted' or 'already accepted'.
 
     NotHandedOver says why it was not taken, in words that the deployer can act on.
     """
-    service, function = settings.service_name or context.service.name, settings.chatgpt_function
+    if not run.credentials:
+        todo = f"请部署者在函数计算控制台给{run.owner}配置角色（权限 fc:InvokeFunction）。"
+        sentence = f"{run.owner}没有角色，不能调用别的函数。{todo}"
+        raise NotHandedOver(sentence, "no credentials: there is no role")
     digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
-    headers = {
-        "x-fc-invocation-type": "Async",
-        "x-fc-stateful-async-invocation-id": f"m{digest}",  # an id must begin with a letter or _
-    }
+    invoke = invoke_2 if run.generation == 2 else invoke_3
     try:
-        client = fc_client(settings, context)
-        invoke = functools.partial(client.invoke_function, service, function, payload=message.body, headers=headers)
-        answer = within(INVOKE_SECONDS, invoke)
-    except fc2.FcError as error:
-        if error.status_code == 409:
-            return "already accepted"
-        raise refusal(error, service, function) from error
-    except (
-        requests.JSONDecodeError,
-        TypeError,
-        RecursionError,
-    ) as error:  # aliyun-fc2 expects a JSON object with 4xx, 5xx
+        answer = invoke(message.body, f"m{digest}", run)  # an id must begin with a letter or _
+    except (requests.JSONDecodeError, TypeError, RecursionError) as error:  # expected with 4xx, 5xx: a JSON object
         raise NotHandedOver(STRANGER, "an error without a JSON object: not Function Compute's") from error
     except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
         raise unanswered(error) from error
-    if "x-fc-request-id" not in answer.headers:
+    if answer.status == 409:
+        return "already accepted"
+    if answer.error:
+        raise refusal(answer, run)
+    if not answer.request_id:
         raise NotHandedOver(STRANGER, "an answer without X-Fc-Request-Id: not Function Compute's")
     return "accepted"
 
 
-def fc_client(settings: SimpleNamespace, context: Any) -> fc2.Client:
-    """A client of Function Compute that tries once, gives up in time and logs nothing."""
-    credentials = role_credentials(context)
-    if not credentials:
-        sentence = "服务没有角色，不能调用别的函数。请部署者在函数计算控制台给服务配置角色（权限 fc:InvokeFunction）。"
-        raise NotHandedOver(sentence, "no credentials: the service has no role")
+def invoke_2(event: bytes, task_id: str, run: Run) -> FcAnswer:
+    """Invoke by the API of 2.0: through aliyun-fc2, made to try once, to give up in time and to log nothing."""
+    import fc2  # not above: 3.0 needs it not, and has it not with python3.12
+
     # By itself aliyun-fc2 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
     # failed request, authorization and security token among them, through the module `logging`, that is to the root.
     fc2.client.retries = 0
     fc2.client.logging = fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)
-    return fc2.Client(
-        endpoint=settings.endpoint or f"https://{context.account_id}.{context.region}.fc.aliyuncs.com",
-        accessKeyID=credentials.access_key_id,
-        accessKeySecret=credentials.access_key_secret,
-        securityToken=credentials.security_token or "",
+    client = fc2.Client(
+        endpoint=run.endpoint,
+        accessKeyID=run.credentials.access_key_id,
+        accessKeySecret=run.credentials.access_key_secret,
+        securityToken=run.credentials.security_token or "",
         Timeout=(CONNECT_SECONDS, READ_SECONDS),
     )
+    headers = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": task_id}
+    invoke = functools.partial(
+        client.invoke_function, run.service, run.settings.chatgpt_function, payload=event, headers=headers
+    )
+    try:
+        answer = within(INVOKE_SECONDS, invoke)
+    except fc2.FcError as error:
+        # The documents print errorCode, which aliyun-fc2 does not read.
+        code = error.err_code or json.loads(error.message).get("errorCode") or f"HTTP {error.status_code}"
+        return FcAnswer(error.status_code, error.request_id, code)
+    return FcAnswer(202, answer.headers.get("x-fc-request-id"))
 
 
-def role_credentials(context: Any) -> Any:
-    """The temporary credentials of the service's role; None if there is no role."""
-    credentials = getattr(context, "credentials", None)
-    complete = credentials and credentials.access_key_id and credentials.access_key_secret
-    return credentials if complete else None
+def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
+    """Invoke by the API of 3.0, which aliyun-fc2 does not speak, and the official SDK is not in the runtimes."""
+    key, path = run.credentials, f"/2023-03-30/functions/{run.settings.chatgpt_function}/invocations"
+    headers = {
+        "content-type": "application/octet-stream",
+        "host": urlsplit(run.endpoint).netloc,
+        "x-acs-action": "InvokeFunction",
+        "x-acs-content-sha256": hashlib.sha256(event).hexdigest(),
+        "x-acs-date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "x-acs-signature-nonce": os.urandom(16).hex(),
+        "x-acs-version": "2023-03-30",
+        "x-fc-async-task-id": task_id,
+        "x-fc-invocation-type": "Async",
+    }
+    if key.security_token:
+        headers.update({"x-acs-accesskey-id": key.access_key_id, "x-acs-security-token": key.security_token})
+    headers["authorization"] = authorization(path, headers, key.access_key_id, key.access_key_secret)
+    answer = within(INVOKE_SECONDS, functools.partial(post_once, run.endpoint + path, event, headers))
+    # That FC puts one of these on the 202 of an asynchronous invocation, as on other answers, is assumed.
+    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")
+    if answer.status_code < 400:
+        return FcAnswer(answer.status_code, request_id if answer.status_code == 202 else None)
+    error = answer.json()
+    if not isinstance(error, dict):
+        raise TypeError("no JSON object")
+    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or f"HTTP {answer.status_code}"))
 
 
-def refusal(error: fc2.FcError, service: str, function: str) -> NotHandedOver:
+def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret: str) -> str:
+    """The signature of a POST by ACS3-HMAC-SHA256, which covers all these headers; their names are in lower case."""
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    request = "\n".join(("POST", path, "", lines, names, headers["x-acs-content-sha256"]))
+    text = f"ACS3-HMAC-SHA256\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.digest(key_secret.encode(), text.encode(), "sha256").hex()
+    return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}"
+
+
+def post_once(url: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
+    """The answer to a POST, without redirects, proxies or .netrc."""
+    with requests.Session() as session:
+        session.trust_env = False
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        return session.post(url, body, headers=headers, timeout=timeout, allow_redirects=False)
+
+
+def refusal(answer: FcAnswer, run: Run) -> NotHandedOver:
     """What an error answer of Function Compute means for the people concerned."""
-    # The documents print errorCode, which aliyun-fc2 does not read.
-    code = error.err_code or json.loads(error.message).get("errorCode") or f"HTTP {error.status_code}"
-    if code in ("SignatureNotMatch", "InvalidAccessKeyID"):
-        sentence = "函数计算不接受服务角色的临时凭证。请部署者检查服务的角色，再重新部署函数。"
-    elif error.status_code == 403:
-        sentence = f"没有权限调用函数 {function}。请部署者给服务的角色加上权限 fc:InvokeFunction。"
-    elif error.status_code == 404:
-        sentence = f"找不到服务 {service} 中的函数 {function}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
-    elif error.status_code == 429:
+    status, request_id, code = answer
+    owner, function = run.owner, run.settings.chatgpt_function
+    if re.match("Signature|InvalidAccessKey|InvalidSecurityToken", code):
+        sentence = f"函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
+    elif status == 403:
+        sentence = f"没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
+    elif status == 404 and run.generation == 2:
+        sentence = (
+            f"找不到服务 {run.service} 中的函数 {function}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
+        )
+    elif status == 404:
+        sentence = f"找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
+    elif status == 429:
         sentence = "现在提问的人太多，函数计算限流了。请稍后再发一次。"
-    elif error.status_code >= 500:
+    elif status >= 500:
         sentence = "函数计算暂时出错。请稍后再发一次。"
     else:
         sentence = f"函数计算拒绝了这条消息（{code}）。请部署者查看 Dingtalk_Conversation 的日志。"
-    return NotHandedOver(sentence, f"code {code}, status {error.status_code}, its request {error.request_id}")
+    return NotHandedOver(sentence, f"code {code}, status {status}, its request {request_id}")
 
 
 def unanswered(error: Exception) -> NotHandedOver:
@@ -357,7 +483,7 @@ def unanswered(error: Exception) -> NotHandedOver:
     return NotHandedOver(sentence, f"{'no answer' if sent else 'unreachable'}: {type(error).__name__}")
 
 
-# --- the same in both files, from here: settings, log, time limit ---
+# --- the same in both files, from here: settings, role, log, time limit ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -414,6 +540,19 @@ def read_endpoint(text: str) -> str:
     if address.count("/") > 2:
         raise ValueError("a path")
     return address
+
+
+def role_credentials(context: Any, environ: Mapping[str, str]) -> Any:
+    """The temporary credentials of the role, None without a role; from python3.12 on the context does not hold them."""
+    in_environment = SimpleNamespace(
+        access_key_id=environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID"),
+        access_key_secret=environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
+        security_token=environ.get("ALIBABA_CLOUD_SECURITY_TOKEN"),
+    )
+    for credentials in (getattr(context, "credentials", None), in_environment):
+        if credentials and credentials.access_key_id and credentials.access_key_secret:
+            return credentials
+    return None
 
 
 def trace(error: BaseException) -> str:

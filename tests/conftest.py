@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import io
 import json
@@ -16,6 +17,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from tests.runtimes import GENERATIONS, RUNTIMES
 from tests.stand_ins.dingtalk import Dingtalk, signature
 from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
@@ -30,12 +32,31 @@ def shared_cloud() -> Iterator[LocalCloud]:
         yield cloud
 
 
+@pytest.fixture(scope="session", params=GENERATIONS, ids=lambda runtime: f"{runtime.generation}.0")
+def cloud_of_each_generation(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
+    """The same, with the functions on either generation of Function Compute."""
+    with LocalCloud(**request.param.settings()) as cloud:
+        yield cloud
+
+
+@pytest.fixture(scope="session", params=RUNTIMES, ids=str)
+def cloud_of_each_runtime(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
+    """The same, with the functions on every runtime that they are for."""
+    with LocalCloud(**request.param.settings()) as cloud:
+        yield cloud
+
+
 @pytest.fixture
 def cloud(shared_cloud: LocalCloud) -> Iterator[LocalCloud]:
     """All stand-ins, with both functions deployed and nothing in them from another test."""
-    shared_cloud.reset()
-    yield shared_cloud
-    shared_cloud.function_compute.wait_idle(10)  # a run that is cut off would cost the next test a cold start
+    yield from as_new(shared_cloud)
+
+
+def as_new(cloud: LocalCloud) -> Iterator[LocalCloud]:
+    """For fixtures: with nothing in it from another test."""
+    cloud.reset()
+    yield cloud
+    cloud.function_compute.wait_idle(10)  # a run that is cut off would cost the next test a cold start
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +127,7 @@ class Conversation:
         self.cloud = cloud
         self.module = load(ROOT / f"{CONVERSATION}.py")
         self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
-        self.context = role_context()
+        self.context: Any = role_context()
 
     def set_environment(self) -> None:
         """What Function Compute does once per instance."""
@@ -153,6 +174,51 @@ class Conversation:
         return self.call(body, HTTP_TIMESTAMP=timestamp, HTTP_SIGN=sign, **spoiled)
 
 
+class Conversation3(Conversation):
+    """The same on Function Compute 3.0: the request is an event, and so is the answer."""
+
+    def call(self, body: bytes = b"", method: str = "POST", **environ: Any) -> HttpAnswer:
+        """Of `environ`, the HTTP_ ones."""
+        headers = {
+            name.removeprefix("HTTP_").replace("_", "-").title(): value
+            for name, value in environ.items()
+            if value is not None
+        }
+        return self.send(http_event(body, method, headers))
+
+    def send(self, event: bytes) -> HttpAnswer:
+        """Any event."""
+        self.set_environment()
+        answer = json.loads(json.dumps(self.module.handler(event, self.context)))
+        assert answer.keys() == {"statusCode", "headers", "isBase64Encoded", "body"}
+        assert answer["isBase64Encoded"] is False
+        return HttpAnswer(answer["statusCode"], answer["headers"], answer["body"].encode())
+
+
+def http_event(body: bytes, method: str, headers: Mapping[str, str], **changes: Any) -> bytes:
+    """The event of an HTTP trigger of 3.0; `changes` replace fields of it, ... removes one."""
+    encoded = not is_utf_8(body)
+    event = {
+        "version": "v1",
+        "rawPath": "/",
+        "headers": headers,
+        "queryParameters": {},
+        "body": base64.b64encode(body).decode() if encoded else body.decode(),
+        "isBase64Encoded": encoded,
+        "requestContext": {"http": {"method": method, "path": "/", "protocol": "HTTP/1.1"}},
+        **changes,
+    }
+    return json.dumps({name: value for name, value in event.items() if value is not ...}).encode()
+
+
+def is_utf_8(body: bytes) -> bool:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class Reply:
     """Dingtalk_ChatGPT_Reply in this process, called as FC calls it."""
 
@@ -184,8 +250,8 @@ class Reply:
 
 @pytest.fixture
 def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversation:
-    """Dingtalk_Conversation in this process."""
-    return Conversation(monkeypatch, cloud)
+    """Dingtalk_Conversation in this process, on the generation that the cloud is of."""
+    return (Conversation if cloud.generation == 2 else Conversation3)(monkeypatch, cloud)
 
 
 @pytest.fixture(scope="session")

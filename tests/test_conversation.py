@@ -1,4 +1,8 @@
-"""Dingtalk_Conversation: every row of its table of situations, through the real aliyun-fc2 and requests."""
+"""Dingtalk_Conversation: every row of its table of situations, on both generations of Function Compute.
+
+On 2.0 it is called as WSGI and invokes through the real aliyun-fc2, on 3.0 with an event and through requests. What
+only 3.0 has is in test_conversation_3.py.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from .conftest import Conversation, HttpAnswer, role_context, set_environment
+from .conftest import Conversation, HttpAnswer, as_new, role_context, set_environment
+from .runtimes import GENERATIONS
 from .stand_ins.dingtalk import signature
 from .stand_ins.function_compute import Invocation, is_invoke
 from .stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
@@ -31,8 +36,16 @@ FC_REQUEST = "fc-request-0001"
 # What a test puts somewhere and must find in no log and in no answer; the last is the shape of every signature.
 SECRETS = re.compile(
     "example-app-secret|another-secret|example-secret|example-token|do-not-show|FC STS|sendBySession|session=|你好"
-    "|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}="
+    "|ACS3-HMAC|Signature=|(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{43}="
 )
+on_2_only = pytest.mark.parametrize("cloud_of_each_generation", GENERATIONS[:1], ids=["2.0"], indirect=True)
+on_3_only = pytest.mark.parametrize("cloud_of_each_generation", GENERATIONS[1:], ids=["3.0"], indirect=True)
+
+
+@pytest.fixture
+def cloud(cloud_of_each_generation: LocalCloud) -> Iterator[LocalCloud]:
+    """In this module every test runs on both generations."""
+    yield from as_new(cloud_of_each_generation)
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +144,7 @@ def test_the_event_is_the_body_byte_for_byte(conversation: Conversation, cloud: 
     assert event.event == body
 
 
+@on_2_only
 def test_the_invocation_is_asynchronous_and_carries_the_id_of_the_message(
     conversation: Conversation, cloud: LocalCloud
 ) -> None:
@@ -144,6 +158,23 @@ def test_the_invocation_is_asynchronous_and_carries_the_id_of_the_message(
     assert request.headers["x-fc-invocation-type"] == "Async"
     assert request.headers["x-fc-stateful-async-invocation-id"] == wanted
     assert request.headers["x-fc-security-token"] == "example-token"
+    (event,) = replies(cloud)
+    assert event.task_id == wanted
+
+
+@on_3_only
+def test_the_invocation_on_3_is_asynchronous_and_carries_the_id_of_the_message(
+    conversation: Conversation, cloud: LocalCloud
+) -> None:
+    """The same with the names that 3.0 has for it."""
+    message = cloud.dingtalk.message()
+    conversation.post(message)
+    wanted = "m" + hashlib.sha256(message["msgId"].encode()).hexdigest()
+    (request,) = cloud.function_compute.received
+    assert (request.method, request.path) == ("POST", f"/2023-03-30/functions/{REPLY}/invocations")
+    assert request.headers["x-fc-invocation-type"] == "Async"
+    assert request.headers["x-fc-async-task-id"] == wanted
+    assert request.headers["x-acs-security-token"] == "example-token"
     (event,) = replies(cloud)
     assert event.task_id == wanted
 
@@ -237,11 +268,11 @@ def test_opening_the_address_names_a_missing_or_malformed_setting(
 NO_ROLE = {"access_key_id": None, "access_key_secret": None, "security_token": None}
 
 
-def test_opening_the_address_tells_that_the_role_is_missing(conversation: Conversation) -> None:
+def test_opening_the_address_tells_that_the_role_is_missing(conversation: Conversation, cloud: LocalCloud) -> None:
     """Without a role the settings alone are not enough."""
     conversation.context = role_context(**NO_ROLE)
     page = conversation.call(method="GET").body.decode()
-    assert "服务没有角色" in page and "the service has no role" in page
+    assert {2: "服务没有角色", 3: "函数没有角色"}[cloud.generation] in page and "no role" in page
     assert "设置齐全" not in page
 
 
@@ -250,7 +281,7 @@ def test_opening_the_address_lists_all_that_is_missing_at_once(conversation: Con
     conversation.environment = {"ENDPOINT": "ftp://do-not-show"}
     conversation.context = role_context(**NO_ROLE)
     page = conversation.call(method="GET").body.decode()
-    assert "DINGTALK_APP_SECRET 没有设置" in page and "ENDPOINT 格式不对" in page and "服务没有角色" in page
+    assert "DINGTALK_APP_SECRET 没有设置" in page and "ENDPOINT 格式不对" in page and "没有角色" in page
 
 
 # -- other methods --------------------------------------------------------------------------------------------
@@ -433,6 +464,19 @@ def test_a_body_of_64_kib_is_accepted(conversation: Conversation, cloud: LocalCl
     assert replies(cloud)[0].event == body
 
 
+@on_3_only
+@pytest.mark.parametrize("size", [KIB_64 + 1, 10 * KIB_64])
+@pytest.mark.parametrize("filler", [b" ", b"\xff"], ids=["as text", "as base64"])
+def test_a_longer_body_in_an_event_is_refused(
+    conversation: Conversation, caplog: pytest.LogCaptureFixture, size: int, filler: bytes
+) -> None:
+    """However the event holds it."""
+    assert conversation.post(body=filler * size).status == 413
+    level, text = log_line(caplog)
+    assert (level, str(KIB_64) in text) == ("WARNING", True)
+
+
+@on_2_only
 @pytest.mark.parametrize("size", [KIB_64 + 1, 10 * KIB_64])
 @pytest.mark.parametrize("length", ["", None, "as it is"])
 def test_a_longer_body_is_refused(
@@ -446,6 +490,7 @@ def test_a_longer_body_is_refused(
     assert cloud.function_compute.received == []
 
 
+@on_2_only
 @pytest.mark.parametrize("length", [None, "", "many", "１２", "-5", "1e3", "12 ", "9" * 18, "9" * 5000])
 def test_a_length_that_makes_no_sense_is_ignored(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, length: str | None
@@ -457,6 +502,7 @@ def test_a_length_that_makes_no_sense_is_ignored(
     assert replies(cloud)[0].event == body
 
 
+@on_2_only
 @pytest.mark.parametrize("length", ["", "65537", "9" * 18, "9" * 30])
 def test_no_more_is_read_than_is_needed(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch, length: str
@@ -476,6 +522,7 @@ def test_no_more_is_read_than_is_needed(
     assert (answer.status, body.asked) == (413, KIB_64 + 1)
 
 
+@on_2_only
 def test_nothing_past_the_length_is_read(
     conversation: Conversation, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud
 ) -> None:
@@ -618,14 +665,12 @@ def role(**changes: str) -> Callable[[Conversation], None]:
     ("spoil", "words", "code"),
     [
         (deny, [REPLY, "fc:InvokeFunction", "部署者"], "AccessDenied"),
-        (setting("SERVICE_NAME", "other"), ["other", "SERVICE_NAME", "部署者"], "ServiceNotFound"),
         (setting("CHATGPT_FUNCTION", "other"), ["other", "CHATGPT_FUNCTION", "部署者"], "FunctionNotFound"),
-        (setting("CHATGPT_FUNCTION", CONVERSATION), ["InvalidArgument", "部署者", "日志"], "InvalidArgument"),
         (throttle, ["太多", "再发一次"], "ResourceExhausted"),
         (role(access_key_secret="wrong"), ["角色", "凭证", "部署者"], "SignatureNotMatch"),
         (role(access_key_id="STS.wrong"), ["角色", "凭证", "部署者"], "InvalidAccessKeyID"),
     ],
-    ids=["permission", "service", "function", "HTTP function", "throttled", "key secret", "key id"],
+    ids=["permission", "function", "throttled", "key secret", "key id"],
 )
 def test_a_refusal_of_function_compute_is_told_in_the_chat(
     conversation: Conversation,
@@ -643,6 +688,35 @@ def test_a_refusal_of_function_compute_is_told_in_the_chat(
     assert replies(cloud) == []
 
 
+@on_2_only
+@pytest.mark.parametrize(
+    ("name", "value", "words", "code"),
+    [
+        ("SERVICE_NAME", "other", ["other", "SERVICE_NAME", "部署者"], "ServiceNotFound"),
+        ("CHATGPT_FUNCTION", CONVERSATION, ["InvalidArgument", "部署者", "日志"], "InvalidArgument"),
+    ],
+)
+def test_a_wrong_service_or_kind_of_function_is_told_in_the_chat(
+    conversation: Conversation, caplog: pytest.LogCaptureFixture, name: str, value: str, words: list[str], code: str
+) -> None:
+    """Only 2.0 has services, and HTTP functions that cannot be invoked."""
+    conversation.environment[name] = value
+    assert code in is_told_in_the_chat(conversation.post(), caplog, *words)
+
+
+@on_3_only
+def test_the_sentences_on_3_do_not_speak_of_services(conversation: Conversation) -> None:
+    """The role is the function's, and a service is not what the deployer has to look for."""
+    told = []
+    for spoil in (deny, setting("CHATGPT_FUNCTION", "other"), role(access_key_id="STS.wrong"), role(access_key_id="")):
+        spoil(conversation)
+        told.append(conversation.post().chat_text)
+        conversation.cloud.function_compute.denied_actions.clear()
+    assert not re.search("服务|SERVICE_NAME", "".join(told))
+    assert ["函数" in sentence for sentence in told] == [True] * 4
+
+
+@on_2_only
 @pytest.mark.parametrize(
     ("status", "body", "words", "code"),
     [
@@ -674,6 +748,35 @@ def test_a_documented_error_of_function_compute_is_told_in_the_chat(
     assert len(cloud.function_compute.received) == 1
 
 
+@on_3_only
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "AccessDenied", ["fc:InvokeFunction"]),
+        (403, "SignatureNotMatch", ["凭证"]),
+        (400, "SignatureDoesNotMatch", ["凭证"]),  # of Alibaba's common gateway, as the next two
+        (404, "InvalidAccessKeyId.NotFound", ["凭证"]),
+        (400, "InvalidSecurityToken.Expired", ["凭证"]),
+        (403, None, ["fc:InvokeFunction"]),
+        (404, "FunctionNotFound", ["CHATGPT_FUNCTION"]),
+        (400, "EntityTooLarge", ["EntityTooLarge"]),
+        (400, "InvalidTimeStamp.Expired", ["InvalidTimeStamp.Expired", "日志"]),
+        (412, None, ["HTTP 412", "日志"]),
+        (429, "ResourceExhausted", ["太多"]),
+        (500, "InternalServerError", ["暂时", "再发一次"]),
+        (503, "ResourceThrottled", ["再发一次"]),
+    ],
+)
+def test_a_documented_error_of_3_is_told_in_the_chat(
+    conversation: Conversation, caplog: pytest.LogCaptureFixture, status: int, code: str | None, words: list[str]
+) -> None:
+    """With the names that 3.0 gives to the fields of an error."""
+    body = {"Code": code, "Message": "do-not-show", "RequestId": FC_REQUEST}
+    conversation.cloud.function_compute.plan(refusal(status, body))
+    text = is_told_in_the_chat(conversation.post(), caplog, *words)
+    assert (code or f"HTTP {status}") in text and FC_REQUEST in text
+
+
 @pytest.mark.parametrize("status", [403, 502])
 @pytest.mark.parametrize("body", ["<html>do-not-show</html>", "", "[]", '["do-not-show"]', '"do-not-show"', "null"])
 def test_an_error_that_is_no_json_object_is_told_in_the_chat(
@@ -684,6 +787,7 @@ def test_an_error_that_is_no_json_object_is_told_in_the_chat(
     is_told_in_the_chat(conversation.post(), caplog, "函数计算")
 
 
+@on_2_only
 def test_an_error_of_the_runtime_is_told_in_the_chat(
     conversation: Conversation, cloud: LocalCloud, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -739,7 +843,8 @@ def test_a_key_without_token_signs_without_it(conversation: Conversation, cloud:
     """aliyun-fc2 fails on a token that is None."""
     conversation.context = role_context(security_token=None)
     assert conversation.post().chat_text  # refused: the role of the stand-in has a token
-    assert "x-fc-security-token" not in cloud.function_compute.received[0].headers
+    (request,) = cloud.function_compute.received
+    assert not {"x-fc-security-token", "x-acs-security-token"} & {name.lower() for name, _ in request.headers}
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
@@ -837,15 +942,25 @@ def test_the_root_logger_stays_as_it_is(conversation: Conversation, cloud: Local
     assert root.level == logging.DEBUG
 
 
-def test_the_client_goes_to_the_own_account_and_region(conversation: Conversation) -> None:
+def test_the_request_goes_to_the_own_account_and_region(conversation: Conversation) -> None:
     """Without ENDPOINT the context says where, and the time-outs leave DingTalk half a second."""
     module = conversation.module
     settings, _ = module.read_settings({"DINGTALK_APP_SECRET": "s"})
-    client = module.fc_client(settings, role_context(region="cn-hangzhou"))
-    assert client.endpoint == "https://1234567890123456.cn-hangzhou.fc.aliyuncs.com"
-    assert 0 < sum(client.timeout) < 2
+    run = module.Run(conversation.cloud.generation, role_context(region="cn-hangzhou"), settings, credentials=None)
+    assert run.endpoint == "https://1234567890123456.cn-hangzhou.fc.aliyuncs.com"
+    assert 0 < module.CONNECT_SECONDS + module.READ_SECONDS < 2
 
 
+@on_3_only
+def test_another_function_is_invoked_on_3_as_set(conversation: Conversation, cloud: LocalCloud) -> None:
+    """SERVICE_NAME changes nothing there."""
+    conversation.environment.update(SERVICE_NAME="Other-1", CHATGPT_FUNCTION="_other")
+    conversation.post()
+    (request,) = cloud.function_compute.received
+    assert request.path == "/2023-03-30/functions/_other/invocations"
+
+
+@on_2_only
 def test_another_service_and_function_are_invoked_as_set(conversation: Conversation, cloud: LocalCloud) -> None:
     """The settings win over the context."""
     conversation.environment.update(SERVICE_NAME="Other-1", CHATGPT_FUNCTION="_other")
@@ -877,10 +992,10 @@ def test_an_unforeseen_error_answers_500_and_logs_its_place(
     conversation: Conversation, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The place, on one line, but not the error's text, which may quote a key."""
-    del conversation.context.service
+    del conversation.context.credentials.security_token
     text = is_internal(conversation.post(), caplog)
     assert conversation.context.request_id in text
-    assert re.search(r"AttributeError at hand_over:\d+ < respond:\d+", text)
+    assert re.search(r"AttributeError at invoke_[23]:\d+ < hand_over:\d+ < respond:\d+", text)
 
 
 class BrokenInput(io.BytesIO):
@@ -890,6 +1005,7 @@ class BrokenInput(io.BytesIO):
         raise OSError("do-not-show")
 
 
+@on_2_only
 def test_a_body_that_cannot_be_read_answers_500(conversation: Conversation, caplog: pytest.LogCaptureFixture) -> None:
     """What leaves the handler reaches the sender as a stack trace."""
     broken: dict[str, Any] = {"wsgi.input": BrokenInput()}
@@ -897,9 +1013,12 @@ def test_a_body_that_cannot_be_read_answers_500(conversation: Conversation, capl
     assert "OSError" in is_internal(answer, caplog)
 
 
-def test_a_request_without_context_answers_500(conversation: Conversation, caplog: pytest.LogCaptureFixture) -> None:
-    """So it is where the handler is set up as something else than one of Function Compute 2.0."""
-    is_internal(conversation.post(**{"fc.context": None}), caplog)
+def test_a_request_without_context_is_told_in_the_chat(
+    conversation: Conversation, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing of Function Compute's is taken for granted."""
+    conversation.context = None
+    is_told_in_the_chat(conversation.post(), caplog, "角色", "部署者")
 
 
 def test_a_context_without_request_id_does_not_cost_the_message(conversation: Conversation) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 
+from tests.conftest import as_new
+from tests.runtimes import RUNTIMES, Runtime
 from tests.stand_ins.dingtalk import XIAODING, XIAOMING
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.server import Fault
+
+
+@pytest.fixture
+def cloud(cloud_of_each_runtime: LocalCloud) -> Iterator[LocalCloud]:
+    """In this module every test runs on every runtime."""
+    yield from as_new(cloud_of_each_runtime)
 
 
 def test_private_message_is_answered(cloud: LocalCloud) -> None:
@@ -125,10 +134,11 @@ SECRETS = ("example-app-secret", "sk-example", "example-secret", "example-token"
 WORDS = ("机密的问题", "你说的是", "小明")
 
 
-def test_logs_at_debug_hold_no_secret_and_no_word() -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
     """At VERBOSE=DEBUG, with the root logger at DEBUG too, whatever fails: no key, token, address or word is logged."""
     debug = {"VERBOSE": "DEBUG"}
-    with LocalCloud(debug, debug, root_log_level="DEBUG", max_instances=1) as cloud:
+    with LocalCloud(debug, debug, root_log_level="DEBUG", max_instances=1, **runtime.settings()) as cloud:
         cloud.function_compute.retry_seconds = 0.01
         cloud.dingtalk.ask("机密的问题")
         cloud.dingtalk.ask("我叫小明", group="测试群")

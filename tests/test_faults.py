@@ -31,11 +31,14 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.conftest import as_new
+from tests.runtimes import RUNTIMES
 from tests.stand_ins.dingtalk import Person
-from tests.stand_ins.function_compute import Function, is_invoke
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
+from tests.stand_ins.function_compute import error_fault as error_of_fc
+from tests.stand_ins.function_compute import is_invoke
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
-from tests.stand_ins.oss import error_fault
+from tests.stand_ins.oss import error_fault as error_of_oss
 from tests.stand_ins.server import Fault, Received, StandIn
 
 STEPS = INVOKE, READ, ASK, APPEND, SEND, MARK = "invoke", "read", "ask", "append", "send", "mark"
@@ -49,6 +52,13 @@ FAULTS = REFUSED, BEFORE, AFTER, ERROR_4XX, ERROR_5XX, ODD, SLOW = (
     "slow",  # carried out, but answered after the time-out
 )
 CARRIED_OUT = (AFTER, SLOW)
+
+
+@pytest.fixture
+def cloud(cloud_of_each_runtime: LocalCloud) -> Iterator[LocalCloud]:
+    """In this module every test runs on every runtime."""
+    yield from as_new(cloud_of_each_runtime)
+
 
 # --- what must come of it ---
 
@@ -140,11 +150,6 @@ def expected(step: str, fault: str, killed: bool) -> Outcome:
 # --- one message, and what happens to it ---
 
 
-def error_of_fc(status: int, code: str) -> Fault:
-    headers = (("Content-Type", "application/json"), ("X-Fc-Request-Id", "3f0c2a52-0000-4000-8000-000000000009"))
-    return Fault(status=status, headers=headers, body=json.dumps({"ErrorCode": code, "ErrorMessage": "no"}))
-
-
 def error_of_chatgpt(name: str) -> Fault:
     status, body = ERRORS[name]
     return Fault(status=status, body=json.dumps(body))
@@ -162,8 +167,8 @@ OWN_ERRORS = {
     (ASK, ERROR_5XX): error_of_chatgpt("server_error"),
     (SEND, ERROR_4XX): errcode(300001, "session 不存在"),
     (SEND, ERROR_5XX): errcode(-1, "系统繁忙"),
-    **{(step, ERROR_4XX): error_fault("AccessDenied") for step in (READ, APPEND, MARK)},
-    **{(step, ERROR_5XX): error_fault("InternalError") for step in (READ, APPEND, MARK)},
+    **{(step, ERROR_4XX): error_of_oss("AccessDenied") for step in (READ, APPEND, MARK)},
+    **{(step, ERROR_5XX): error_of_oss("InternalError") for step in (READ, APPEND, MARK)},
 }
 ANSWER_SECONDS = {INVOKE: 2, READ: 7, ASK: 8, APPEND: 7, SEND: 8, MARK: 7}  # past the time-outs: 1, 5, 6, 5, 6, 5
 
@@ -271,10 +276,10 @@ def asked_in(body: bytes) -> str:
 # --- many at once: what takes its time, and what stays ---
 
 
-@pytest.fixture(scope="module")
-def wide_cloud() -> Iterator[LocalCloud]:
+@pytest.fixture(scope="module", params=RUNTIMES, ids=str)
+def wide_cloud(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
     """Enough instances for the slow ones at about the same instant."""
-    with LocalCloud(reply={"TIMEOUT": "6"}, max_instances=4) as cloud:
+    with LocalCloud(reply={"TIMEOUT": "6"}, max_instances=4, **request.param.settings()) as cloud:
         yield cloud
 
 
@@ -425,17 +430,13 @@ def refuse_invocation(case: Case, killed: bool) -> None:
 def endpoint_that_refuses(cloud: LocalCloud) -> Iterator[None]:
     """Dingtalk_Conversation deployed with an ENDPOINT where nobody listens."""
 
-    def deploy(**environment: str) -> None:
-        environment = {**cloud.environment(CONVERSATION), **environment}
-        path = ROOT / f"{CONVERSATION}.py"
-        function = Function(path, environment, http=True, timeout=10, max_instances=2)
-        cloud.function_compute.deploy(CONVERSATION, function)
-
+    function = cloud.function(CONVERSATION)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))  # and no listen(): it refuses, and nobody else gets the port
-        deploy(ENDPOINT="http://127.0.0.1:{1}".format(*door.getsockname()))
+        environment = {**function.environment, "ENDPOINT": "http://127.0.0.1:{1}".format(*door.getsockname())}
+        cloud.function_compute.deploy(CONVERSATION, replace(function, environment=environment))
         yield
-    deploy()
+    cloud.function_compute.deploy(CONVERSATION, function)
 
 
 def kill_at_work(cloud: LocalCloud, function: str, work: Callable[[], None]) -> None:

@@ -1,8 +1,9 @@
-"""Function Compute 2.0 on 127.0.0.1: the invoke API, HTTP triggers, the asynchronous queue, and instances.
+"""Function Compute on 127.0.0.1: the invoke API, HTTP triggers, the asynchronous queue, and instances.
 
-Every function runs in processes of its own (instance.py) with nothing but its own file and its own environment. What
-the documentation leaves open is marked "assumed"; the facts and their sources are in PLATFORM.md 1 and in
-https://help.aliyun.com/document_detail/85445.html (statuses of HTTP triggers).
+Both generations, as one account may have both: a function is one of 2.0, in the only service, or one of 3.0. Every
+function runs in processes of its own (instance.py) with nothing but its own file and its own environment. What the
+documentation leaves open is marked "assumed"; the facts and their sources are in PLATFORM.md 1 and 2, in
+https://help.aliyun.com/document_detail/85445.html (statuses of HTTP triggers), and in generation_3.py.
 
 How things hang together: a `_Pool` per function holds its instances and its queue of events. A thread of the server
 runs a synchronous or HTTP request; workers, at most one per possible instance, run the events. One lock, `_state`,
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import hashlib
 import heapq
 import hmac
 import itertools
@@ -30,6 +32,7 @@ import uuid
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from urllib.parse import unquote, unquote_to_bytes
 from flask import Response, request
 from werkzeug.datastructures import Headers
 
+from . import generation_3
 from .server import Fault, Received, StandIn
 
 INSTANCE = Path(__file__).with_name("instance.py")
@@ -46,13 +50,20 @@ MAX_ASYNC_BYTES = 128 * 1024
 MAX_ENVIRONMENT_BYTES = 4 * 1024  # names and values together: how FC counts is assumed
 MAX_HEADER_BYTES = 8 * 1024  # of an HTTP trigger, in either direction; names and values together: assumed
 MAX_PATH_BYTES = 4 * 1024
+SIGNATURE_NOT_MATCH = (
+    "The request signature we calculated does not match the signature you provided."
+    " Check your access key and signing method"
+)
 ENDING_SECONDS = 5.0  # killed processes are gone in milliseconds; past this something is wrong
 
+RUNTIMES = {2: ("python3.10",), 3: ("python3.10", "python3.12")}  # by generation, those that the functions are for
 TASK_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,127}")
 VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED_VARIABLE = re.compile(r"FC_.*|accessKeyID|accessKeySecret|securityToken|topic")
 INVOKE_PATH = re.compile(r"/2016-08-15/services/([^/.]+)(?:\.([^/]+))?/functions/([^/]+)/invocations")
 TRIGGER_PATH = re.compile(r"/2016-08-15/proxy/([^/.]+)(?:\.([^/]+))?/([^/]+)(/.*)?")
+INVOKE_3_PATH = re.compile(r"/2023-03-30/functions/([^/]+)/invocations")
+TRIGGER_3_PATH = re.compile(r"/([^/.]+)\.fcapp\.run(/.*)?")  # really the host <id>.<region>.fcapp.run
 FORBIDDEN_RESPONSE_HEADER = re.compile(r"(?i)connection|content-length|date|keep-alive|server|x-fc-.*")
 
 
@@ -74,7 +85,7 @@ class Function:
 
     path: Path
     environment: Mapping[str, str] = field(default_factory=dict)
-    http: bool = False  # it has an HTTP trigger, anonymous, and a WSGI handler
+    http: bool = False  # it has an HTTP trigger, anonymous, and on 2.0 a WSGI handler
     timeout: float = 60  # seconds for one run; the import at a cold start has as many of its own (assumed)
     max_instances: int = 4  # really 300 per region
     max_retries: int = 2  # maxAsyncRetryAttempts
@@ -82,7 +93,9 @@ class Function:
     max_event_age: float = 3600  # maxAsyncEventAgeInSeconds; an older event vanishes silently
     memory: int = 512  # only told, not enforced
     handler: str = "handler"  # the name in the file; FC's form "<file>.<name>" is understood too
-    python: str = sys.executable
+    generation: int = 2  # of FC: with 3, an HTTP function's handler is one for events
+    runtime: str = "python3.10"  # decides what the context holds; 3.0 also has python3.12
+    python: str = sys.executable  # what plays it, which need not be of this version
     methods: frozenset[str] | None = None  # what the trigger lets through, else 403; None: all
 
 
@@ -105,14 +118,14 @@ class Invocation:
 
     function: str
     request_id: str
-    event: bytes  # of an HTTP request its body
-    task_id: str | None  # the stateful id, if task mode is on
+    event: bytes  # of an HTTP request on 2.0 its body
+    task_id: str | None  # if task mode is on
     runs: list[Run]
     accepted_at: float  # time.monotonic()
     done: bool = False
 
 
-# -- the signature, written from the documentation and not from the SDK ------------------------------------
+# -- the signature of 2.0, written from the documentation and not from the SDK -----------------------------
 
 
 def signature(method: str, path: str, headers: Headers, secret: str) -> str:
@@ -321,7 +334,7 @@ class _Pool:
 
 
 class FunctionCompute(StandIn):
-    """Function Compute 2.0 with one service; see `deploy`, `trigger_url`, `invocations`, `wait_idle`.
+    """Function Compute, of 2.0 with one service; see `deploy`, `trigger_url`, `invocations`, `wait_idle`.
 
     For what FC itself can do wrong plan a `Fault`, e.g. `Fault(where=is_invoke, status=503, body=...)`; `throttle`
     and `denied_actions` are the usual ones ready-made. A fault meets a request before any check of it.
@@ -349,6 +362,7 @@ class FunctionCompute(StandIn):
         self.retry_seconds = retry_seconds
         self.root_log_level = root_log_level
         self.freeze = freeze
+        self._nonces: set[str] = set()  # of 3.0's signatures
         self.denied_actions: set[str] = set()  # {"fc:InvokeFunction"}: nobody may invoke; 403 AccessDenied
         self.invocations: list[Invocation] = []
         self._state = threading.RLock()
@@ -441,7 +455,18 @@ class FunctionCompute(StandIn):
 
     def trigger_url(self, name: str) -> str:
         """The address of the HTTP trigger, with a trailing slash."""
+        if self._pool(name, generation=3):
+            return f"{self.url}/{name}.fcapp.run/"
         return f"{self.url}/2016-08-15/proxy/{self.service}/{name}/"
+
+    def test(self, name: str, event: bytes) -> bytes:
+        """What the function returns if the console's test button sends it this event; RuntimeError if it fails."""
+        with self._state:
+            pool = self._pools[name]
+        outcome = self._run_now(pool, str(uuid.uuid4()), None, {}, event)
+        if "error" in outcome:
+            raise RuntimeError(json.dumps(outcome["error"]))
+        return base64.b64decode(outcome["result"])
 
     def wait_idle(self, timeout: float) -> None:
         """Return when no event is queued and nothing runs; TimeoutError says what still does."""
@@ -471,9 +496,7 @@ class FunctionCompute(StandIn):
 
     def throttle(self, times: int = 1) -> None:
         """Answer the next `times` requests to the invoke API with 429."""
-        body = json.dumps({"ErrorCode": "ResourceExhausted", "ErrorMessage": "Throttled by the stand-in"})
-        headers = (("Content-Type", "application/json"), ("X-Fc-Request-Id", str(uuid.uuid4())))
-        self.plan(Fault(where=is_invoke, times=times, status=429, headers=headers, body=body))
+        self.plan(error_fault(429, "ResourceExhausted", times=times))
 
     def instances(self, name: str) -> list[Instance]:
         """The live instances of the function: see `pid`, `busy`, `runs`."""
@@ -496,33 +519,59 @@ class FunctionCompute(StandIn):
         received: Received = request.environ["stand_in.received"]
         request_id = str(uuid.uuid4())
         trigger = TRIGGER_PATH.fullmatch(received.path)
+        trigger_3 = TRIGGER_3_PATH.fullmatch(received.path)
         invoke = INVOKE_PATH.fullmatch(received.path)
+        invoke_3 = INVOKE_3_PATH.fullmatch(received.path)
         try:
             if trigger:
-                response = self._trigger(received, request_id, *trigger.groups())
+                service, qualifier, name, path = trigger.groups()
+                response = self._trigger(received, request_id, self._find(service, qualifier, name), qualifier, path)
+            elif trigger_3:
+                name, path = trigger_3.groups()
+                response = self._trigger(received, request_id, self._find_3(name, None), None, path)
             elif invoke and received.method == "POST":
-                response = self._invoke(received, request_id, *invoke.groups())
+                response = self._invoke_2(received, request_id, *invoke.groups())
+            elif invoke_3 and received.method == "POST":
+                response = self._invoke_3(received, request_id, *invoke_3.groups())
             else:
                 message = f"'{received.path}' against '{received.method}' is not supported"
                 raise _Refused(400, "PathNotSupported", message)
         except _Refused as error:
-            response = _json_response(error.status, {"ErrorCode": error.code, "ErrorMessage": str(error)})
-            if trigger:
+            if trigger_3 or invoke_3:
+                body = {"Code": error.code, "Message": str(error), "RequestId": request_id}
+            else:
+                body = {"ErrorCode": error.code, "ErrorMessage": str(error)}
+            response = _json_response(error.status, body)
+            if trigger or trigger_3:
                 response.headers["X-Fc-Error-Type"] = "FcCommonError"
-        response.headers["X-Fc-Request-Id"] = request_id
+        response.headers["X-Fc-Request-Id"] = request_id  # that 3.0 has it too is assumed
         return response
 
-    def _invoke(self, received: Received, request_id: str, service: str, qualifier: str | None, name: str) -> Response:
-        """InvokeFunction, synchronous or not. The order of the checks is assumed."""
+    def _invoke_2(
+        self, received: Received, request_id: str, service: str, qualifier: str | None, name: str
+    ) -> Response:
+        """InvokeFunction of 2.0. The order of the checks is assumed, here and below."""
         self._check_caller(received)
-        if "fc:InvokeFunction" in self.denied_actions:
-            resource = f"acs:fc:{self.region}:{self.account_id}:services/{service}/functions/{name}"
-            message = f"the caller is not authorized to perform 'fc:InvokeFunction' on resource '{resource}'"
-            raise _Refused(403, "AccessDenied", message)
+        self._check_permission(f"services/{service}/functions/{name}")
         pool = self._find(service, qualifier, name)
-        function = pool.deployment.function
-        if function.http:  # assumed; FC keeps both kinds apart
+        if pool.deployment.function.http:  # assumed; FC keeps both kinds apart
             raise _Refused(400, "InvalidArgument", f"function '{name}' has an HTTP trigger and a handler for it")
+        task_id = received.headers.get("x-fc-stateful-async-invocation-id")
+        return self._invoke(received, request_id, pool, qualifier, task_id)
+
+    def _invoke_3(self, received: Received, request_id: str, name: str) -> Response:
+        """InvokeFunction of 3.0."""
+        self._check_caller_3(received)
+        self._check_permission(f"functions/{name}")
+        qualifier = received.query.get("qualifier")
+        pool = self._find_3(name, qualifier)
+        return self._invoke(received, request_id, pool, qualifier, received.headers.get("x-fc-async-task-id"))
+
+    def _invoke(
+        self, received: Received, request_id: str, pool: _Pool, qualifier: str | None, task_id: str | None
+    ) -> Response:
+        """The same on both generations: synchronous or not."""
+        function = pool.deployment.function
         kind = received.headers.get("x-fc-invocation-type", "Sync")
         if kind not in ("Sync", "Async"):
             raise _Refused(400, "InvalidArgument", "x-fc-invocation-type is neither 'Sync' nor 'Async'")
@@ -535,13 +584,13 @@ class FunctionCompute(StandIn):
             raise _Refused(
                 400, "EntityTooLarge", f"payload size exceeds maximum allowed size ({MAX_ASYNC_BYTES} bytes)"
             )
-        # With task mode off the id is ignored: assumed.
-        task_id = received.headers.get("x-fc-stateful-async-invocation-id") if function.stateful else None
+        task_id = task_id if function.stateful else None  # with task mode off the id is ignored: assumed
         if task_id is not None and not TASK_ID.fullmatch(task_id):
-            raise _Refused(400, "InvalidArgument", f"StatefulAsyncInvocationID '{task_id}' is invalid")
+            raise _Refused(400, "InvalidArgument", f"the id '{task_id}' of the asynchronous task is invalid")
         with self._state:
             if task_id in pool.task_ids:
-                # The code is not in Alibaba's documents; third-party code tests for it, with the 2021 API.
+                # The code is not in Alibaba's documents; third-party code tests for it, with the 2021 API. That 3.0
+                # has the same is assumed.
                 raise _Refused(
                     409, "StatefulAsyncInvocationAlreadyExists", f"stateful invocation '{task_id}' already exists"
                 )
@@ -554,22 +603,24 @@ class FunctionCompute(StandIn):
             self._queue(pool, event, delay=0)
         return Response(b"", 202)
 
+    def _check_permission(self, resource: str) -> None:
+        if "fc:InvokeFunction" in self.denied_actions:
+            resource = f"acs:fc:{self.region}:{self.account_id}:{resource}"
+            message = f"the caller is not authorized to perform 'fc:InvokeFunction' on resource '{resource}'"
+            raise _Refused(403, "AccessDenied", message)
+
     def _check_caller(self, received: Received) -> None:
-        """Raise _Refused unless the request is signed by someone we know, now."""
+        """Raise _Refused unless the request is signed by someone we know, now, in the way of 2.0."""
         headers = received.headers
         for name in ("Authorization", "Date"):
             if not headers.get(name):
                 raise _Refused(400, "MissingRequiredHeader", f"required HTTP header {name} was not specified")
         scheme, _, rest = headers["Authorization"].partition(" ")
         key_id, _, sent = rest.partition(":")
-        known = {key.access_key_id: key for key in (*([self.role] if self.role else []), *self.users)}
-        if scheme != "FC" or key_id not in known:
-            raise _Refused(403, "InvalidAccessKeyID", f"invalid access key ID '{key_id}'")
-        key = known[key_id]
+        key = self._key(key_id if scheme == "FC" else "")
         wanted = signature(received.method, received.path, headers, key.access_key_secret)
         if not hmac.compare_digest(wanted.encode(), sent.encode()):
-            message = "The request signature we calculated does not match the signature you provided."
-            raise _Refused(403, "SignatureNotMatch", message + " Check your access key and signing method")
+            raise _Refused(403, "SignatureNotMatch", SIGNATURE_NOT_MATCH)
         # 403 is documented for the next two, their codes are assumed.
         if headers.get("x-fc-security-token", "") != key.security_token:
             raise _Refused(403, "AccessDenied", "the security token is not that of the access key")
@@ -580,23 +631,71 @@ class FunctionCompute(StandIn):
         if difference > MAX_CLOCK_DIFFERENCE_SECONDS:
             raise _Refused(403, "AccessDenied", f"the header Date is {difference:.0f} seconds off, more than 900")
 
+    def _check_caller_3(self, received: Received) -> None:
+        """The same in the way of 3.0, ACS3-HMAC-SHA256.
+
+        AccessKey, signature and missing headers have documented codes; the other codes, and all statuses, are assumed.
+        """
+        headers = received.headers
+        for name in ("Authorization", *generation_3.SIGNED):
+            if not headers.get(name):
+                raise _Refused(400, "MissingRequiredHeader", f"required HTTP header {name} was not specified")
+        sent = generation_3.parse_authorization(headers["Authorization"])
+        key = self._key(sent.key_id if sent.scheme == "ACS3-HMAC-SHA256" else "")
+        unsigned = generation_3.unsigned(received, sent.signed)
+        wanted = generation_3.signature(received, sent.signed, key.access_key_secret)
+        hashed = hashlib.sha256(received.body).hexdigest()
+        if unsigned or headers["x-acs-content-sha256"] != hashed or not hmac.compare_digest(wanted, sent.signature):
+            raise _Refused(403, "SignatureNotMatch", SIGNATURE_NOT_MATCH)
+        if (headers["x-acs-action"], headers["x-acs-version"]) != ("InvokeFunction", "2023-03-30"):
+            raise _Refused(400, "InvalidArgument", "x-acs-action or x-acs-version is not that of this API")
+        if headers.get("x-acs-security-token", "") != key.security_token:
+            raise _Refused(403, "InvalidSecurityToken", "the security token is not that of the access key")
+        try:
+            signed_at = datetime.strptime(headers["x-acs-date"], "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc)
+        except ValueError:
+            raise _Refused(400, "InvalidArgument", "the header x-acs-date is no date") from None
+        if abs(time.time() - signed_at.timestamp()) > MAX_CLOCK_DIFFERENCE_SECONDS:
+            raise _Refused(400, "InvalidTimeStamp.Expired", "the header x-acs-date is more than 900 seconds off")
+        with self._state:
+            if headers["x-acs-signature-nonce"] in self._nonces:
+                raise _Refused(400, "SignatureNonceUsed", "the header x-acs-signature-nonce was used before")
+            self._nonces.add(headers["x-acs-signature-nonce"])
+
+    def _key(self, key_id: str) -> Credentials:
+        for key in (*([self.role] if self.role else []), *self.users):
+            if key.access_key_id == key_id:
+                return key
+        raise _Refused(403, "InvalidAccessKeyID", f"invalid access key ID '{key_id}'")
+
     def _find(self, service: str, qualifier: str | None, name: str) -> _Pool:
         if unquote(service) != self.service:
             raise _Refused(404, "ServiceNotFound", f"service '{service}' does not exist")
         if qualifier not in (None, "LATEST"):  # no version was ever published; the code is assumed
             raise _Refused(404, "VersionNotFound", f"qualifier '{qualifier}' does not exist in service '{service}'")
-        with self._state:
-            pool = self._pools.get(unquote(name))
+        pool = self._pool(name, generation=2)
         if pool is None:
             raise _Refused(404, "FunctionNotFound", f"function '{name}' does not exist in service '{service}'")
         return pool
 
+    def _find_3(self, name: str, qualifier: str | None) -> _Pool:
+        if qualifier not in (None, "LATEST"):
+            raise _Refused(404, "VersionNotFound", f"qualifier '{qualifier}' of function '{name}' does not exist")
+        pool = self._pool(name, generation=3)
+        if pool is None:
+            raise _Refused(404, "FunctionNotFound", f"function '{name}' does not exist")
+        return pool
+
+    def _pool(self, name: str, generation: int) -> _Pool | None:
+        with self._state:
+            pool = self._pools.get(unquote(name))
+        return pool if pool and pool.deployment.function.generation == generation else None
+
     def _trigger(
-        self, received: Received, request_id: str, service: str, qualifier: str | None, name: str, path: str | None
+        self, received: Received, request_id: str, pool: _Pool, qualifier: str | None, path: str | None
     ) -> Response:
         """A request to an HTTP trigger with authType anonymous."""
-        pool = self._find(service, qualifier, name)
-        function = pool.deployment.function
+        name, function = pool.deployment.name, pool.deployment.function
         if not function.http:
             raise _Refused(404, "TriggerNotFound", f"function '{name}' has no HTTP trigger")
         if function.methods is not None and received.method not in function.methods:
@@ -605,14 +704,24 @@ class FunctionCompute(StandIn):
             raise _Refused(400, "InvalidArgument", f"the request's headers exceed {MAX_HEADER_BYTES} bytes")
         if len(received.path) > MAX_PATH_BYTES:
             raise _Refused(400, "InvalidArgument", f"the request's path exceeds {MAX_PATH_BYTES} bytes")
-        environ = _environ(received, path or "/")
-        outcome = self._run_now(pool, request_id, qualifier, {"environ": environ}, received.body)
+        if function.generation == 2:
+            outcome = self._run_now(
+                pool, request_id, qualifier, {"environ": _environ(received, path or "/")}, received.body
+            )
+        else:
+            event = generation_3.http_event(received, path or "/", name, self.account_id, request_id)
+            outcome = self._run_now(pool, request_id, qualifier, {}, event)
         if "error" in outcome:
-            return _error_response(502, outcome["error"])
-        headers = [(name, value) for name, value in outcome["headers"] if not FORBIDDEN_RESPONSE_HEADER.fullmatch(name)]
+            return _error_response(502, outcome["error"])  # of 3.0 assumed
+        body = base64.b64decode(outcome["result"])
+        if function.generation == 2:
+            status, headers = int(outcome["status"][:3]), outcome["headers"]
+        else:
+            status, headers, body = generation_3.http_answer(body)
+        headers = [(name, value) for name, value in headers if not FORBIDDEN_RESPONSE_HEADER.fullmatch(name)]
         if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
             return _error_response(502, {"errorMessage": f"the response's headers exceed {MAX_HEADER_BYTES} bytes"})
-        response = Response(base64.b64decode(outcome["result"]), int(outcome["status"][:3]))
+        response = Response(body, status)
         response.headers = Headers(headers)
         response.headers["Content-Disposition"] = "attachment"  # of the default domain
         return response
@@ -758,12 +867,13 @@ class FunctionCompute(StandIn):
         """The arguments of instance.make_context."""
         function = deployment.function
         context = {
+            "runtime": function.runtime,
             "request_id": request_id,
             "function": deployment.name,
             "handler": f"{deployment.file.stem}.{function.handler.rpartition('.')[2]}",
             "memory": function.memory,
             "timeout": int(function.timeout),
-            "service": self.service,
+            "service": self.service if function.generation == 2 else "",  # of 3.0 assumed
             "qualifier": qualifier,
             "region": self.region,
             "account_id": self.account_id,
@@ -780,10 +890,11 @@ class FunctionCompute(StandIn):
             **deployment.function.environment,
             "FC_ACCOUNT_ID": self.account_id,
             "FC_REGION": self.region,
-            "FC_SERVICE_NAME": self.service,
             "FC_FUNCTION_NAME": deployment.name,
             "FC_INSTANCE_ID": f"c-{uuid.uuid4().hex[:20]}",
         }
+        if deployment.function.generation == 2:
+            environment["FC_SERVICE_NAME"] = self.service
         if self.role:
             environment["ALIBABA_CLOUD_ACCESS_KEY_ID"] = self.role.access_key_id
             environment["ALIBABA_CLOUD_ACCESS_KEY_SECRET"] = self.role.access_key_secret
@@ -795,18 +906,28 @@ class FunctionCompute(StandIn):
 
 def is_invoke(received: Received) -> bool:
     """For Fault.where: a request to the invoke API."""
-    return INVOKE_PATH.fullmatch(received.path) is not None
+    return bool(INVOKE_PATH.fullmatch(received.path) or INVOKE_3_PATH.fullmatch(received.path))
 
 
 def is_trigger(received: Received) -> bool:
     """For Fault.where: a request to an HTTP trigger."""
-    return TRIGGER_PATH.fullmatch(received.path) is not None
+    return bool(TRIGGER_PATH.fullmatch(received.path) or TRIGGER_3_PATH.fullmatch(received.path))
+
+
+def error_fault(status: int, code: str, times: int = 1) -> Fault:
+    """The next requests to the invoke API are refused with this; the body can be read as that of either generation."""
+    request_id = str(uuid.uuid4())
+    body = {"ErrorCode": code, "ErrorMessage": "planned", "Code": code, "Message": "planned", "RequestId": request_id}
+    headers = (("Content-Type", "application/json"), ("X-Fc-Request-Id", request_id))
+    return Fault(where=is_invoke, times=times, status=status, headers=headers, body=json.dumps(body))
 
 
 def _check(name: str, function: Function) -> None:
     """Raise ValueError for what FC would not take, naming variables but never a value."""
     if not TASK_ID.fullmatch(name):  # the same pattern
         raise ValueError(f"not the name of a function: {name!r}")
+    if function.runtime not in RUNTIMES[function.generation]:
+        raise ValueError(f"generation {function.generation} has no runtime {function.runtime}")
     wrong = [name for name in function.environment if not VARIABLE.fullmatch(name)]
     reserved = [name for name in function.environment if RESERVED_VARIABLE.fullmatch(name)]
     if wrong or reserved:

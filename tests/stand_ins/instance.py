@@ -4,8 +4,8 @@ function_compute.py starts it as `python -I -X utf8 instance.py` in the code fol
 a line on stdin is a job, a line on stdout its outcome; bytes travel as base64.
 
     {"path", "handler", "log_level", "request_id"}   import the file      -> {}
-    {"context", "event"}                             event function       -> {"result"}
-    {"context", "environ", "body"}                   HTTP function (WSGI) -> {"status", "headers", "result"}
+    {"context", "event"}                             event                -> {"result"}
+    {"context", "environ", "body"}                   HTTP request, WSGI   -> {"status", "headers", "result"}
     any of them                                                           -> {"error": as FC reports it}
 
 Standard library only: it runs isolated, and in other versions of Python.
@@ -31,6 +31,7 @@ from typing import Any
 
 def make_context(
     *,
+    runtime: str = "python3.10",
     request_id: str = "3f0c2a52-0000-4000-8000-000000000001",
     function: str = "Dingtalk_ChatGPT_Reply",
     handler: str = "Dingtalk_ChatGPT_Reply.handler",
@@ -47,23 +48,29 @@ def make_context(
     access_key_secret: str | None = None,
     security_token: str | None = None,
 ) -> SimpleNamespace:
-    """The context that FC's python3.10 runtime passes to both kinds of handlers, with the documented fields only.
+    """The context that the runtime passes to every handler, with the documented fields only.
 
-    What the credentials hold when the service has no role is not documented: None is assumed.
+    What the credentials hold when there is no role is not documented: None is assumed.
     """
-    return SimpleNamespace(
+    context = SimpleNamespace(
         request_id=request_id,
-        credentials=SimpleNamespace(
-            access_key_id=access_key_id, access_key_secret=access_key_secret, security_token=security_token
-        ),
         function=SimpleNamespace(name=function, handler=handler, memory=memory, timeout=timeout),
-        service=SimpleNamespace(
-            name=service, log_project=log_project, log_store=log_store, qualifier=qualifier, version_id=version_id
-        ),
         region=region,
         account_id=account_id,
-        tracing=SimpleNamespace(span_context=None, jaeger_endpoint=None, span_base64_baggages=None),
     )
+    if runtime == "python3.10":
+        context.credentials = SimpleNamespace(
+            access_key_id=access_key_id, access_key_secret=access_key_secret, security_token=security_token
+        )
+        context.service = SimpleNamespace(
+            name=service, log_project=log_project, log_store=log_store, qualifier=qualifier, version_id=version_id
+        )
+        context.tracing = SimpleNamespace(span_context=None, jaeger_endpoint=None, span_base64_baggages=None)
+    else:
+        context.function.qualifier, context.function.version_id = qualifier, version_id
+        context.log_project, context.log_store = log_project, log_store
+        context.logger, context.getLogger = None, logging.getLogger
+    return context
 
 
 def run_event(handler: Callable[..., Any], job: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from types import ModuleType, TracebackType
 from typing import Any
 from urllib.parse import quote
 
-import fc2
 from typing_extensions import Self
 
 from .dingtalk import Dingtalk, Message
@@ -38,7 +38,8 @@ class LocalCloud:
     """DingTalk, Function Compute with both functions, OSS and the OpenAI API on 127.0.0.1 while its `with` block lasts.
 
     `conversation` and `reply` are environment variables beyond those that lead to the stand-ins; an empty text unsets
-    one of these. They can be changed in `given`, by the function's name, before `deploy`.
+    one of these. They can be changed in `given`, by the function's name, before `deploy`. `generation` and `runtime`
+    are those of Function Compute, `python` is the interpreter that plays the runtime: see Function.
     """
 
     def __init__(
@@ -47,6 +48,9 @@ class LocalCloud:
         reply: Mapping[str, str] | None = None,
         root_log_level: str = "INFO",
         max_instances: int = 2,
+        generation: int = 2,
+        runtime: str = "python3.10",
+        python: str = sys.executable,
     ) -> None:
         self.dingtalk = Dingtalk()
         self.openai_api = OpenaiApi()
@@ -54,6 +58,8 @@ class LocalCloud:
         self.function_compute = FunctionCompute(root_log_level=root_log_level)
         self.given = {CONVERSATION: dict(conversation or {}), REPLY: dict(reply or {})}
         self._max_instances = max_instances
+        self.generation = generation
+        self._runtime, self._python = runtime, python
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -90,6 +96,9 @@ class LocalCloud:
             http=name == CONVERSATION,
             timeout=10 if name == CONVERSATION else 120,
             max_instances=max(self._max_instances, CONVERSATION_INSTANCES if name == CONVERSATION else 1),
+            generation=self.generation,
+            runtime=self._runtime,
+            python=self._python,
         )
 
     def deploy(self, **changes: Any) -> None:
@@ -104,14 +113,7 @@ class LocalCloud:
 
     def invoke(self, name: str, event: bytes) -> dict[str, Any]:
         """What the console's test button shows: the JSON that the event function returns."""
-        client = fc2.Client(
-            endpoint=self.function_compute.url,
-            accessKeyID="STS.example-id",
-            accessKeySecret="example-secret",
-            securityToken="example-token",
-        )
-        answer = client.invoke_function(self.function_compute.service, name, payload=event)
-        return dict(json.loads(answer.data))
+        return dict(json.loads(self.function_compute.test(name, event)))
 
     def journal(self, message: Message) -> list[dict[str, Any]]:
         """The lines of the journal object for this message, [] if there is none."""

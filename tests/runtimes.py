@@ -1,0 +1,96 @@
+"""The runtimes that the functions are for, played by the interpreters of these versions where they are installed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from .stand_ins.local_cloud import ROOT
+
+HERE = "{}.{}".format(*sys.version_info[:2])
+INSTALL_SECONDS = 300
+
+
+class Runtime(NamedTuple):
+    """One of Function Compute's, and the Python that plays it."""
+
+    generation: int
+    version: str
+    python: str | None  # None: not installed
+
+    def __str__(self) -> str:
+        here = "" if self.python != sys.executable or self.version == HERE else f"-played-by-{HERE}"
+        return f"{self.generation}.0-python{self.version}{here}"
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments for LocalCloud; skips the test if there is no such Python."""
+        if self.python is None:
+            pytest.skip(f"CPython {self.version} is not installed: neither on PATH nor by pyenv")
+        packages = required_packages(
+            without="aliyun-fc2" if self.version == "3.12" else ""
+        )  # FC does not have it there
+        return {
+            "generation": self.generation,
+            "runtime": f"python{self.version}",
+            "python": sys.executable if self.python == sys.executable else with_packages(self.python, packages),
+        }
+
+
+def find_python(version: str) -> str | None:
+    """A CPython of this version that can make virtual environments: this one, or one on PATH, or one of pyenv's."""
+    if version == HERE:
+        return sys.executable
+    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    for candidate in (shutil.which(f"python{version}"), *map(str, of_pyenv)):
+        if candidate:
+            code = "import sys, venv; print('{}.{}'.format(*sys.version_info))"
+            run = subprocess.run([candidate, "-c", code], capture_output=True, text=True, timeout=60)
+            if run.stdout.strip() == version:  # pyenv puts commands on PATH that only say which versions it has
+                return candidate
+    return None
+
+
+def required_packages(without: str) -> tuple[str, ...]:
+    """What requirements.txt pins."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    packages = (line.partition("#")[0].strip() for line in lines)
+    return tuple(package for package in packages if package and package.partition("==")[0] != without)
+
+
+@functools.cache
+def with_packages(python: str, packages: tuple[str, ...]) -> str:
+    """A Python like this one with these packages, made once for all test processes and kept in .pytest_cache."""
+    import fcntl  # not on Windows, where none of this would say much about Function Compute
+
+    name = hashlib.sha256(repr((python, packages)).encode()).hexdigest()[:16]
+    folder = ROOT / ".pytest_cache" / f"runtime-{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / "bin" / "python"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "complete").exists():
+            for command in (
+                [python, "-m", "venv", str(folder)],
+                [str(made), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
+            ):
+                run = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
+                if run.returncode:
+                    pytest.skip(f"cannot make an environment of {python}: {run.stderr[-500:]}")
+            (folder / "complete").touch()
+    return str(made)
+
+
+# Where there is no CPython 3.10, the one that runs the tests takes its place: both generations are tested everywhere.
+RUNTIMES = (
+    Runtime(2, "3.10", find_python("3.10") or sys.executable),
+    Runtime(3, "3.10", find_python("3.10") or sys.executable),
+    Runtime(3, "3.12", find_python("3.12")),
+)
+GENERATIONS = (Runtime(2, "3.10", sys.executable), Runtime(3, "3.10", sys.executable))
