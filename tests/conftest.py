@@ -195,28 +195,23 @@ class Conversation3(Conversation):
         return HttpAnswer(answer["statusCode"], answer["headers"], answer["body"].encode())
 
 
-def http_event(body: bytes, method: str, headers: Mapping[str, str], **changes: Any) -> bytes:
+def http_event(sent: bytes, method: Any, headers: Mapping[str, Any], /, **changes: Any) -> bytes:
     """The event of an HTTP trigger of 3.0; `changes` replace fields of it, ... removes one."""
-    encoded = not is_utf_8(body)
+    try:
+        body, encoded = sent.decode(), False
+    except UnicodeDecodeError:
+        body, encoded = base64.b64encode(sent).decode(), True
     event = {
         "version": "v1",
         "rawPath": "/",
         "headers": headers,
         "queryParameters": {},
-        "body": base64.b64encode(body).decode() if encoded else body.decode(),
+        "body": body,
         "isBase64Encoded": encoded,
         "requestContext": {"http": {"method": method, "path": "/", "protocol": "HTTP/1.1"}},
         **changes,
     }
     return json.dumps({name: value for name, value in event.items() if value is not ...}).encode()
-
-
-def is_utf_8(body: bytes) -> bool:
-    try:
-        body.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class Reply:
