@@ -464,9 +464,23 @@ def test_access_key_of_a_user_works_as_well(reply: Reply, cloud: LocalCloud) -> 
     assert "LTAI-key" in cloud.oss.received[0].headers["Authorization"]
 
 
-def test_service_without_role_is_told(reply: Reply) -> None:
+def test_role_of_python3_12_is_found_in_the_environment(reply: Reply, cloud: LocalCloud) -> None:
+    """On Function Compute 3.0 with python3.12 the context has neither credentials nor a service."""
+    reply.context_changes.update(runtime="python3.12")
+    reply.environment.update(
+        ALIBABA_CLOUD_ACCESS_KEY_ID="STS.example-id",
+        ALIBABA_CLOUD_ACCESS_KEY_SECRET="example-secret",
+        ALIBABA_CLOUD_SECURITY_TOKEN="example-token",
+    )
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert {request.headers["x-oss-security-token"] for request in cloud.oss.received} == {"example-token"}
+    assert reply.run(b"{}")["OSS"] == "ok"
+
+
+@pytest.mark.parametrize("runtime", ["python3.10", "python3.12"])
+def test_service_without_role_is_told(reply: Reply, runtime: str) -> None:
     """Without any credentials the person is answered and the deployer knows what is missing."""
-    reply.context_changes.update(access_key_id=None, access_key_secret=None, security_token=None)
+    reply.context_changes.update(runtime=runtime, access_key_id=None, access_key_secret=None, security_token=None)
     text = reply.ask("1+1=?")
     assert text.startswith("1+1=2")
     assert "角色" in text
