@@ -26,9 +26,9 @@ carries an id made of DingTalk's msgId, by which Function Compute refuses a mess
 https://open.dingtalk.com/document/development/receive-message   what DingTalk sends and how it signs
 https://help.aliyun.com/document_detail/74756.html               2.0: WSGI handlers
 https://help.aliyun.com/document_detail/52877.html               2.0: the API that aliyun-fc2 calls, its signature
-https://help.aliyun.com/en/functioncompute/fc/http-trigger-invoking-function                3.0: the event
+https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function      3.0: the event
 https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism       3.0: the signature
-https://help.aliyun.com/zh/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction  3.0: the API
+https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction
 """
 
 from __future__ import annotations
@@ -199,21 +199,21 @@ class NotHandedOver(Refused):
 
 
 def handler(environ_or_event: Any, start_response_or_context: Any) -> Any:
-    """Answers one HTTP request; never raises. Generation 2.0 calls it as WSGI, 3.0 with an event."""
+    """Answers one HTTP request; never raises. Function Compute 2.0 calls it as WSGI, 3.0 with an event."""
     if isinstance(environ_or_event, dict):
         return handle_wsgi(environ_or_event, start_response_or_context)
     return handle_event(environ_or_event, start_response_or_context)
 
 
 def handle_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Answers in the WSGI form of generation 2.0."""
+    """Answers in the WSGI form, that of 2.0."""
     answer = respond(lambda: request_in_environ(environ), environ.get("fc.context"), generation=2)
     start_response(answer.status, [("Content-Type", answer.content_type), *answer.headers])
     return [answer.body]
 
 
 def handle_event(event: bytes, context: Any) -> dict[str, Any]:
-    """Answers in the form that the HTTP triggers of generation 3.0 expect."""
+    """Answers in the form that the HTTP triggers of 3.0 expect."""
     answer = respond(lambda: request_in_event(event), context, generation=3)
     return {
         "statusCode": int(answer.status[:3]),
@@ -236,7 +236,7 @@ def request_in_environ(environ: dict[str, Any]) -> Request:
 
 
 def request_in_event(event: bytes) -> Request:
-    """The request in an event, or NotARequest; in which case FC writes the names of headers is not documented."""
+    """The request in an event, or NotARequest; whether names of headers are in lower case is not documented."""
     try:
         fields = json.loads(event)
         headers = {name.lower(): value for name, value in fields["headers"].items()}
@@ -374,7 +374,7 @@ def hand_over(message: Message, run: Run) -> str:
 
 def invoke_2(event: bytes, task_id: str, run: Run) -> FcAnswer:
     """Invoke by the API of 2.0: through aliyun-fc2, made to try once, to give up in time and to log nothing."""
-    import fc2  # not above: 3.0 needs it not, and has it not with python3.12
+    import fc2  # here and not above: 3.0 does without, and its python3.12 does not have it
 
     # By itself aliyun-fc2 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
     # failed request, authorization and security token among them, through the module `logging`, that is to the root.
@@ -401,7 +401,7 @@ def invoke_2(event: bytes, task_id: str, run: Run) -> FcAnswer:
 
 
 def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
-    """Invoke by the API of 3.0, which aliyun-fc2 does not speak, and the official SDK is not in the runtimes."""
+    """Invoke by the API of 3.0, with requests alone: aliyun-fc2 does not know it, and its own SDK is in no runtime."""
     key, path = run.credentials, f"/2023-03-30/functions/{run.settings.chatgpt_function}/invocations"
     headers = {
         "content-type": "application/octet-stream",

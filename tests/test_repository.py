@@ -181,3 +181,13 @@ def test_every_setting_is_passed_on_by_s_yaml_and_no_other(function: str) -> Non
         if service["props"]["function"]["name"] == function
     ]
     assert variables == {name: f"${{env({name})}}" for name in setting_names(function)}
+
+
+def test_every_setting_is_in_s_fc3_yaml_and_no_other() -> None:
+    """What is in .env reaches the functions of 3.0 as well; a service they do not have."""
+    text = (ROOT / "s.fc3.yaml").read_text(encoding="utf-8")
+    deployed = re.findall(r"^ +([A-Z_]+): \$\{env\('([A-Z_]+)', ''\)\}$", text, re.MULTILINE)
+    assert all(name == variable for name, variable in deployed)
+    names = [*setting_names(REPLY), *setting_names(CONVERSATION)]
+    assert sorted(name for name, _ in deployed) == sorted(name for name in names if name != "SERVICE_NAME")
+    assert text.count("${env(") == len(deployed)
