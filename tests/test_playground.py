@@ -99,6 +99,19 @@ def test_say_prints_the_answer_and_ends() -> None:
     ]
 
 
+def test_generation_can_be_chosen() -> None:
+    """The same chat on Function Compute 3.0, and the same steps on the page."""
+    with started("--no-browser", "--fc", "3") as (_, url):
+        send(url, text="1+1=?")
+        assert wait_for_answer(url) == "1+1=2"
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        kinds = [step["kind"] for step in message["steps"]]
+        assert kinds[:8] == ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_append", "webhook"]
+        invoke = requests.get(f"{url}api/step/1/1", timeout=30).json()
+        assert "POST /2023-03-30/functions/Dingtalk_ChatGPT_Reply/invocations" in invoke["request"]
+        assert "x-acs-security-token: •••" in invoke["request"]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal like Ctrl-C for one process")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_ending_leaves_no_process_behind(ending: int) -> None:

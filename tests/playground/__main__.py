@@ -37,7 +37,7 @@ def main() -> int:
     real_model = bool(os.environ.get("CHATGPT_API_KEY"))
     if real_model:  # '' is the default, not the stand-in
         settings.update({name: os.environ.get(name, "") for name in MODEL_SETTINGS})
-    with LocalCloud(reply=settings, max_instances=INSTANCES) as cloud:
+    with LocalCloud(reply=settings, max_instances=INSTANCES, generation=asked.fc) as cloud:
         try:
             return say(cloud, asked.say) if asked.say else show(cloud, real_model, asked)
         except KeyboardInterrupt:
@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--say", action="append", metavar="TEXT", help="say this, print the answer and end; may be given several times"
     )
+    parser.add_argument("--fc", type=int, choices=(2, 3), default=2, help="the generation of Function Compute")
     return parser.parse_args()
 
 
