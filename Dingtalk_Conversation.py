@@ -352,8 +352,10 @@ def hand_over(message: Message, run: Run) -> str:
     NotHandedOver says why it was not taken, in words that the deployer can act on.
     """
     if not run.credentials:
-        todo = f"请部署者在函数计算控制台给{run.owner}配置角色（权限 fc:InvokeFunction）。"
-        sentence = f"{run.owner}没有角色，不能调用别的函数。{todo}"
+        sentence = (
+            f"{run.owner}没有角色，不能调用别的函数。"
+            f"请部署者在函数计算控制台给{run.owner}配置角色（权限 fc:InvokeFunction）。"
+        )
         raise NotHandedOver(sentence, "no credentials: there is no role")
     digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
     invoke = invoke_2 if run.generation == 2 else invoke_3
