@@ -1,0 +1,1 @@
+"""`python -m tests.benchmark`: what the two functions cost, against their budgets."""
