@@ -469,9 +469,20 @@ def oss_session() -> oss2.Session:
 
 
 class FreshConnections(requests.adapters.HTTPAdapter):
-    """Keeps connections between requests, but uses none again after MAX_IDLE_SECONDS without use."""
+    """Keeps connections between requests, but uses none again after MAX_IDLE_SECONDS without use.
+
+    It verifies certificates without reading the list of authorities for every new connection.
+    """
 
     used_at = 0.0
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As in the base class."""
+        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
+
+    def cert_verify(self, connections: Any, *args: Any) -> None:
+        """That they be verified, but not against what list: the base class would have it read again."""
+        connections.cert_reqs = "CERT_REQUIRED"
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """As in the base class."""
@@ -776,9 +787,7 @@ def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
         base_url += "/v1"
     http_client = openai.DefaultHttpxClient(
         limits=dataclasses.replace(openai.DEFAULT_CONNECTION_LIMITS, keepalive_expiry=MAX_IDLE_SECONDS),
-        verify=ssl.create_default_context(
-            cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH
-        ),  # not the image's own, which may be old
+        verify=authorities(),
     )
     return openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0, http_client=http_client)
 
@@ -1205,6 +1214,12 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 
     threading.Thread(target=run, daemon=True).start()
     return future.result(timeout=max(seconds, 0))
+
+
+@functools.lru_cache(maxsize=1)
+def authorities() -> ssl.SSLContext:
+    """Those that requests trusts, not the image's own, which may be old; read once, because that takes 30 ms."""
+    return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
 # --- the same in both files, to here ---
