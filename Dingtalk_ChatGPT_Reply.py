@@ -44,7 +44,7 @@ import threading
 import time
 import traceback
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import quote, urlsplit
@@ -219,7 +219,7 @@ class Journal:
 
     def __init__(self, bucket: oss2.Bucket, key: str) -> None:
         self.bucket, self.key = bucket, key
-        self.lines: list[dict[str, Any]] = []  # oldest first
+        self.lines: list[bytes] = []  # oldest first; of a thousand, a dozen are looked at, and only those are parsed
         self.length = 0  # of the whole object, in bytes
         self.separator = b""  # a newline if the object does not end in one, because somebody edited it
         self.problem: str | None = None  # why it could not be read, for the person
@@ -229,19 +229,34 @@ class Journal:
 
     def delivered(self, msg_id: str) -> bool:
         """Whether the reply to this message is in the chat."""
-        return any(line["msgId"] == msg_id and "delivered" in line for line in self.lines)
+        return any("delivered" in line for line in self.about(msg_id))
 
     def reply(self, msg_id: str) -> dict[str, Any] | None:
         """The line with the reply to this message."""
-        return next((line for line in self.lines if line["msgId"] == msg_id and "answer" in line), None)
+        return next((line for line in self.about(msg_id) if "answer" in line), None)
 
     def sent(self, msg_id: str) -> int:
         """How many parts of the reply to this message are in the chat already."""
-        return max((line["sent"] for line in self.lines if line["msgId"] == msg_id and "sent" in line), default=0)
+        return max((line["sent"] for line in self.about(msg_id) if "sent" in line), default=0)
+
+    def about(self, msg_id: str) -> list[dict[str, Any]]:
+        """The lines about this message."""
+        written = json.dumps(msg_id, ensure_ascii=False).encode()
+        return [line for line in self.parsed(line for line in self.lines if written in line) if line["msgId"] == msg_id]
 
     def turns(self, count: int) -> list[dict[str, Any]]:
         """The last turns, oldest first."""
-        return [line for line in self.lines if "question" in line][-count:] if count else []
+        newest_first = (line for line in self.parsed(reversed(self.lines)) if "question" in line)
+        return list(itertools.islice(newest_first, count))[::-1]
+
+    def parsed(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+        """The lines that make sense."""
+        for data in lines:
+            line = parse_line(data)
+            if line:
+                yield line
+            else:
+                log.warning("%s: a line skipped that makes no sense", self.key)
 
 
 class ModelFailure(Exception):
@@ -542,10 +557,7 @@ def load_journal(bucket: oss2.Bucket, key: str) -> Journal:
     lines = data.split(b"\n")
     if journal.length > len(data):
         del lines[0]  # its beginning was not read
-    parsed = [parse_line(line) for line in lines if line.strip()]
-    journal.lines = [line for line in parsed if line]
-    if len(journal.lines) < len(parsed):
-        log.warning("%s: %d lines skipped that make no sense", key, len(parsed) - len(journal.lines))
+    journal.lines = [line for line in lines if line.strip()]
     return journal
 
 

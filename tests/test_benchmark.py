@@ -61,6 +61,7 @@ def test_every_budget_of_the_design_has_a_row_and_an_explanation() -> None:
         "new connections per message, warm, Reply": 0,
         "bytes, message 10,000 / message 10, long turns": 1.2,
         "CPU, message 10,000 / message 10, long turns": 1.2,
+        "CPU, message 10,000 / message 10, short turns": 1.2,
         "time to answer DingTalk beyond FC's own, Conversation": 20,
         "replies lost": 0,
     }

@@ -109,7 +109,7 @@ LIVES_ON = {
     # One try of the read, for the answer does not hang on it.
     **{(READ, fault): Outcome((NOT_READ,), log="not read") for fault in FAULTS},
     # A page of somebody else is a journal whose lines make no sense; the next turn is not lost among them.
-    (READ, ODD): Outcome((WITHOUT_MEMORY,), log="1 lines skipped that make no sense"),
+    (READ, ODD): Outcome((WITHOUT_MEMORY,), log="a line skipped that makes no sense"),
     # What cannot pass is not tried again, nor is what took all the time; its sentence is the reply to the message.
     (ASK, ERROR_4XX): Outcome((r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。",), asked=0, log="failed: key"),
     (ASK, ODD): Outcome((r"ChatGPT 的回应无法识别。.*CHATGPT_BASE_URL.*",), asked=0, log="failed: strange"),

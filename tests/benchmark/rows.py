@@ -25,6 +25,7 @@ BUDGETS = {
     "new connections per message, warm, Reply": Budget("counts", 0),
     "bytes, message 10,000 / message 10, long turns": Budget("counts", 1.2),
     "CPU, message 10,000 / message 10, long turns": Budget("growth", 1.2),
+    "CPU, message 10,000 / message 10, short turns": Budget("growth", 1.2),
     "time to answer DingTalk beyond FC's own, Conversation": Budget("warm", 20),  # ms
     "replies lost": Budget("load", 0),
 }
