@@ -254,6 +254,7 @@ function drawWay() {
     list.replaceChildren();
   }
   const rows = [...list.querySelectorAll("details")];
+  for (const row of rows.splice(message.steps.length)) row.parentElement.remove(); // a wait that turned out to be none
   message.steps.forEach((step, index) => {
     const row = rows[index] || addStep(list, message.number, step, index);
     const facts = [];
