@@ -47,7 +47,7 @@ STARTS = 3  # of each function
 
 NUMBERS = (10, 100, 1_000, 10_000)
 COUNTED = 2  # messages, for each costs the same
-TIMED = 21
+TIMED = 31
 HANDED = 60
 
 PEOPLE = (1, 10, 50)  # at once
@@ -182,17 +182,18 @@ def warm(stage: Stage) -> list[Row]:
 def network(stage: Stage) -> list[Row]:
     """What keeping connections saves, over the network of the stage."""
     row = functools.partial(Row, "network")
-    kept, new = [], []
+    pairs = []
     with stage.reply() as reply:
         warm_up(stage, reply)
         for _ in range(TIMED):
             stage.hang_up()
-            new.append(1000 * stage.ask(reply, SHORT)[0].seconds)
-            kept.append(1000 * stage.ask(reply, SHORT)[0].seconds)
+            new = stage.ask(reply, SHORT)[0]
+            pairs.append((stage.ask(reply, SHORT)[0], new))
     return [
-        row("time of a message, connections kept", "ms", kept),
-        row("time of a message, new connections", "ms", new),
-        row("time of a message, kept / new", TIMES, [a / b for a, b in zip(kept, new, strict=True)]),
+        row("time of a message, connections kept", "ms", [1000 * kept.seconds for kept, _ in pairs]),
+        row("time of a message, new connections", "ms", [1000 * new.seconds for _, new in pairs]),
+        row("time of a message, kept / new", TIMES, [kept.seconds / new.seconds for kept, new in pairs]),
+        row("CPU of a message, kept / new", TIMES, [kept.cpu_seconds / new.cpu_seconds for kept, new in pairs]),
     ]
 
 

@@ -33,7 +33,7 @@ def draw_growth(rows: list[Row], axes: Axes) -> None:
         for kind, line in (("long turns", "-"), ("short turns", ":")):
             numbers, ratios = zip((10.0, 1.0), *points_of(rows, f"{what}, {kind}"), strict=True)
             axes.plot(numbers, ratios, line, color=color, marker="o", label=f"{what}, {kind}")
-    axes.axhline(1.2, color="grey", linestyle="--", linewidth=1, label="budget of long turns")
+    axes.axhline(1.2, color="grey", linestyle="--", linewidth=1, label="budget: 1.2 ×")
     axes.set(title="Cost of a message / of message 10", xlabel="message number in one conversation")
     axes.set(xscale="log", ylim=(0, None))
     axes.set_xticks([10, 100, 1_000, 10_000], ["10", "100", "1,000", "10,000"])
