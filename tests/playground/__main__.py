@@ -21,7 +21,8 @@ from .page import Page
 from .way import watch
 
 ANSWER_SECONDS = 90  # a real model may think for TIMEOUT seconds
-INSTANCES = 4  # of each function, at most
+INSTANCES = 4  # of Dingtalk_ChatGPT_Reply, at most
+CONVERSATIONS = 10  # instances of Dingtalk_Conversation: no queue holds a message that finds none
 MODEL_SETTINGS = ("CHATGPT_API_KEY", "CHATGPT_BASE_URL", "CHATGPT_MODEL", "CHATGPT_OPTIONS")
 SETTINGS = (  # of Dingtalk_ChatGPT_Reply, taken from the environment
     *("SYSTEM_PROMPT", "HISTORY_LENGTH", "HISTORY_SCOPE", "TIMEOUT", "REPLY_FORMAT"),
@@ -37,7 +38,9 @@ def main() -> int:
     real_model = bool(os.environ.get("CHATGPT_API_KEY"))
     if real_model:  # '' is the default, not the stand-in
         settings.update({name: os.environ.get(name, "") for name in MODEL_SETTINGS})
-    with LocalCloud(reply=settings, max_instances=INSTANCES, generation=asked.fc) as cloud:
+    with LocalCloud(
+        reply=settings, max_instances=INSTANCES, max_conversations=CONVERSATIONS, generation=asked.fc
+    ) as cloud:
         try:
             return say(cloud, asked.say) if asked.say else show(cloud, real_model, asked)
         except KeyboardInterrupt:

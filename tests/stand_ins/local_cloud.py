@@ -22,7 +22,6 @@ from .oss import Oss
 
 ROOT = Path(__file__).resolve().parents[2]
 CONVERSATION, REPLY = "Dingtalk_Conversation", "Dingtalk_ChatGPT_Reply"
-CONVERSATION_INSTANCES = 10  # at least: no queue holds a request that finds no instance
 
 
 def load(path: Path) -> ModuleType:
@@ -38,8 +37,10 @@ class LocalCloud:
     """DingTalk, Function Compute with both functions, OSS and the OpenAI API on 127.0.0.1 while its `with` block lasts.
 
     `conversation` and `reply` are environment variables beyond those that lead to the stand-ins; an empty text unsets
-    one of these. They can be changed in `given`, by the function's name, before `deploy`. `generation` and `runtime`
-    are those of Function Compute, `python` is the interpreter that plays the runtime: see Function.
+    one of these. They can be changed in `given`, by the function's name, before `deploy`. There are at most
+    `max_instances` instances of each function; of Dingtalk_Conversation `max_conversations`, if that is given.
+    `generation` and `runtime` are those of Function Compute, `python` is the interpreter that plays the runtime: see
+    Function.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LocalCloud:
         reply: Mapping[str, str] | None = None,
         root_log_level: str = "INFO",
         max_instances: int = 2,
+        max_conversations: int | None = None,
         generation: int = 2,
         runtime: str = "python3.10",
         python: str = sys.executable,
@@ -57,7 +59,7 @@ class LocalCloud:
         self.oss = Oss()
         self.function_compute = FunctionCompute(root_log_level=root_log_level)
         self.given = {CONVERSATION: dict(conversation or {}), REPLY: dict(reply or {})}
-        self._max_instances = max_instances
+        self._max_instances = {CONVERSATION: max_conversations or max_instances, REPLY: max_instances}
         self.generation = generation
         self._runtime, self._python = runtime, python
         self._stack = contextlib.ExitStack()
@@ -95,7 +97,7 @@ class LocalCloud:
             self.environment(name),
             http=name == CONVERSATION,
             timeout=10 if name == CONVERSATION else 120,
-            max_instances=max(self._max_instances, CONVERSATION_INSTANCES if name == CONVERSATION else 1),
+            max_instances=self._max_instances[name],
             generation=self.generation,
             runtime=self._runtime,
             python=self._python,
