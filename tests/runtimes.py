@@ -50,12 +50,13 @@ def find_python(version: str) -> str | None:
     if version == HERE:
         return sys.executable
     of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
-    for candidate in (shutil.which(f"python{version}"), *map(str, of_pyenv)):
+    for candidate in (shutil.which(f"python{version}", path=HOME.get("PATH")), *map(str, of_pyenv)):
         if candidate:
-            code = "import sys, venv; print('{}.{}'.format(*sys.version_info))"
+            code = "import sys, venv; print('{}.{}'.format(*sys.version_info), sys.executable, sep='\\n')"
             run = subprocess.run([candidate, "-c", code], capture_output=True, text=True, timeout=60)
-            if run.stdout.strip() == version:  # pyenv puts commands on PATH that only say which versions it has
-                return candidate
+            found = run.stdout.splitlines()  # nothing of the commands that only say which versions pyenv has
+            if found[:1] == [version]:
+                return found[1]  # and not a script of pyenv's that looks it up every time
     return None
 
 

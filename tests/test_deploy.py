@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import fcntl
-import functools
 import json
 import os
 import re
@@ -25,6 +24,7 @@ import pytest
 import yaml
 
 from .deploy.build import FUNCTIONS, fingerprint
+from .runtimes import find_python
 from .stand_ins.function_compute import INSTANCE
 from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 
@@ -35,24 +35,10 @@ NO_NETWORK = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_C
 each_package = pytest.mark.parametrize("name", FUNCTIONS)
 
 
-@functools.cache
-def interpreter(minor: int) -> str | None:
-    """CPython 3.<minor> from PATH or pyenv's folder, None if there is none."""
-    name = f"python3.{minor}"
-    pyenv = Path(HOME.get("HOME", "/"), ".pyenv/versions").glob(f"3.{minor}.*/bin/{name}")
-    for command in (shutil.which(name, path=HOME["PATH"]), *pyenv):
-        if command:
-            tell = [command, "-c", "import sys; print(sys.executable)"]  # pyenv has scripts on PATH that start nothing
-            told = subprocess.run(tell, env=HOME, capture_output=True, text=True, timeout=60)
-            if told.returncode == 0:
-                return told.stdout.strip()
-    return None
-
-
 @pytest.fixture(scope="module")
 def python_310() -> str:
     """What Function Compute runs the functions with."""
-    found = interpreter(10)
+    found = find_python("3.10")
     return found or pytest.skip("no CPython 3.10 on PATH or in ~/.pyenv/versions; `pyenv install 3.10` puts one there")
 
 
@@ -61,7 +47,7 @@ def newer_python() -> str:
     """A Python with pip that is newer than that of Function Compute, as many who deploy have."""
     if sys.version_info >= (3, 11):
         return sys.executable
-    found = next(filter(None, map(interpreter, range(11, 15))), None)
+    found = next(filter(None, map(find_python, ("3.11", "3.12", "3.13", "3.14"))), None)
     return found or pytest.skip("no Python newer than 3.10 on PATH or in ~/.pyenv/versions")
 
 
@@ -266,7 +252,7 @@ def test_second_build_is_the_same_without_network_under_the_oldest_python(
     clone: Clone, tmp_path: Path, python_310: str
 ) -> None:
     """Python 3.8 or the oldest here: what is left over goes, and all else is the same byte for byte."""
-    oldest = next(filter(None, map(interpreter, range(8, 10))), python_310)
+    oldest = next(filter(None, map(find_python, ("3.8", "3.9"))), python_310)
     again = Clone(tmp_path, python_310)
     again.copy(files=clone.packages / "files")
     (again.packages / "reply").mkdir()
