@@ -466,9 +466,7 @@ def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
     region = re.search(r"[/.]oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com", endpoint)
     return oss2.Bucket(
         auth,
-        endpoint.replace(
-            f"://{settings.oss_bucket_name}.", "://"
-        ),  # oss2 adds the bucket, the console's has it already
+        endpoint.replace(f"://{settings.oss_bucket_name}.", "://"),  # the console's has the bucket, which oss2 adds
         settings.oss_bucket_name,
         session=oss_session(),
         connect_timeout=(2, 5),  # to connect, and for each read
@@ -480,7 +478,12 @@ def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
 @functools.lru_cache(maxsize=1)
 def oss_session() -> oss2.Session:
     """The connections to OSS, kept between messages."""
-    return oss2.Session(adapter=FreshConnections())
+    # A read is tried once more, because without it the bot has no memory; an append is not, because it may have been
+    # carried out: append_line finds out. A connection that is refused now will be refused again.
+    again = requests.adapters.Retry(
+        1, connect=0, allowed_methods=("GET", "HEAD"), status_forcelist=(500, 502, 503, 504), raise_on_status=False
+    )
+    return oss2.Session(adapter=FreshConnections(max_retries=again))
 
 
 class FreshConnections(requests.adapters.HTTPAdapter):
@@ -567,16 +570,6 @@ def read_tail(bucket: oss2.Bucket, key: str) -> tuple[bytes, int]:
     data = read_up_to(TAIL_BYTES, result)
     # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
     return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
-
-
-def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
-    """The chunks together; ValueError if they are more than the limit."""
-    data = bytearray()
-    for chunk in chunks:
-        data += chunk
-        if len(data) > limit_bytes:
-            raise ValueError(f"more than {limit_bytes} bytes")
-    return bytes(data)
 
 
 def parse_line(data: bytes) -> dict[str, Any] | None:
@@ -867,9 +860,8 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
     """
     text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
     failures = 0
-    give_up = time.monotonic() + (
-        0 if journal.lost else OSS_SECONDS
-    )  # a silent OSS must not use up the function's time
+    # A silent OSS must not use up the function's time.
+    give_up = time.monotonic() + (0 if journal.lost else OSS_SECONDS)
     for attempt in range(APPEND_TRIES):
         position = journal.length
         try:
@@ -1063,12 +1055,15 @@ def open_fence(part: str) -> str:
 
 def post_to_webhook(url: str, body: bytes) -> str:
     """Why DingTalk did not show the reply this time, '' if it did; Undeliverable if it never will."""
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    send = functools.partial(post, webhook_connections(), url, body, headers, (3, SEND_SECONDS))
     try:
-        status, answer = within(SEND_SECONDS, lambda: post(url, body))
+        response, data = within(SEND_SECONDS, send)
+        answer = json.loads(data) if response.ok else None
     except (requests.RequestException, concurrent.futures.TimeoutError, ValueError, RecursionError) as error:
         return f"no answer from the sessionWebhook: {type(error).__name__}"
-    if status >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
-        return f"the sessionWebhook answers HTTP {status}"
+    if response.status_code >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
+        return f"the sessionWebhook answers HTTP {response.status_code}"
     errcode = str(answer["errcode"])[:20]
     if errcode == "0":
         return ""
@@ -1077,15 +1072,6 @@ def post_to_webhook(url: str, body: bytes) -> str:
     if errcode not in TRANSIENT:
         raise Undeliverable(f"DingTalk answers errcode {errcode}")
     return f"DingTalk answers errcode {errcode}"
-
-
-def post(url: str, body: bytes) -> tuple[int, Any]:
-    """Status and JSON of the answer. By the adapter, without a session: no redirects, cookies, proxies or .netrc."""
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    request = requests.Request("POST", url, headers=headers, data=body).prepare()
-    with webhook_connections().send(request, timeout=(3, SEND_SECONDS), stream=True) as response:
-        answer = read_up_to(MAX_ANSWER_BYTES, response.iter_content(8192))
-        return response.status_code, json.loads(answer) if response.ok else None
 
 
 @functools.lru_cache(maxsize=1)
@@ -1137,7 +1123,7 @@ def check_model(settings: SimpleNamespace) -> str:
     return "ok" if getattr(model, "id", None) else FAILURES["strange"]
 
 
-# --- the same in both files, from here: settings, role, log, time limit ---
+# --- the same in both files, from here: settings, role, log, limits ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -1237,6 +1223,32 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 def authorities() -> ssl.SSLContext:
     """Those that requests trusts, not the image's own, which may be old; read once, because that takes 30 ms."""
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+def post(
+    connections: requests.adapters.HTTPAdapter,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: tuple[float, float],
+) -> tuple[requests.Response, bytes]:
+    """The answer and its body; ValueError if that is over MAX_ANSWER_BYTES. `timeout`: to connect, and for each read.
+
+    By the adapter, without a session: no redirects, cookies, proxies or .netrc.
+    """
+    request = requests.Request("POST", url, headers=headers, data=body).prepare()
+    with connections.send(request, timeout=timeout, stream=True) as answer:
+        return answer, read_up_to(MAX_ANSWER_BYTES, answer.iter_content(8192))
+
+
+def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
+    """The chunks together; ValueError if they are more than the limit."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > limit_bytes:
+            raise ValueError(f"more than {limit_bytes} bytes")
+    return bytes(data)
 
 
 # --- the same in both files, to here ---

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import base64
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import hmac
@@ -70,12 +71,14 @@ MAX_AHEAD_MS = 5 * 60 * 1000  # clocks differ a little, but an hour ahead would 
 MAX_BODY_BYTES = 64 * 1024  # Function Compute takes 128 KiB asynchronously; no documented message comes near
 CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
 INVOKE_SECONDS = 1.5  # for handing over, all in all
+MAX_ANSWER_BYTES = 64 * 1024  # of Function Compute's answer; an error takes 200
 NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
 
 STRANGER = (
     "收到的回应不像是函数计算发来的。请稍后再发一次；"
     "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
 )
+NO_ANSWER = (requests.RequestException, concurrent.futures.TimeoutError)
 JSON, PLAIN = "application/json; charset=utf-8", "text/plain; charset=utf-8"
 
 
@@ -132,7 +135,7 @@ class FcAnswer(NamedTuple):
     """What Function Compute answered to an invocation."""
 
     status: int
-    request_id: str | None  # None: it was not Function Compute that answered
+    request_id: str | None
     error: str = ""  # its code
 
 
@@ -362,16 +365,14 @@ def hand_over(message: Message, run: Run) -> str:
     invoke = invoke_2 if run.generation == 2 else invoke_3
     try:
         answer = invoke(message.body, f"m{digest}", run)  # an id must begin with a letter or _
-    except (requests.JSONDecodeError, TypeError, RecursionError) as error:  # expected with 4xx, 5xx: a JSON object
-        raise NotHandedOver(STRANGER, "an error without a JSON object: not Function Compute's") from error
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
+    except (*NO_ANSWER, ValueError, TypeError, RecursionError) as error:
         raise unanswered(error) from error
     if answer.status == 409:
         return "already accepted"
     if answer.error:
         raise refusal(answer, run)
-    if not answer.request_id:
-        raise NotHandedOver(STRANGER, "an answer without X-Fc-Request-Id: not Function Compute's")
+    if answer.status != 202:
+        raise NotHandedOver(STRANGER, f"status {answer.status}: not Function Compute's answer to an invocation")
     return "accepted"
 
 
@@ -401,7 +402,8 @@ def invoke_2(event: bytes, task_id: str, run: Run) -> FcAnswer:
         # The documents print errorCode, which aliyun-fc2 does not read.
         code = error.err_code or json.loads(error.message).get("errorCode") or f"HTTP {error.status_code}"
         return FcAnswer(error.status_code, error.request_id, code)
-    return FcAnswer(202, answer.headers.get("x-fc-request-id"))
+    request_id = answer.headers.get("x-fc-request-id")
+    return FcAnswer(202 if request_id else 200, request_id)  # aliyun-fc2 does not tell the status
 
 
 def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
@@ -421,12 +423,14 @@ def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
     if key.security_token:
         headers.update({"x-acs-accesskey-id": key.access_key_id, "x-acs-security-token": key.security_token})
     headers["authorization"] = authorization(path, headers, key.access_key_id, key.access_key_secret)
-    answer = within(INVOKE_SECONDS, functools.partial(post_once, run.endpoint + path, event, headers))
-    # That FC puts one of these on the 202 of an asynchronous invocation, as on other answers, is assumed.
-    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")
+    with contextlib.closing(VerifiedConnections()) as connections:
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        call = functools.partial(post, connections, run.endpoint + path, event, headers, timeout)
+        answer, body = within(INVOKE_SECONDS, call)
+    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which is assumed
     if answer.status_code < 400:
-        return FcAnswer(answer.status_code, request_id if answer.status_code == 202 else None)
-    error = answer.json()
+        return FcAnswer(answer.status_code, request_id)
+    error = json.loads(body)
     if not isinstance(error, dict):
         raise TypeError("no JSON object")
     return FcAnswer(answer.status_code, request_id, str(error.get("Code") or f"HTTP {answer.status_code}"))
@@ -440,15 +444,6 @@ def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret
     text = f"ACS3-HMAC-SHA256\n{hashlib.sha256(request.encode()).hexdigest()}"
     signature = hmac.digest(key_secret.encode(), text.encode(), "sha256").hex()
     return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}"
-
-
-def post_once(url: str, body: bytes, headers: Mapping[str, str]) -> requests.Response:
-    """The answer to a POST, without redirects, proxies or .netrc."""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount("https://", VerifiedConnections())
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-        return session.post(url, body, headers=headers, timeout=timeout, allow_redirects=False)
 
 
 class VerifiedConnections(requests.adapters.HTTPAdapter):
@@ -487,7 +482,12 @@ def refusal(answer: FcAnswer, run: Run) -> NotHandedOver:
 
 
 def unanswered(error: Exception) -> NotHandedOver:
-    """What the lack of an answer means: only if a connection was made can the message have been taken all the same."""
+    """What it means that there is no answer, or none that makes sense.
+
+    Only if a connection was made can the message have been taken all the same.
+    """
+    if not isinstance(error, NO_ANSWER) or isinstance(error, requests.JSONDecodeError):
+        return NotHandedOver(STRANGER, f"not Function Compute's answer: {type(error).__name__}")
     cause = error.args[0] if error.args else None
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
     sent = isinstance(error, cut_off) or (
@@ -500,7 +500,7 @@ def unanswered(error: Exception) -> NotHandedOver:
     return NotHandedOver(sentence, f"{'no answer' if sent else 'unreachable'}: {type(error).__name__}")
 
 
-# --- the same in both files, from here: settings, role, log, time limit ---
+# --- the same in both files, from here: settings, role, log, limits ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -600,6 +600,32 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 def authorities() -> ssl.SSLContext:
     """Those that requests trusts, not the image's own, which may be old; read once, because that takes 30 ms."""
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+def post(
+    connections: requests.adapters.HTTPAdapter,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: tuple[float, float],
+) -> tuple[requests.Response, bytes]:
+    """The answer and its body; ValueError if that is over MAX_ANSWER_BYTES. `timeout`: to connect, and for each read.
+
+    By the adapter, without a session: no redirects, cookies, proxies or .netrc.
+    """
+    request = requests.Request("POST", url, headers=headers, data=body).prepare()
+    with connections.send(request, timeout=timeout, stream=True) as answer:
+        return answer, read_up_to(MAX_ANSWER_BYTES, answer.iter_content(8192))
+
+
+def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
+    """The chunks together; ValueError if they are more than the limit."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > limit_bytes:
+            raise ValueError(f"more than {limit_bytes} bytes")
+    return bytes(data)
 
 
 # --- the same in both files, to here ---

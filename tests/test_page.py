@@ -287,7 +287,8 @@ def test_journal_and_log_grow(page: Page) -> None:
     page.eventually(lambda: len(page.all("#lines li")) == 2)
     assert '"question": "我叫小明"' in page.text("#lines")
     page.click("#tab-log")
-    assert "Dingtalk_Conversation" in page.text("#log-lines") and "answered in" in page.text("#log-lines")
+    page.eventually(lambda: "answered in" in page.text("#log-lines"))
+    assert "Dingtalk_Conversation" in page.text("#log-lines")
     assert "我叫小明" not in page.text("#log-lines")
 
 
