@@ -1,4 +1,4 @@
-"""What s.yaml says, and what `python3 -m tests.deploy check` finds."""
+"""What s.yaml and s.fc3.yaml say, and what `python3 -m tests.deploy check` finds."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ import yaml
 
 from .deploy import check
 from .deploy.build import FUNCTIONS, Problem, fingerprint
+from .deploy.check import Template
 from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
-TEXT = (ROOT / "s.yaml").read_text(encoding="utf-8")
-S_YAML = yaml.safe_load(TEXT)
+S_YAML, S_FC3_YAML = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("s.yaml", "s.fc3.yaml"))
+DOCUMENTS = {"s.yaml": S_YAML, "s.fc3.yaml": S_FC3_YAML}
 GOOD = {"DINGTALK_APP_SECRET": "example-app-secret", "CHATGPT_API_KEY": "sk-example", "OSS_BUCKET_NAME": "my-bucket"}
 WEBHOOK_SECONDS = 90 * 60  # the life of the address that a message gives for the answer
 
 each_package = pytest.mark.parametrize("name", FUNCTIONS)
+each_template = pytest.mark.parametrize("template", check.TEMPLATES.values(), ids=lambda template: template.file)
 
 
-def function_of(name: str) -> dict[str, Any]:
-    """What s.yaml says about a function; to be spoiled."""
-    return copy.deepcopy(check.function_in(S_YAML, name))
+def function_of(name: str, template: Template) -> dict[str, Any]:
+    """What s.yaml or s.fc3.yaml says about a function; to be spoiled."""
+    return copy.deepcopy(check.function_in(DOCUMENTS[template.file], name, template))
 
 
 def code_of(name: str) -> dict[str, Any]:
@@ -60,10 +62,14 @@ def test_role_may_invoke_the_one_function_and_use_the_two_prefixes() -> None:
 
 def test_events_are_retried_as_long_as_an_answer_can_be_shown() -> None:
     """Task mode on, two more tries, and none begins when the webhook is about to expire."""
-    function = function_of("reply")
-    policy = function["asyncConfiguration"]
-    assert (policy["statefulInvocation"], policy["maxAsyncRetryAttempts"]) == (True, 2)
-    assert policy["maxAsyncEventAgeInSeconds"] + function["timeout"] < WEBHOOK_SECONDS
+    for template, policy_name, task_mode in (
+        (check.TEMPLATES[2], "asyncConfiguration", "statefulInvocation"),
+        (check.TEMPLATES[3], "asyncInvokeConfig", "asyncTask"),
+    ):
+        function = function_of("reply", template)
+        policy = function[policy_name]
+        assert (policy[task_mode], policy["maxAsyncRetryAttempts"]) == (True, 2)
+        assert policy["maxAsyncEventAgeInSeconds"] + function["timeout"] < WEBHOOK_SECONDS
 
 
 def test_trigger_lets_dingtalk_and_a_browser_in() -> None:
@@ -73,34 +79,48 @@ def test_trigger_lets_dingtalk_and_a_browser_in() -> None:
     assert "triggers" not in S_YAML["services"]["reply"]["props"]
 
 
+@each_template
 @each_package
-def test_repository_as_it_is_has_no_problem(name: str) -> None:
-    """s.yaml as it stands, with the required settings."""
-    function = function_of(name)
-    assert list(check.s_yaml_problems(name, function)) == []
-    assert list(check.settings_problems(name, function, code_of(name), GOOD)) == []
+def test_repository_as_it_is_has_no_problem(name: str, template: Template) -> None:
+    """Both files as they stand, with the required settings."""
+    function = function_of(name, template)
+    assert list(check.template_problems(name, function, template)) == []
+    assert list(check.settings_problems(name, function, code_of(name), GOOD, template)) == []
 
 
-@pytest.mark.parametrize("key", ["name", "runtime", "handler", "codeUri"])
+@pytest.mark.parametrize("key", ["name", "runtime", "handler", "code"])
+@each_template
 @each_package
-def test_wrong_line_in_s_yaml_is_named(name: str, key: str) -> None:
+def test_wrong_line_is_named(name: str, template: Template, key: str) -> None:
     """What the function files, and the packages as they are built, depend on."""
-    right = function_of(name)[key]
-    (problem,) = check.s_yaml_problems(name, {**function_of(name), key: "other"})
-    assert f"services.{name}.props.function.{key} should be {right}" in problem
+    key = {"name": template.name, "code": template.code}.get(key, key)
+    function = function_of(name, template)
+    (problem,) = check.template_problems(name, {**function, key: "other"}, template)
+    assert f"{template.place.format(name)}.{key} should be {function[key]}" in problem
 
 
-@pytest.mark.parametrize("document", [None, [], {}, {"services": None}, {"services": {"reply": {"props": "x"}}}])
-def test_function_that_s_yaml_does_not_describe_is_a_problem(document: Any) -> None:
+def test_runtime_for_which_no_packages_are_built_is_named() -> None:
+    """s.fc3.yaml has it among its variables."""
+    document = {**S_FC3_YAML, "vars": {**S_FC3_YAML["vars"], "runtime": "python3.12"}}
+    function = check.function_in(document, "reply", check.TEMPLATES[3])
+    (problem,) = check.template_problems("reply", function, check.TEMPLATES[3])
+    assert "resources.reply.props.runtime should be python3.10" in problem
+
+
+@pytest.mark.parametrize("inner", [None, "x", [], {}, {"reply": None}, {"reply": {"props": "x"}}])
+@each_template
+def test_function_that_is_not_described_is_a_problem(inner: Any, template: Template) -> None:
     """Whatever stands there instead."""
-    assert len(list(check.s_yaml_problems("reply", check.function_in(document, "reply")))) == 4
+    for document in (inner, {"services": inner, "resources": inner, "vars": inner}):
+        function = check.function_in(document, "reply", template)
+        assert len(list(check.template_problems("reply", function, template))) == 4
 
 
 @pytest.mark.parametrize("text", ["a: [", "\tservices: 1", "a: b: sk-secret"])
-def test_malformed_s_yaml_is_told_with_the_line_but_not_with_its_text(text: str) -> None:
+def test_malformed_file_is_told_with_the_line_but_not_with_its_text(text: str) -> None:
     """It may hold a key that somebody wrote into it."""
     with pytest.raises(Problem, match=r"s\.yaml is malformed near line [345]") as raised:
-        check.read_s_yaml(f"edition: 1.0.0\n\n{text}\n")
+        check.read_yaml(f"edition: 1.0.0\n\n{text}\n", "s.yaml")
     assert "secret" not in str(raised.value)
 
 
@@ -114,6 +134,7 @@ def test_settings_are_read_by_the_code_of_the_function(name: str) -> None:
     assert not {"fc2", "oss2", "openai", "requests"} & code.keys()
 
 
+@each_template
 @pytest.mark.parametrize(
     ("name", "spoil", "words"),
     [
@@ -122,24 +143,28 @@ def test_settings_are_read_by_the_code_of_the_function(name: str) -> None:
         ("reply", {"CHATGPT_API_KEY": "two words"}, "CHATGPT_API_KEY is not set, or not as .env.example explains"),
         ("reply", {"CHATGPT_OPTIONS": "two words"}, "CHATGPT_OPTIONS is not set, or not as"),
         ("conversation", {"DINGTALK_APP_SECRET": "two words"}, "DINGTALK_APP_SECRET is not set, or not as"),
-        ("reply", {"TIMEOUT": "91"}, "services.reply.props.function.timeout must be at least 121"),
-        ("reply", {"SYSTEM_PROMPT": "想" * 1200}, "Dingtalk_ChatGPT_Reply.py are 4"),
+        ("reply", {"TIMEOUT": "91"}, ".timeout must be at least 121"),
+        ("reply", {"SYSTEM_PROMPT": "想" * 1340}, "Dingtalk_ChatGPT_Reply.py are 4"),
     ],
 )
-def test_bad_setting_is_named_without_its_value(name: str, spoil: dict[str, str], words: str) -> None:
+def test_bad_setting_is_named_without_its_value(
+    name: str, spoil: dict[str, str], words: str, template: Template
+) -> None:
     """One for each kind of mistake; the value may be a key in the wrong place."""
-    (problem,) = check.settings_problems(name, function_of(name), code_of(name), {**GOOD, **spoil})
+    function = function_of(name, template)
+    (problem,) = check.settings_problems(name, function, code_of(name), {**GOOD, **spoil}, template)
     assert words in problem
     assert "two words" not in problem
 
 
+@each_template
 @each_package
-def test_setting_that_s_yaml_does_not_pass_on_is_named(name: str) -> None:
+def test_setting_that_is_not_passed_on_is_named(name: str, template: Template) -> None:
     """A value in .env would have no effect."""
-    function = function_of(name)
+    function = function_of(name, template)
     del function["environmentVariables"]["VERBOSE"]
-    (problem,) = check.settings_problems(name, function, code_of(name), GOOD)
-    assert f"services.{name}.props.function.environmentVariables lacks VERBOSE" in problem
+    (problem,) = check.settings_problems(name, function, code_of(name), GOOD, template)
+    assert f"{template.place.format(name)}.environmentVariables lacks VERBOSE" in problem
 
 
 @pytest.mark.parametrize(
@@ -193,7 +218,8 @@ def test_dotenv_that_s_reads_otherwise_than_it_was_meant_is_a_problem(line: str,
     assert "secret" not in problem
 
 
-def test_example_of_dotenv_is_right_once_it_is_filled_in() -> None:
+@each_template
+def test_example_of_dotenv_is_right_once_it_is_filled_in(template: Template) -> None:
     """Also with all that is switched off in it."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     values, problems = check.read_dotenv(example)
@@ -203,7 +229,8 @@ def test_example_of_dotenv_is_right_once_it_is_filled_in() -> None:
     assert problems == []
     for name in FUNCTIONS:
         values |= GOOD
-        assert list(check.settings_problems(name, function_of(name), code_of(name), values)) == []
+        function = function_of(name, template)
+        assert list(check.settings_problems(name, function, code_of(name), values, template)) == []
 
 
 @pytest.fixture

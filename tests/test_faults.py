@@ -309,7 +309,7 @@ def test_slow_answers_have_their_outcomes(wide_cloud: LocalCloud) -> None:
 
 
 NETWORK = r"连接不上 ChatGPT。.*"
-# The fault meets all tries, which are three, of the read two. FC repeats an event whose reply is not delivered, and only that.
+# The fault meets all tries: three, of the read two. FC repeats an event whose reply is not delivered, and only that.
 STAYS = {
     **{(READ, fault): Outcome((NOT_READ,), log="not read") for fault in (BEFORE, AFTER, ERROR_5XX)},
     (ASK, BEFORE): Outcome((NETWORK,), asked=0, log="failed: network"),

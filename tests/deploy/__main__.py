@@ -1,4 +1,4 @@
-"""python3 -m tests.deploy [conversation | reply | check]: builds both packages, or one, or checks what is there."""
+"""python3 -m tests.deploy [conversation | reply | check [--fc 3]]: builds both packages, or one, or checks all."""
 
 from __future__ import annotations
 
@@ -17,10 +17,18 @@ def main() -> int:
             stream.reconfigure(errors="replace")  # a console without Chinese still shows the English sentences
     parser = argparse.ArgumentParser(prog="python3 -m tests.deploy", description=build.__doc__)
     parser.add_argument("what", nargs="?", choices=[*build.FUNCTIONS, "check"], help="default: both packages")
-    what = parser.parse_args().what
+    parser.add_argument(
+        "--fc",
+        type=int,
+        choices=sorted(check.TEMPLATES),
+        default=2,
+        help="the generation of Function Compute; for check",
+    )
+    arguments = parser.parse_args()
+    what = arguments.what
     try:
         if what == "check":
-            return check.main()
+            return check.main(arguments.fc)
         for name in [what] if what else build.FUNCTIONS:
             build.build(name)
     except (build.Problem, OSError, subprocess.SubprocessError) as problem:

@@ -1,4 +1,4 @@
-"""What can be wrong before a deployment, found without an account: settings, s.yaml, packages."""
+"""What can be wrong before a deployment, found without an account: settings, s.yaml or s.fc3.yaml, packages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .build import FUNCTIONS, HERE, NO_BYTECODE, PACKAGES, ROOT, Problem, archives, contents, fingerprint
 
@@ -21,36 +21,54 @@ ASSIGNMENT = re.compile(
     r"""('[^']*'|"(?:\\"|[^"])*"|`[^`]*`|[^#\n]*)[ \t]*(\#.*)?$""",
     re.MULTILINE,
 )
-REFERENCE = re.compile(r"\$\{env\((\w+)\)\}")  # in s.yaml
+REFERENCE = re.compile(r"\$\{env\((\w+)\)\}|\$\{env\('(\w+)', ''\)\}")  # in s.yaml, in s.fc3.yaml
 
 
-def main() -> int:
-    """Print what is wrong; the exit status."""
+class Template(NamedTuple):
+    """A file that `s` deploys by, and how it is written."""
+
+    file: str
+    place: str  # of what it says about a function
+    name: str  # what it calls the function's name
+    code: str  # and its package
+    needless: frozenset[str] = frozenset()  # settings that mean nothing there
+
+
+TEMPLATES = {
+    2: Template("s.yaml", "services.{}.props.function", "name", "codeUri"),
+    3: Template("s.fc3.yaml", "resources.{}.props", "functionName", "code", frozenset({"SERVICE_NAME"})),
+}
+
+
+def main(generation: int) -> int:
+    """Print what is wrong with a deployment to this generation of Function Compute; the exit status."""
     if not hasattr(str, "removeprefix"):  # which the functions use, whose own code reads the settings
         raise Problem("检查需要 Python 3.9 或更新的版本。\nThe check needs Python 3.9 or newer.")
-    problems = list(find_problems())
+    problems = list(find_problems(TEMPLATES[generation]))
     for problem in problems:
         print(f"- {problem}")
     print(f"问题 / problems: {len(problems)}")
     return 1 if problems else 0
 
 
-def find_problems() -> Iterator[str]:
+def find_problems(template: Template) -> Iterator[str]:
     """A sentence in Chinese and one in English for each thing that is wrong: what to change, never a value."""
-    document = read_s_yaml(text_of(ROOT / "s.yaml"))
+    document = read_yaml(text_of(ROOT / template.file), template.file)
     values: dict[str, str] = {}
     if (ROOT / ".env").exists():
         values, problems = read_dotenv(text_of(ROOT / ".env"))
         yield from problems
-        for name in sorted(values.keys() - CREDENTIALS - set(REFERENCE.findall(str(document)))):
-            yield f".env：s.yaml 没有用到 {name}，请检查名称。 / .env: s.yaml does not use {name}; check the name."
+        used = {match[1] or match[2] for match in REFERENCE.finditer(str(document))}
+        for name in sorted(values.keys() - CREDENTIALS - template.needless - used):
+            what = template.file
+            yield f".env：{what} 没有用到 {name}，请检查名称。 / .env: {what} does not use {name}; check the name."
     else:
         yield "没有 .env：请把 .env.example 复制为 .env 再填写。 / No .env: copy .env.example to it, then fill it in."
     for name, file in FUNCTIONS.items():
-        function = function_in(document, name)
+        function = function_in(document, name, template)
         code = settings_of(text_of(ROOT / file))
-        yield from s_yaml_problems(name, function)
-        yield from settings_problems(name, function, code, {**values, **os.environ})
+        yield from template_problems(name, function, template)
+        yield from settings_problems(name, function, code, {**values, **os.environ}, template)
         yield from package_problems(PACKAGES / name, contents(name))
 
 
@@ -93,8 +111,8 @@ def read_dotenv(text: str) -> tuple[dict[str, str], list[str]]:
     return values, problems
 
 
-def read_s_yaml(text: str) -> Any:
-    """What is in s.yaml."""
+def read_yaml(text: str, file: str) -> Any:
+    """What is in a file of this name."""
     try:
         import yaml
     except ImportError:
@@ -105,7 +123,7 @@ def read_s_yaml(text: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         number = mark.line + 1 if mark else "?"
-        raise Problem(f"s.yaml 第 {number} 行附近的格式不对。\ns.yaml is malformed near line {number}.") from error
+        raise Problem(f"{file} 第 {number} 行附近的格式不对。\n{file} is malformed near line {number}.") from error
 
 
 def settings_of(source: str) -> dict[str, Any]:
@@ -127,38 +145,46 @@ def is_about_settings(node: ast.stmt) -> bool:
     return isinstance(node, (ast.ImportFrom, ast.FunctionDef)) or bool(assigned & needed)
 
 
-def function_in(document: Any, name: str) -> dict[str, Any]:
-    """What s.yaml says about a function; {} if it says nothing."""
-    for key in ("services", name, "props", "function"):
-        document = document.get(key) if isinstance(document, dict) else None
-    return document if isinstance(document, dict) else {}
+def function_in(document: Any, name: str, template: Template) -> dict[str, Any]:
+    """What s.yaml or s.fc3.yaml says about a function; {} if it says nothing."""
+    function, variables = document, document.get("vars") if isinstance(document, dict) else None
+    for key in template.place.format(name).split("."):
+        function = function.get(key) if isinstance(function, dict) else None
+    if not isinstance(function, dict):
+        return {}
+    named = {f"${{vars.{key}}}": value for key, value in variables.items()} if isinstance(variables, dict) else {}
+    return {key: named.get(value, value) if isinstance(value, str) else value for key, value in function.items()}
 
 
-def s_yaml_problems(name: str, function: Mapping[str, Any]) -> Iterator[str]:
-    """What s.yaml must say for the function files as they are."""
+def template_problems(name: str, function: Mapping[str, Any], template: Template) -> Iterator[str]:
+    """What s.yaml or s.fc3.yaml must say for the function files, and the packages, as they are."""
     stem = FUNCTIONS[name][: -len(".py")]
     expected = {
-        "name": stem,
+        template.name: stem,
         "runtime": "python3.10",
         "handler": f"{stem}.handler",
-        "codeUri": f"./.package/{name}",
+        template.code: f"./.package/{name}",
     }
     for key, value in expected.items():
         if function.get(key) != value:
-            where = f"s.yaml: services.{name}.props.function.{key}"
+            where = f"{template.file}: {template.place.format(name)}.{key}"
             yield f"{where} 应该是 {value} 。 / {where} should be {value}"
 
 
 def settings_problems(
-    name: str, function: Mapping[str, Any], code: Mapping[str, Any], environment: Mapping[str, str]
+    name: str,
+    function: Mapping[str, Any],
+    code: Mapping[str, Any],
+    environment: Mapping[str, str],
+    template: Template,
 ) -> Iterator[str]:
     """What is wrong with the environment variables that `s` would give to a function."""
-    where = f"s.yaml: services.{name}.props.function"
+    where = f"{template.file}: {template.place.format(name)}"
     deployed = {}
     for variable, text in (function.get("environmentVariables") or {}).items():
-        deployed[variable] = REFERENCE.sub(lambda match: environment.get(match[1], match[0]), str(text))
+        deployed[variable] = REFERENCE.sub(lambda match: value_of(match, environment), str(text))
     for setting in code["SETTINGS"]:
-        if setting[0] not in deployed:
+        if setting[0] not in deployed and setting[0] not in template.needless:
             yield f"{where}.environmentVariables 缺少 {setting[0]} 。 / {where}.environmentVariables lacks {setting[0]}"
     settings, problems = code["read_settings"](deployed)
     for problem in problems:
@@ -174,6 +200,11 @@ def settings_problems(
         seconds = settings.timeout + code["SENDING_SECONDS"]
         if function.get("timeout", 60) < seconds:
             yield f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
+
+
+def value_of(reference: re.Match[str], environment: Mapping[str, str]) -> str:
+    """What `s` deploys for a reference: of a variable that is not there, in s.yaml the reference itself."""
+    return environment.get(reference[1], reference[0]) if reference[1] else environment.get(reference[2], "")
 
 
 def package_problems(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
