@@ -7,7 +7,6 @@ Function Compute has, 3.10. Where there is none, those tests are skipped and say
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import re
@@ -32,6 +31,7 @@ HOME = dict(os.environ)  # as it was before the tests emptied it
 S_YAML = yaml.safe_load((ROOT / "s.yaml").read_text(encoding="utf-8"))
 NO_NETWORK = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_RETRIES": "0", "PIP_CONFIG_FILE": os.devnull}
 
+pytestmark = pytest.mark.xdist_group("deploy")  # one process, which builds the packages once
 each_package = pytest.mark.parametrize("name", FUNCTIONS)
 
 
@@ -93,21 +93,14 @@ class Clone:
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory, newer_python: str, python_310: str) -> Clone:
     """With both packages, built under another Python than that of Function Compute; made once, and only to be read."""
-    folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in HOME:
-        folder = folder.parent  # which all workers share
+    folder = tmp_path_factory.mktemp("deploy")
     clone = Clone(folder, newer_python, python_310)
-    done = folder / "built"
-    with (folder / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not done.exists():
-            clone.copy()
-            for name in FUNCTIONS:
-                built = clone.build(name)
-                assert (built.returncode, "bytecode by CPython 3.10\n" in built.stdout) == (0, True), built
-                archive = shutil.make_archive(str(folder / name), "zip", clone.packages / name)
-                shutil.unpack_archive(archive, folder / "code" / name)
-            done.touch()
+    clone.copy()
+    for name in FUNCTIONS:
+        built = clone.build(name)
+        assert (built.returncode, "bytecode by CPython 3.10\n" in built.stdout) == (0, True), built
+        archive = shutil.make_archive(str(folder / name), "zip", clone.packages / name)
+        shutil.unpack_archive(archive, folder / "code" / name)
     return clone
 
 
