@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+import gc
 import io
 import json
 import logging
@@ -23,6 +24,13 @@ from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 
 Message = dict[str, Any]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def what_is_old_is_not_searched_for_garbage() -> None:
+    """A search among all objects of all tests stops the stand-ins for half a second, and the functions give up."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
