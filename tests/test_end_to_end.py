@@ -146,7 +146,7 @@ def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
         cloud.dingtalk.ask("机密的问题")
         cloud.openai_api.plan(Fault(drop=True, times=3))
         cloud.dingtalk.ask("机密的问题")
-        cloud.oss.plan(Fault(drop=True))
+        cloud.oss.plan(Fault(drop=True, times=2))
         cloud.dingtalk.ask("机密的问题")
         cloud.dingtalk.plan(Fault(drop=True))
         cloud.dingtalk.plan(Fault(status=302, headers=(("Location", cloud.oss.url),)))

@@ -208,6 +208,21 @@ def test_each_fault_brings_one_reply(page: Page, fault: str, heard: str) -> None
     assert len(page.bubbles()) == 2
 
 
+def test_fault_that_is_switched_off_is_over(page: Page) -> None:
+    """Also if Function Compute refused what it was to run twice: a redelivery."""
+    page.ask("switch", names=["fc_repeats"])
+    page.say("1+1=?")
+    page.hear("1+1=2")
+    page.eventually(lambda: page.steps().count("oss_read") == 2)
+    page.click("#again")
+    page.eventually(lambda: page.steps().count("invoke") == 2)
+    page.ask("switch", names=[])
+    page.say("1+2=?")
+    page.hear("1+2=3")
+    page.settled()
+    assert page.steps().count("oss_read") == 1
+
+
 def test_reply_that_dingtalk_refused_comes_later(page: Page) -> None:
     """The webhook takes nothing; Function Compute runs the event again, and then it does."""
     page.ask("switch", names=["webhook_refuses"])

@@ -175,7 +175,7 @@ def test_event_that_runs_twice_and_cannot_read_the_second_time_is_answered_once(
     message = cloud.dingtalk.message("1+1=?", person=next(people))
     cloud.function_compute.run_twice(REPLY)
     cloud.oss.plan(Fault(where=reads))
-    cloud.oss.plan(error_fault("InternalError", where=reads))
+    cloud.oss.plan(error_fault("InternalError", where=reads, times=2))
     push(cloud, message)
     check_answered_once(cloud, message, most_asked=2)
     assert [b'"duplicate"' in run.result for run in runs_of(cloud, message)] == [False, True]

@@ -95,9 +95,6 @@ class Chat:
 
     def deliver(self, sent: Sent) -> None:
         """Push the message to the bot, in a thread of its own: the first time, or again as DingTalk may do."""
-        if "fc_repeats" in self.switches:
-            self.cloud.function_compute.run_twice(REPLY)
-
         def push() -> None:
             try:
                 self.cloud.dingtalk.deliver(sent.message, timeout=PUSH_SECONDS)
@@ -155,6 +152,7 @@ class Chat:
         if unknown:
             raise Refused("没有这样的故障。There is no such fault.")
         self.switches = frozenset(names)
+        self.cloud.function_compute.run_twice(REPLY, ALWAYS if "fc_repeats" in names else 0)
 
     def _plan_faults(self) -> None:
         """Faults that wait for their switch; the first one that is on is the one that a request meets."""

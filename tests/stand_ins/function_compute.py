@@ -492,7 +492,7 @@ class FunctionCompute(StandIn):
     def run_twice(self, name: str, times: int = 1) -> None:
         """Deliver the next `times` events twice although the first run succeeds: FC promises at least once."""
         with self._state:
-            self._pools[name].repeat += times
+            self._pools[name].repeat = times
 
     def throttle(self, times: int = 1) -> None:
         """Answer the next `times` requests to the invoke API with 429."""
