@@ -27,10 +27,12 @@ Message = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def what_is_old_is_not_searched_for_garbage() -> None:
+def what_is_old_is_not_searched_for_garbage() -> Iterator[None]:
     """A search among all objects of all tests stops the stand-ins for half a second, and the functions give up."""
     gc.collect()
     gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
