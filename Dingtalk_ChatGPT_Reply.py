@@ -224,7 +224,6 @@ class Journal:
         self.separator = b""  # a newline if the object does not end in one, because somebody edited it
         self.problem: str | None = None  # why it could not be read, for the person
         self.denied = False  # because permission was refused
-        self.created = False  # by this run
         self.lost = False  # the reply could not be recorded: a mark for it is tried once
 
     def delivered(self, msg_id: str) -> bool:
@@ -838,18 +837,16 @@ def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str
 
     This is the commit point: from here on, this run sends the reply, even if it did not get into the journal.
     """
-    note = f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）" if journal.problem else ""
     try:
         reply = append_line(reply, journal)
     except JournalFailure as failure:
         journal.lost = True
         log.error("%s: not saved: %s", journal.key, failure)
         return reply, f"\n\n（这次对话没能存进聊天记录。{failure}。）"
-    if journal.denied and journal.created:
-        note = ""  # it was only missing: without permission to list, OSS does not tell that from forbidden
-    if note:
-        log.error("%s: not read: %s", journal.key, journal.problem)
-    return reply, note
+    if journal.problem is None:
+        return reply, ""
+    log.error("%s: not read: %s", journal.key, journal.problem)
+    return reply, f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）"
 
 
 def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
@@ -867,7 +864,9 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
         try:
             append = functools.partial(journal.bucket.append_object, journal.key, position, journal.separator + text)
             journal.length = int(within(OSS_SECONDS, append).next_position)  # None, if it was not OSS that answered
-            journal.created, journal.separator = position == 0, b""
+            journal.separator = b""
+            if position == 0 and journal.denied:
+                journal.problem = None  # it was only missing: who may not list objects is told that it is forbidden
             return line
         except oss2.exceptions.PositionNotEqualToLength as refused:
             position = refused.next_position

@@ -78,7 +78,8 @@ STRANGER = (
     "收到的回应不像是函数计算发来的。请稍后再发一次；"
     "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
 )
-NO_ANSWER = (requests.RequestException, concurrent.futures.TimeoutError)
+NO_JSON_OBJECT = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
+NO_ANSWER = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
 JSON, PLAIN = "application/json; charset=utf-8", "text/plain; charset=utf-8"
 
 
@@ -365,7 +366,7 @@ def hand_over(message: Message, run: Run) -> str:
     invoke = invoke_2 if run.generation == 2 else invoke_3
     try:
         answer = invoke(message.body, f"m{digest}", run)  # an id must begin with a letter or _
-    except (*NO_ANSWER, ValueError, TypeError, RecursionError) as error:
+    except (*NO_JSON_OBJECT, *NO_ANSWER) as error:
         raise unanswered(error) from error
     if answer.status == 409:
         return "already accepted"
@@ -486,7 +487,7 @@ def unanswered(error: Exception) -> NotHandedOver:
 
     Only if a connection was made can the message have been taken all the same.
     """
-    if not isinstance(error, NO_ANSWER) or isinstance(error, requests.JSONDecodeError):
+    if isinstance(error, NO_JSON_OBJECT):
         return NotHandedOver(STRANGER, f"not Function Compute's answer: {type(error).__name__}")
     cause = error.args[0] if error.args else None
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)

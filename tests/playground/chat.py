@@ -95,6 +95,7 @@ class Chat:
 
     def deliver(self, sent: Sent) -> None:
         """Push the message to the bot, in a thread of its own: the first time, or again as DingTalk may do."""
+
         def push() -> None:
             try:
                 self.cloud.dingtalk.deliver(sent.message, timeout=PUSH_SECONDS)
