@@ -27,11 +27,14 @@ Message = dict[str, Any]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def what_is_old_is_not_searched_for_garbage() -> Iterator[None]:
+def what_is_old_is_not_searched_for_garbage() -> None:
     """A search among all objects of all tests stops the stand-ins for half a second, and the functions give up."""
     gc.collect()
     gc.freeze()
-    yield
+
+
+def pytest_sessionfinish() -> None:
+    """As it was: hypothesis, if it is imported only now, asks who refers to an object, and nobody frozen does."""
     gc.unfreeze()
 
 
