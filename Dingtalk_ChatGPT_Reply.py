@@ -480,7 +480,12 @@ def oss_session() -> oss2.Session:
     # A read is tried once more, because without it the bot has no memory; an append is not, because it may have been
     # carried out: append_line finds out. A connection that is refused now will be refused again.
     again = requests.adapters.Retry(
-        1, connect=0, allowed_methods=("GET", "HEAD"), status_forcelist=(500, 502, 503, 504), raise_on_status=False
+        1,
+        connect=0,
+        allowed_methods=("GET", "HEAD"),
+        status_forcelist=(500, 502, 503, 504),
+        raise_on_status=False,
+        respect_retry_after_header=False,
     )
     return oss2.Session(adapter=FreshConnections(max_retries=again))
 

@@ -393,6 +393,13 @@ def test_answer_is_given_when_the_history_cannot_be_read(reply: Reply, cloud: Lo
     assert questions == ["我叫小明", None, "我叫什么？", None]
 
 
+def test_read_that_fails_once_costs_nothing(reply: Reply, cloud: LocalCloud) -> None:
+    """It is tried again at once, however long the service asks to wait: the person is waiting too."""
+    reply.ask("我叫小明")
+    cloud.oss.plan(error_fault("ServiceUnavailable", where=is_get, headers={"Retry-After": "60"}))
+    assert reply.ask("我叫什么？") == "你叫小明。"
+
+
 def test_missing_journal_that_looks_forbidden_is_nothing_to_report(reply: Reply, cloud: LocalCloud) -> None:
     """Without permission to list, OSS may answer 403 for a missing object; the append at 0 shows which it was."""
     deny(cloud, "ListObjects")
