@@ -490,32 +490,6 @@ def oss_session() -> oss2.Session:
     return oss2.Session(adapter=FreshConnections(max_retries=again))
 
 
-class FreshConnections(requests.adapters.HTTPAdapter):
-    """Keeps connections between requests, but uses none again after MAX_IDLE_SECONDS without use.
-
-    It verifies certificates without reading the list of authorities for every new connection.
-    """
-
-    used_at = 0.0
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """As in the base class."""
-        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
-
-    def cert_verify(self, connections: Any, *args: Any) -> None:
-        """That they be verified, but not against what list: the base class would have it read again."""
-        connections.cert_reqs = "CERT_REQUIRED"
-
-    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As in the base class."""
-        if time.time() - self.used_at > MAX_IDLE_SECONDS:
-            self.close()
-        try:
-            return super().send(*args, **kwargs)
-        finally:
-            self.used_at = time.time()
-
-
 def load_settled_journal(bucket: oss2.Bucket, message: Message, key: str, run: str) -> Journal:
     """The journal, once it is settled who sends a recorded reply that has no delivery mark.
 
@@ -1127,7 +1101,7 @@ def check_model(settings: SimpleNamespace) -> str:
     return "ok" if getattr(model, "id", None) else FAILURES["strange"]
 
 
-# --- the same in both files, from here: settings, role, log, limits ---
+# --- the same in both files, from here: settings, role, log, limits, connections ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -1229,6 +1203,18 @@ def authorities() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
+class VerifiedConnections(requests.adapters.HTTPAdapter):
+    """Verifies certificates as requests does, without reading the list of authorities for every new connection."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As in the base class."""
+        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
+
+    def cert_verify(self, connections: Any, *args: Any) -> None:
+        """That they be verified, but not against what list: the base class would have it read again."""
+        connections.cert_reqs = "CERT_REQUIRED"
+
+
 def post(
     connections: requests.adapters.HTTPAdapter,
     url: str,
@@ -1256,6 +1242,21 @@ def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
 
 
 # --- the same in both files, to here ---
+
+
+class FreshConnections(VerifiedConnections):  # down here, because a class stands below its base
+    """Keeps connections between requests, but uses none again after MAX_IDLE_SECONDS without use."""
+
+    used_at = 0.0
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As in the base class."""
+        if time.time() - self.used_at > MAX_IDLE_SECONDS:
+            self.close()
+        try:
+            return super().send(*args, **kwargs)
+        finally:
+            self.used_at = time.time()
 
 
 def whole_number(low: int, high: int) -> Callable[[str], int]:

@@ -447,18 +447,6 @@ def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret
     return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}"
 
 
-class VerifiedConnections(requests.adapters.HTTPAdapter):
-    """Verifies certificates as requests does, without reading the list of authorities for every new connection."""
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        """As in the base class."""
-        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
-
-    def cert_verify(self, connections: Any, *args: Any) -> None:
-        """That they be verified, but not against what list: the base class would have it read again."""
-        connections.cert_reqs = "CERT_REQUIRED"
-
-
 def refusal(answer: FcAnswer, run: Run) -> NotHandedOver:
     """What an error answer of Function Compute means for the people concerned."""
     status, request_id, code = answer
@@ -501,7 +489,7 @@ def unanswered(error: Exception) -> NotHandedOver:
     return NotHandedOver(sentence, f"{'no answer' if sent else 'unreachable'}: {type(error).__name__}")
 
 
-# --- the same in both files, from here: settings, role, log, limits ---
+# --- the same in both files, from here: settings, role, log, limits, connections ---
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -601,6 +589,18 @@ def within(seconds: float, call: Callable[[], T]) -> T:
 def authorities() -> ssl.SSLContext:
     """Those that requests trusts, not the image's own, which may be old; read once, because that takes 30 ms."""
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+class VerifiedConnections(requests.adapters.HTTPAdapter):
+    """Verifies certificates as requests does, without reading the list of authorities for every new connection."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As in the base class."""
+        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
+
+    def cert_verify(self, connections: Any, *args: Any) -> None:
+        """That they be verified, but not against what list: the base class would have it read again."""
+        connections.cert_reqs = "CERT_REQUIRED"
 
 
 def post(
