@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import gc
 import io
 import json
 import logging
 import os
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 from wsgiref.util import setup_testing_defaults
@@ -20,6 +21,8 @@ import pytest
 
 from tests.runtimes import GENERATIONS, RUNTIMES
 from tests.stand_ins.dingtalk import Dingtalk, signature
+from tests.stand_ins.function_compute import Function, FunctionCompute
+from tests.stand_ins.generation_3 import body_fields
 from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 
@@ -41,31 +44,27 @@ def pytest_sessionfinish() -> None:
 @pytest.fixture(scope="session")
 def shared_cloud() -> Iterator[LocalCloud]:
     """One for all tests: what takes long is the cold start of the functions."""
-    with LocalCloud() as cloud:
-        warm(cloud)
-        yield cloud
+    yield from warm_cloud()
 
 
 @pytest.fixture(scope="session", params=GENERATIONS, ids=lambda runtime: f"{runtime.generation}.0")
 def cloud_of_each_generation(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
     """The same, with the functions on either generation of Function Compute."""
-    with LocalCloud(**request.param.settings()) as cloud:
-        warm(cloud)
-        yield cloud
+    yield from warm_cloud(**request.param.settings())
 
 
 @pytest.fixture(scope="session", params=RUNTIMES, ids=str)
 def cloud_of_each_runtime(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
     """The same, with the functions on every runtime that they are for."""
-    with LocalCloud(**request.param.settings()) as cloud:
-        warm(cloud)
+    yield from warm_cloud(**request.param.settings())
+
+
+def warm_cloud(**settings: Any) -> Iterator[LocalCloud]:
+    """For fixtures: both functions have an instance, for a cold start can take longer than DingTalk waits."""
+    with LocalCloud(**settings) as cloud:
+        cloud.dingtalk.deliver(cloud.dingtalk.message("你好"), timeout=60)
+        cloud.function_compute.wait_idle(60)
         yield cloud
-
-
-def warm(cloud: LocalCloud) -> None:
-    """Give both functions an instance: on a busy machine a cold start can take longer than DingTalk waits."""
-    cloud.dingtalk.deliver(cloud.dingtalk.message("你好"), timeout=60)
-    cloud.function_compute.wait_idle(60)
 
 
 @pytest.fixture
@@ -102,6 +101,13 @@ def role_context(**changes: Any) -> SimpleNamespace:
     """A context with the role's credentials that the stand-ins accept."""
     role = {"access_key_id": "STS.example-id", "access_key_secret": "example-secret", "security_token": "example-token"}
     return make_context(**{"timeout": 120, **role, **changes})
+
+
+def deploy_source(compute: FunctionCompute, folder: Path, source: str, **settings: Any) -> None:
+    """Deploy the function `f`, made of this source, with these fields of Function."""
+    file = folder / "f.py"
+    file.write_text(textwrap.dedent(source), encoding="utf-8")
+    compute.deploy("f", Function(file, **settings))
 
 
 class Clock:
@@ -219,17 +225,12 @@ class Conversation3(Conversation):
 
 def http_event(sent: bytes, method: Any, headers: Mapping[str, Any], /, **changes: Any) -> bytes:
     """The event of an HTTP trigger of 3.0; `changes` replace fields of it, ... removes one."""
-    try:
-        body, encoded = sent.decode(), False
-    except UnicodeDecodeError:
-        body, encoded = base64.b64encode(sent).decode(), True
     event = {
         "version": "v1",
         "rawPath": "/",
         "headers": headers,
         "queryParameters": {},
-        "body": body,
-        "isBase64Encoded": encoded,
+        **body_fields(sent),
         "requestContext": {"http": {"method": method, "path": "/", "protocol": "HTTP/1.1"}},
         **changes,
     }

@@ -33,17 +33,14 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def cloud_of_3() -> Iterator[LocalCloud]:
-    """With the functions on 3.0."""
-    with LocalCloud(**GENERATIONS[1].settings()) as cloud:
-        yield cloud
+# In this module every test runs on 3.0.
+pytestmark = pytest.mark.parametrize("cloud_of_each_generation", GENERATIONS[1:], ids=["3.0"], indirect=True)
 
 
 @pytest.fixture
-def cloud(cloud_of_3: LocalCloud) -> Iterator[LocalCloud]:
-    """In this module every test runs on 3.0."""
-    yield from as_new(cloud_of_3)
+def cloud(cloud_of_each_generation: LocalCloud) -> Iterator[LocalCloud]:
+    """With nothing in it from another test."""
+    yield from as_new(cloud_of_each_generation)
 
 
 @pytest.fixture

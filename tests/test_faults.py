@@ -33,7 +33,7 @@ import pytest
 
 from tests.conftest import as_new
 from tests.runtimes import RUNTIMES
-from tests.stand_ins.dingtalk import Person
+from tests.stand_ins.dingtalk import numbered_person
 from tests.stand_ins.function_compute import error_fault as error_of_fc
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
@@ -192,7 +192,7 @@ class Case:
     def __init__(self, cloud: LocalCloud) -> None:
         number = next(self.numbers)
         self.cloud = cloud
-        self.person = Person(f"小{number}", f"staff{number}", f"$:LWCP_v1:$user+{number}==")
+        self.person = numbered_person(number)
         self.question = f"{QUESTION} {number}"
         self.message = cloud.dingtalk.message(self.question, person=self.person)
 

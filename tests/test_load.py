@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import Reply, role_context, set_environment
-from tests.stand_ins.dingtalk import Message, Person
+from tests.stand_ins.dingtalk import Message, numbered_person
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.server import Fault
 
@@ -32,10 +32,6 @@ def busy_cloud(warm_cloud: LocalCloud) -> LocalCloud:
     """With nothing in it from another test."""
     warm_cloud.reset()
     return warm_cloud
-
-
-def person(number: int) -> Person:
-    return Person(f"小{number}", f"staff{number}", f"$:LWCP_v1:$user+{number}==")
 
 
 def push(cloud: LocalCloud, message: Message) -> None:
@@ -97,7 +93,7 @@ def test_two_hundred_people_at_once_are_all_answered(
     busy_cloud: LocalCloud, record_property: Callable[[str, object], None]
 ) -> None:
     """200 journals, some of them written at the same instant."""
-    messages = [busy_cloud.dingtalk.message(f"第 {number} 题", person=person(number)) for number in range(200)]
+    messages = [busy_cloud.dingtalk.message(f"第 {number} 题", person=numbered_person(number)) for number in range(200)]
     run_all(busy_cloud, messages, record_property)
 
 

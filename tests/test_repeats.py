@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.stand_ins.dingtalk import Message, Person
+from tests.stand_ins.dingtalk import Message, numbered_person
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.oss import error_fault
@@ -39,7 +39,7 @@ def any_cloud(request: pytest.FixtureRequest) -> LocalCloud:
     return cloud
 
 
-people = (Person(f"小{number}", f"staff{number}", f"$:LWCP_v1:$user+{number}==") for number in itertools.count())
+people = map(numbered_person, itertools.count())
 
 
 def push(cloud: LocalCloud, message: Message) -> None:

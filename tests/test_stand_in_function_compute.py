@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import json
 import os
@@ -22,6 +23,7 @@ import pytest
 import requests
 from werkzeug.datastructures import Headers
 
+from .conftest import deploy_source
 from .stand_ins.function_compute import Credentials, Function, FunctionCompute, is_invoke, signature
 from .stand_ins.instance import make_context
 from .stand_ins.server import Fault
@@ -90,12 +92,7 @@ Deploy = Callable[..., None]
 def deploy(fc: FunctionCompute, tmp_path: Path) -> Deploy:
     """deploy(source, **settings) makes the function `f`."""
 
-    def deploy(source: str, **settings: Any) -> None:
-        file = tmp_path / "f.py"
-        file.write_text(textwrap.dedent(source), encoding="utf-8")
-        fc.deploy("f", Function(file, **settings))
-
-    return deploy
+    return functools.partial(deploy_source, fc, tmp_path)
 
 
 def client(fc: FunctionCompute) -> Any:

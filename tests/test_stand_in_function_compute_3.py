@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import calendar
+import functools
 import hashlib
 import json
-import textwrap
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ import pytest
 import requests
 from werkzeug.datastructures import Headers
 
+from .conftest import deploy_source
 from .stand_ins import generation_3
 from .stand_ins.function_compute import Credentials, Function, FunctionCompute, error_fault, is_invoke, is_trigger
 from .stand_ins.instance import make_context
@@ -65,12 +66,7 @@ Deploy = Callable[..., None]
 def deploy(fc: FunctionCompute, tmp_path: Path) -> Deploy:
     """deploy(source, **settings) makes the function `f`, with an HTTP trigger."""
 
-    def deploy(source: str, **settings: Any) -> None:
-        file = tmp_path / "f.py"
-        file.write_text(textwrap.dedent(source), encoding="utf-8")
-        fc.deploy("f", Function(file, **{"generation": 3, "http": True, **settings}))
-
-    return deploy
+    return functools.partial(deploy_source, fc, tmp_path, generation=3, http=True)
 
 
 # -- the invoke API ---------------------------------------------------------------------------------------------------

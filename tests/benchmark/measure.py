@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from tests.benchmark.rows import TIMES, Row
 from tests.benchmark.stage import Cost, LongTalk, Served, Stage, Talk
-from tests.stand_ins.dingtalk import Delivery, Message, Person
+from tests.stand_ins.dingtalk import Delivery, Message, numbered_person
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 
 KIB = 1024
@@ -245,8 +245,7 @@ def write_at_once(cloud: LocalCloud, people: int) -> Round:
     """One message from everybody."""
     cloud.reset()
     cloud.openai_api.answer_next(*[SHORT.answer] * people)
-    persons = [Person(f"小{number}", f"staff{number}", f"$:LWCP_v1:$user+{number}==") for number in range(people)]
-    messages = [cloud.dingtalk.message(SHORT.question, person=person) for person in persons]
+    messages = [cloud.dingtalk.message(SHORT.question, person=numbered_person(number)) for number in range(people)]
 
     def push(message: Message) -> Delivery:
         return cloud.dingtalk.deliver(message, timeout=ROUND_SECONDS)

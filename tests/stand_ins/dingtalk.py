@@ -57,6 +57,11 @@ class Person:
     sender_id: str
 
 
+def numbered_person(number: int) -> Person:
+    """One of many."""
+    return Person(f"小{number}", f"staff{number}", f"$:LWCP_v1:$user+{number}==")
+
+
 XIAODING = Person("小钉", "manager4501", "$:LWCP_v1:$user+Zx9s0001==")
 XIAOMING = Person("小明", "0147258602", "$:LWCP_v1:$user+Zx9s0002==")
 VISITOR = Person("访客", "", "$:LWCP_v1:$user+Zx9s0003==")

@@ -68,18 +68,13 @@ def http_event(received: Received, path: str, name: str, account_id: str, reques
     for header, value in received.headers:
         header = header.title()
         headers[header] = f"{headers[header]},{value}" if header in headers else value
-    try:
-        body, encoded = received.body.decode(), False
-    except UnicodeDecodeError:
-        body, encoded = base64.b64encode(received.body).decode(), True
     now = time.time()
     event = {
         "version": "v1",
         "rawPath": path,
         "headers": headers,
         "queryParameters": received.query,
-        "body": body,
-        "isBase64Encoded": encoded,
+        **body_fields(received.body),
         "requestContext": {
             "accountId": account_id,
             "domainName": f"{name}.example.fcapp.run",
@@ -97,6 +92,14 @@ def http_event(received: Received, path: str, name: str, account_id: str, reques
         },
     }
     return json.dumps(event, ensure_ascii=False).encode()
+
+
+def body_fields(body: bytes) -> dict[str, Any]:
+    """How an event holds the body of a request."""
+    try:
+        return {"body": body.decode(), "isBase64Encoded": False}
+    except UnicodeDecodeError:
+        return {"body": base64.b64encode(body).decode(), "isBase64Encoded": True}
 
 
 def http_answer(result: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
