@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
 ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
 TROUBLESHOOTING = {ENGLISH: "## Troubleshooting", CHINESE: "## 排查问题"}

@@ -16,8 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from .playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
-from .test_playground import started
+from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
+from tests.test_tools.test_playground import started
 
 T = TypeVar("T")
 WAIT_SECONDS = 30  # for what takes one second on a quiet machine

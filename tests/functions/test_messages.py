@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Reply
+from tests.helpers import Reply
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.oss import error_fault

@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
-from .conftest import Conversation, HttpAnswer, as_new, role_context, set_environment
-from .runtimes import GENERATIONS
-from .stand_ins.dingtalk import signature
-from .stand_ins.function_compute import Invocation, is_invoke
-from .stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
-from .stand_ins.server import Fault, Received
+from tests.helpers import Conversation, HttpAnswer, as_new, role_context, set_environment
+from tests.stand_ins.dingtalk import signature
+from tests.stand_ins.function_compute import Invocation, is_invoke
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
+from tests.stand_ins.runtimes import GENERATIONS
+from tests.stand_ins.server import Fault, Received
 
 SECOND_MS = 1000
 HOUR_MS = 60 * 60 * SECOND_MS

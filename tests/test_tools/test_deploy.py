@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 import yaml
 
-from .deploy.build import FUNCTIONS, fingerprint
-from .runtimes import find_python
-from .stand_ins.function_compute import INSTANCE
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
+from deploy.build import FUNCTIONS, fingerprint
+from tests.stand_ins.function_compute import INSTANCE
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
+from tests.stand_ins.runtimes import find_python
 
 HOME = dict(os.environ)  # as it was before the tests emptied it
 S_YAML = yaml.safe_load((ROOT / "s.yaml").read_text(encoding="utf-8"))
@@ -61,12 +61,7 @@ class Clone:
 
     def copy(self, files: Path | None = None) -> None:
         """Put it there, with the downloads of another one."""
-        shutil.copytree(
-            ROOT / "tests" / "deploy",
-            self.folder / "tests" / "deploy",
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-        (self.folder / "tests" / "__init__.py").touch()
+        shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("s.yaml", ".env.example", *FUNCTIONS.values()):
             shutil.copy(ROOT / file, self.folder)
         if files:
@@ -230,7 +225,7 @@ def test_no_shared_library_is_too_new_for_the_image(clone: Clone) -> None:
 
 def test_reply_package_has_the_packages_of_the_requirements_with_their_licences(clone: Clone) -> None:
     """As pinned, aliyun-fc2 excepted, which Reply does not import; and each project's licence goes along."""
-    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "tests/deploy/reply.txt").read_text(encoding="utf-8"), re.M))
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "deploy/reply.txt").read_text(encoding="utf-8"), re.M))
     required = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.M))
     del required["aliyun-fc2"]
     assert {name: pins.get(name) for name in required} == required
@@ -250,7 +245,7 @@ def test_second_build_is_the_same_without_network_under_the_oldest_python(
     again.copy(files=clone.packages / "files")
     (again.packages / "reply").mkdir()
     (again.packages / "reply" / "leftover.py").touch()
-    built = again.run(f"'{oldest}' -m tests.deploy", **NO_NETWORK)
+    built = again.run(f"'{oldest}' -m deploy", **NO_NETWORK)
     assert built.returncode == 0, built
     for name in FUNCTIONS:
         assert fingerprint(again.packages / name) == fingerprint(clone.packages / name)
@@ -291,7 +286,7 @@ def test_package_without_a_compiler_is_built_without_bytecode(
     """It can be deployed; a sentence says what that costs and what to install."""
     clone = Clone(tmp_path)
     clone.copy()
-    built = clone.run(f"'{newer_python}' -m tests.deploy conversation", PATH=str(few_programs))
+    built = clone.run(f"'{newer_python}' -m deploy conversation", PATH=str(few_programs))
     assert built.returncode == 0, built
     assert "twice the CPU. Install CPython 3.10, or Node.js 18" in built.stdout
     assert [path.name for path in (clone.packages / "conversation").rglob("*")] == [f"{CONVERSATION}.py"]
@@ -310,7 +305,7 @@ def test_node_compiles_where_no_cpython_310_is(
     clone.copy()
     file = clone.folder / f"{CONVERSATION}.py"
     file.write_text("print('compiled')\n")
-    built = clone.run(f"'{newer_python}' -m tests.deploy conversation", PATH=str(few_programs))
+    built = clone.run(f"'{newer_python}' -m deploy conversation", PATH=str(few_programs))
     assert ".package/conversation: bytecode by CPython 3.10 in Node.js\n" in built.stdout, built
     package = clone.packages / "conversation"
     (package / file.name).write_text("print('source')\n")
@@ -324,7 +319,7 @@ def test_check_finds_nothing_wrong_with_what_was_built(clone: Clone, newer_pytho
     """With the three required settings in .env, and without PyYAML installed."""
     example = (clone.folder / ".env.example").read_text(encoding="utf-8")
     (clone.folder / ".env").write_text(re.sub("(?m)^([A-Z_]+)=$", r"\1=an-example", example), encoding="utf-8")
-    found = clone.run(f"'{newer_python}' -S -m tests.deploy check")
+    found = clone.run(f"'{newer_python}' -S -m deploy check")
     assert (found.returncode, found.stdout.splitlines()[-1:]) == (0, ["问题 / problems: 0"]), found
 
 
@@ -336,7 +331,7 @@ def test_check_names_everything_that_is_wrong(clone: Clone, tmp_path: Path, newe
     text = (ROOT / "s.yaml").read_text(encoding="utf-8")
     (spoiled.folder / "s.yaml").write_text(text.replace("timeout: 120", "timeout: 60"), encoding="utf-8")
     (spoiled.packages / "conversation").mkdir()
-    found = spoiled.run(f"'{newer_python}' -m tests.deploy check")
+    found = spoiled.run(f"'{newer_python}' -m deploy check")
     assert found.returncode == 1, found
     for words in (
         "s.yaml does not use OSS_BUCKET; check",

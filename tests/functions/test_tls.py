@@ -13,7 +13,7 @@ import requests
 import trustme
 
 from tests.benchmark.wire import NO_DISTANCE, Wire
-from tests.conftest import Clock, Conversation, Reply
+from tests.helpers import Clock, Conversation, Reply
 from tests.stand_ins.dingtalk import Message
 from tests.stand_ins.server import StandIn
 

@@ -19,11 +19,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from .conftest import Conversation, Conversation3, as_new, http_event, role_context
-from .runtimes import GENERATIONS
-from .stand_ins.dingtalk import signature
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
-from .stand_ins.server import Fault, Received
+from tests.helpers import Conversation, Conversation3, as_new, http_event, role_context
+from tests.stand_ins.dingtalk import signature
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
+from tests.stand_ins.runtimes import GENERATIONS
+from tests.stand_ins.server import Fault, Received
 
 EMPTY = {"msgtype": "empty"}
 KEYS = {

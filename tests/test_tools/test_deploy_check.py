@@ -1,4 +1,4 @@
-"""What s.yaml and s.fc3.yaml say, and what `python3 -m tests.deploy check` finds."""
+"""What s.yaml and s.fc3.yaml say, and what `python3 -m deploy check` finds."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from .deploy import check
-from .deploy.build import FUNCTIONS, Problem, fingerprint
-from .deploy.check import Template
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from deploy import check
+from deploy.build import FUNCTIONS, Problem, fingerprint
+from deploy.check import Template
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
 S_YAML, S_FC3_YAML = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("s.yaml", "s.fc3.yaml"))
 DOCUMENTS = {"s.yaml": S_YAML, "s.fc3.yaml": S_FC3_YAML}
@@ -257,7 +257,7 @@ def test_package_as_it_was_built_has_no_problem(package: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("path", "text", "words"),
     [
-        (f"{REPLY}.py", "0", f".package/reply is out of date, {REPLY}.py for one; run python3 -m tests.deploy reply"),
+        (f"{REPLY}.py", "0", f".package/reply is out of date, {REPLY}.py for one; run python3 -m deploy reply"),
         ("oss2/api.py", "0", "is out of date, oss2/api.py for one"),
         ("oss2/api.py", None, "is out of date, oss2/api.py for one"),
         ("oss2/new.py", "0", "is out of date, oss2/new.py for one"),
@@ -281,7 +281,7 @@ def test_package_that_a_build_would_not_make_now_is_a_problem(
 def test_package_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     """The deployment would make it; here is how to do that before."""
     (problem,) = check.package_problems(tmp_path / "reply", EXPECTED)
-    assert ".package/reply is not built yet; run python3 -m tests.deploy reply" in problem
+    assert ".package/reply is not built yet; run python3 -m deploy reply" in problem
 
 
 def test_package_without_bytecode_is_told_but_no_problem(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .stand_ins.local_cloud import ROOT
+from .local_cloud import ROOT
 
 HERE = "{}.{}".format(*sys.version_info[:2])
 INSTALL_SECONDS = 300

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import Clock, Conversation, Reply
+from tests.helpers import Clock, Conversation, Reply
 from tests.stand_ins.dingtalk import signature
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import Fault

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
 PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
 

@@ -31,14 +31,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import as_new
-from tests.runtimes import RUNTIMES
+from tests.helpers import as_new
 from tests.stand_ins.dingtalk import numbered_person
 from tests.stand_ins.function_compute import error_fault as error_of_fc
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
 from tests.stand_ins.oss import error_fault as error_of_oss
+from tests.stand_ins.runtimes import RUNTIMES
 from tests.stand_ins.server import Fault, Received, StandIn
 
 STEPS = INVOKE, READ, ASK, APPEND, SEND, MARK = "invoke", "read", "ask", "append", "send", "mark"

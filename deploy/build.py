@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parent
 PACKAGES = ROOT / ".package"
 FILES = PACKAGES / "files"  # what was downloaded: a second build needs no network
 FUNCTIONS = {"conversation": "Dingtalk_Conversation.py", "reply": "Dingtalk_ChatGPT_Reply.py"}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.conftest import Conversation, Reply
+from tests.helpers import Conversation, Reply
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.openai_api import OpenaiApi

@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import as_new
-from tests.runtimes import RUNTIMES, Runtime
+from tests.helpers import as_new
 from tests.stand_ins.dingtalk import XIAODING, XIAOMING
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
+from tests.stand_ins.runtimes import RUNTIMES, Runtime
 from tests.stand_ins.server import Fault
 
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import Clock, Reply
+from tests.helpers import Clock, Reply
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from .runtimes import HERE, RUNTIMES, Runtime, find_python
+from tests.stand_ins.runtimes import HERE, RUNTIMES, Runtime, find_python
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES, ids=str)

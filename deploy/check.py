@@ -209,7 +209,7 @@ def value_of(reference: re.Match[str], environment: Mapping[str, str]) -> str:
 
 def package_problems(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
     """Whether a package is what a build would make now; `expected` is that without the bytecode."""
-    what, build = f".package/{folder.name}", f"python3 -m tests.deploy {folder.name}"
+    what, build = f".package/{folder.name}", f"python3 -m deploy {folder.name}"
     if not folder.exists():
         yield f"{what} 还没有构建，请运行 {build} / {what} is not built yet; run {build}"
         return

@@ -19,11 +19,11 @@ import pytest
 import requests
 from werkzeug.datastructures import Headers
 
-from .conftest import deploy_source
-from .stand_ins import generation_3
-from .stand_ins.function_compute import Credentials, Function, FunctionCompute, error_fault, is_invoke, is_trigger
-from .stand_ins.instance import make_context
-from .stand_ins.server import Received
+from tests.helpers import deploy_source
+from tests.stand_ins import generation_3
+from tests.stand_ins.function_compute import Credentials, Function, FunctionCompute, error_fault, is_invoke, is_trigger
+from tests.stand_ins.instance import make_context
+from tests.stand_ins.server import Received
 
 ROLE = Credentials("STS.example-id", "example-secret", "example-token")
 USER = Credentials("LTAI-user", "user-secret")

@@ -23,10 +23,10 @@ import pytest
 import requests
 from werkzeug.datastructures import Headers
 
-from .conftest import deploy_source
-from .stand_ins.function_compute import Credentials, Function, FunctionCompute, is_invoke, signature
-from .stand_ins.instance import make_context
-from .stand_ins.server import Fault
+from tests.helpers import deploy_source
+from tests.stand_ins.function_compute import Credentials, Function, FunctionCompute, is_invoke, signature
+from tests.stand_ins.instance import make_context
+from tests.stand_ins.server import Fault
 
 ROLE = Credentials("STS.example-id", "example-secret", "example-token")
 USER = Credentials("LTAI-user", "user-secret")
@@ -682,7 +682,7 @@ fc.start()
 fc.deploy("f", Function(Path({str(tmp_path / "f.py")!r}), http=True, environment={{"PID": {str(tmp_path / "pid")!r}}}))
 requests.get(fc.trigger_url("f"))
 """
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     environment = {**os.environ, "NO_PROXY": "*", "TMPDIR": str(tmp_path)}  # a killed process cannot clean up
     with subprocess.Popen([sys.executable, "-c", program], cwd=root, env=environment) as process:
         wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text().endswith("."))

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import Reply, role_context, set_environment
+from tests.helpers import Reply, role_context, set_environment
 from tests.stand_ins.dingtalk import Message, numbered_person
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.server import Fault

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from .conftest import Conversation, Reply
-from .stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from tests.helpers import Conversation, Reply
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
 REQUIRED = object()
 HERE = "# --- the same in both files, from here"

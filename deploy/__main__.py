@@ -1,4 +1,4 @@
-"""python3 -m tests.deploy [conversation | reply | check [--fc 3]]: builds both packages, or one, or checks all."""
+"""python3 -m deploy [conversation | reply | check [--fc 3]]: builds both packages, or one, or checks all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console without Chinese still shows the English sentences
-    parser = argparse.ArgumentParser(prog="python3 -m tests.deploy", description=build.__doc__)
+    parser = argparse.ArgumentParser(prog="python3 -m deploy", description=build.__doc__)
     parser.add_argument("what", nargs="?", choices=[*build.FUNCTIONS, "check"], help="default: both packages")
     parser.add_argument(
         "--fc",

@@ -1,1 +1,0 @@
-"""`python3 -m tests.deploy`: builds what `s deploy` uploads, and checks before deploying what needs no account."""

@@ -1,0 +1,219 @@
+"""What several test modules need: the two functions called as Function Compute calls them, and their clock."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import textwrap
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any, NamedTuple
+from wsgiref.util import setup_testing_defaults
+from wsgiref.validate import validator
+
+import pytest
+
+from tests.stand_ins.dingtalk import Dingtalk, signature
+from tests.stand_ins.function_compute import Function, FunctionCompute
+from tests.stand_ins.generation_3 import body_fields
+from tests.stand_ins.instance import make_context
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
+
+Message = dict[str, Any]
+
+
+def warm_cloud(**settings: Any) -> Iterator[LocalCloud]:
+    """For fixtures: both functions have an instance, for a cold start can take longer than DingTalk waits."""
+    with LocalCloud(**settings) as cloud:
+        cloud.dingtalk.deliver(cloud.dingtalk.message("你好"), timeout=60)
+        cloud.function_compute.wait_idle(60)
+        yield cloud
+
+
+def as_new(cloud: LocalCloud) -> Iterator[LocalCloud]:
+    """For fixtures: with nothing in it from another test."""
+    cloud.reset()
+    yield cloud
+    cloud.function_compute.wait_idle(10)  # a run that is cut off would cost the next test a cold start
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str | None]) -> None:
+    """These variables and no others."""
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        if value is not None:
+            monkeypatch.setenv(name, value)
+
+
+def role_context(**changes: Any) -> SimpleNamespace:
+    """A context with the role's credentials that the stand-ins accept."""
+    role = {"access_key_id": "STS.example-id", "access_key_secret": "example-secret", "security_token": "example-token"}
+    return make_context(**{"timeout": 120, **role, **changes})
+
+
+def deploy_source(compute: FunctionCompute, folder: Path, source: str, **settings: Any) -> None:
+    """Deploy the function `f`, made of this source, with these fields of Function."""
+    file = folder / "f.py"
+    file.write_text(textwrap.dedent(source), encoding="utf-8")
+    compute.deploy("f", Function(file, **settings))
+
+
+class Clock:
+    """The module `time` for a function: pauses take no time, but are on record."""
+
+    gmtime, strftime = staticmethod(time.gmtime), staticmethod(time.strftime)
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+        self.ahead = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.ahead += seconds
+
+    def time(self) -> float:
+        return time.time() + self.ahead
+
+    def time_ns(self) -> int:
+        return time.time_ns() + int(self.ahead * 1e9)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.ahead
+
+
+class HttpAnswer(NamedTuple):
+    """What the HTTP function answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def chat_text(self) -> str:
+        """The sentence that the chat shows; '' if it shows nothing."""
+        answer = json.loads(self.body)
+        return str(answer["text"]["content"]) if answer["msgtype"] == "text" else ""
+
+
+class Conversation:
+    """Dingtalk_Conversation in this process, called as FC calls it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+        self._monkeypatch = monkeypatch
+        self.cloud = cloud
+        self.module = load(ROOT / f"{CONVERSATION}.py")
+        self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
+        self.context: Any = role_context()
+
+    def set_environment(self) -> None:
+        """What Function Compute does once per instance."""
+        set_environment(self._monkeypatch, self.environment)
+
+    def call(self, body: bytes = b"", method: str = "POST", **environ: Any) -> HttpAnswer:
+        """Any request; `environ` adds to the WSGI environ, None removes from it."""
+        request: dict[str, Any] = {
+            "REQUEST_METHOD": method,
+            "QUERY_STRING": "",
+            "CONTENT_LENGTH": str(len(body)),
+            "CONTENT_TYPE": "application/json; charset=utf-8",
+            "wsgi.input": io.BytesIO(body),
+            "fc.context": self.context,
+            "fc.request_uri": "/",
+        }
+        setup_testing_defaults(request)
+        request.update(environ)
+        request = {name: value for name, value in request.items() if value is not None}
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started.append((status, headers))
+            return lambda data: None
+
+        self.set_environment()
+        handler = functools.partial(self.module.handler)  # the validator wants a callable that it may wrap
+        chunks = validator(handler)(request, start_response)
+        answer = b"".join(chunks)
+        chunks.close()  # type: ignore[attr-defined]
+        status, headers = started[0]
+        return HttpAnswer(int(status[:3]), dict(headers), answer)
+
+    def post(self, message: Message | None = None, **spoiled: Any) -> HttpAnswer:
+        """A message signed as DingTalk signs it; `spoiled`: age_ms, timestamp, sign, secret, body, more for `call`."""
+        dingtalk: Dingtalk = self.cloud.dingtalk
+        now_ms = int(dingtalk.clock() * 1000)
+        timestamp = spoiled.pop("timestamp", str(now_ms - spoiled.pop("age_ms", 0)))
+        secret = spoiled.pop("secret", dingtalk.app_secret)
+        sign = spoiled.pop("sign", signature(timestamp, secret) if timestamp is not None else "")
+        body = spoiled.pop("body", None)
+        if body is None:
+            body = json.dumps(message or dingtalk.message(), ensure_ascii=False).encode()
+        return self.call(body, HTTP_TIMESTAMP=timestamp, HTTP_SIGN=sign, **spoiled)
+
+
+class Conversation3(Conversation):
+    """The same on Function Compute 3.0: the request is an event, and so is the answer."""
+
+    def call(self, body: bytes = b"", method: str = "POST", **environ: Any) -> HttpAnswer:
+        """Of `environ`, the HTTP_ ones."""
+        headers = {
+            name.removeprefix("HTTP_").replace("_", "-").title(): value
+            for name, value in environ.items()
+            if value is not None
+        }
+        return self.send(http_event(body, method, headers))
+
+    def send(self, event: bytes) -> HttpAnswer:
+        """Any event."""
+        self.set_environment()
+        answer = json.loads(json.dumps(self.module.handler(event, self.context)))
+        assert answer.keys() == {"statusCode", "headers", "isBase64Encoded", "body"}
+        assert answer["isBase64Encoded"] is False
+        return HttpAnswer(answer["statusCode"], answer["headers"], answer["body"].encode())
+
+
+def http_event(sent: bytes, method: Any, headers: Mapping[str, Any], /, **changes: Any) -> bytes:
+    """The event of an HTTP trigger of 3.0; `changes` replace fields of it, ... removes one."""
+    event = {
+        "version": "v1",
+        "rawPath": "/",
+        "headers": headers,
+        "queryParameters": {},
+        **body_fields(sent),
+        "requestContext": {"http": {"method": method, "path": "/", "protocol": "HTTP/1.1"}},
+        **changes,
+    }
+    return json.dumps({name: value for name, value in event.items() if value is not ...}).encode()
+
+
+class Reply:
+    """Dingtalk_ChatGPT_Reply in this process, called as FC calls it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, module: ModuleType) -> None:
+        self._monkeypatch = monkeypatch
+        self.cloud = cloud
+        self.module = module
+        self.environment: dict[str, str | None] = dict(cloud.environment(REPLY))
+        self.context_changes: dict[str, Any] = {}
+        self._runs = 0
+
+    def run(self, event: Message | bytes, **context: Any) -> dict[str, Any]:
+        """One run for one event; the JSON that the handler returns."""
+        self._runs += 1
+        set_environment(self._monkeypatch, self.environment)
+        body = event if isinstance(event, bytes) else json.dumps(event, ensure_ascii=False).encode()
+        changes = {"request_id": f"request-{self._runs}", **self.context_changes, **context}
+        answer = self.module.handler(body, role_context(**changes))
+        return dict(json.loads(answer))
+
+    def ask(self, text: str, **message: Any) -> str:
+        """What the chat shows for this question."""
+        asked = self.cloud.dingtalk.message(text, **message)
+        self.run(asked)
+        shown = self.cloud.dingtalk.shown(asked)
+        assert len(shown) == 1, shown
+        return shown[0].text
