@@ -80,219 +80,6 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS),
     ("VERBOSE", "level", logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
 )
 
-MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
-TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is
-OSS_SECONDS = 8  # for one request to OSS, all in all; it usually takes 0.05
-APPEND_TRIES = 60  # every race lost was won by another run: enough for 20 messages of one person at the same instant
-OSS_TRIES = 3  # of an append that OSS neither did nor refused
-SEND_SECONDS = 6  # for one request to the webhook, all in all
-SEND_PAUSES_SECONDS = (1, 2)  # between the three tries
-SENDING_SECONDS = 30  # after which a recorded answer without delivery mark was left behind by a run that died
-ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
-SPARE_SECONDS = 5  # of the function's own time-out are left for OSS and DingTalk
-CHECK_SECONDS = 10  # for ChatGPT in a self-check
-MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
-PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
-PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
-
-LIBRARIES = ("oss2", "openai", "httpx2", "httpcore2", "urllib3")  # they log tokens, addresses and questions
-
-# What the person sees when ChatGPT does not answer, by cause.
-FAILURES = {
-    "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
-    "forbidden": "ChatGPT 不允许这个密钥做这件事。请部署者检查密钥所属项目的权限。",
-    "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
-    "model": "ChatGPT 没有这个模型，或者密钥不能用它。请部署者检查环境变量 CHATGPT_MODEL。",
-    "address": "这个地址上没有 ChatGPT 的接口。请部署者检查环境变量 CHATGPT_BASE_URL。",
-    "balance": "ChatGPT 账户的余额或额度用完了。请部署者充值，或者提高额度上限。",
-    "busy": "现在向 ChatGPT 提问太频繁了。请过一会儿再问。",
-    "long": "这个问题太长，模型读不完。请缩短以后再问。",
-    "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
-    "options": "ChatGPT 不接受这样的请求。请部署者检查环境变量 CHATGPT_OPTIONS 和 CHATGPT_MODEL。",
-    "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
-    "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
-    "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
-    "down": "ChatGPT 暂时出错了。请稍后再问。",
-    "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
-    "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
-}
-# An error's code or type, else its status, tells the cause.
-CAUSES = {
-    "insufficient_quota": "balance",
-    "credit_balance_exhausted": "balance",
-    "organization_spend_limit_exceeded": "balance",
-    "organization_usage_limit_exceeded": "balance",
-    "project_spend_limit_exceeded": "balance",
-    "Arrearage": "balance",  # Alibaba's Model Studio
-    "exceeded_current_quota_error": "balance",  # Moonshot
-    "insufficient_user_quota": "balance",  # one-api
-    "context_length_exceeded": "long",
-    "content_filter": "filtered",
-    "data_inspection_failed": "filtered",  # Alibaba's Model Studio
-    "unsupported_country_region_territory": "region",
-    "model_not_found": "model",
-    "401": "key",
-    "402": "balance",
-    "408": "down",
-    "403": "forbidden",
-    "404": "address",
-    "429": "busy",
-}
-# OpenAI's words for a conversation that is too long, which other services have without its code; its words for one that
-# is longer than a small account may send in a minute; Alibaba's Model Studio.
-TOO_LONG = ("maximum context length", "Request too large", "Range of input length")
-RETRIED = ("busy", "network", "down")
-
-# What the deployer can do about an error of OSS, by its code.
-OSS_HINTS = {
-    "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
-    "AccessDenied": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
-    "oss:GetObject、oss:PutObject、oss:DeleteObject",
-    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
-    "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
-    "InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    "InvalidSecurityToken": "请检查服务或函数的角色，再重新部署函数",
-    "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
-    "ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
-    "FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
-}
-HELP = """可以直接提问，也可以发送：
-\\clear（或 清除）：忘掉之前的对话
-\\status（或 状态）：查看模型和记住的对话轮数
-\\help（或 帮助）：显示这些说明"""
-COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
-UNREADABLE = (
-    "我能读文字消息、图文消息里的文字，和钉钉转成了文字的语音；图片、视频和文件还读不了。请用文字把问题发给我。"
-)
-OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
-USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
-GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{}）加进环境变量 ALLOWED_GROUPS。"
-LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
-INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
-MARKDOWN = re.compile(  # what makes an answer look better as Markdown
-    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]", re.MULTILINE
-)
-FENCE = re.compile(r"\s*(`{3,}|~{3,})[^`\n]{0,40}$")
-TABLE_RULE = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")
-FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
-LINK = re.compile(r"!?\[[^\]\n]{0,300}\]\([^)\n]{0,2000}\)")
-
-OSS_ERRORS = (
-    oss2.exceptions.OssError,
-    requests.RequestException,  # oss2 lets these through while a body is read
-    concurrent.futures.TimeoutError,
-    ValueError,  # an answer with headers that make no sense, or without end
-    TypeError,
-)
-# What DingTalk answers in `errcode` when it shows nothing; the codes are those documented for custom robots.
-TRANSIENT = ("-1", "130101", "410100", "660026")  # busy, and several codes for: too fast
-REFUSED_TEXT = ("400105", "430101", "430102", "430103", "430104", "460101")  # kind of message, unsafe content, length
-WITHHELD = "钉钉没有显示这条回答（错误码 {}），可能是内容审核没有通过。请换一种问法。"
-
-
-class Message(NamedTuple):
-    """What counts of a message from DingTalk."""
-
-    id: str
-    conversation_id: str
-    in_group: bool
-    staff_id: str  # empty for people outside the organisation
-    person: str  # staff id, else sender id
-    nick: str
-    text: str | None  # the words, without surrounding blanks; None: a kind of message that holds none
-    quotation: str  # the words of a message that it answers to
-    over_quota: bool  # DingTalk's notice that it delivers no more messages this month
-    webhook: str
-    webhook_expires_ms: int | None
-
-
-class Journal:
-    """What was read of one journal object. A line is one of
-
-    {"msgId", "at" (ms), "run", "answer"}               a reply on record
-    {"msgId", "at", "run", "question", "answer"}        the same for a question: a turn, which the model is shown
-    {"msgId", "at", "sent"}                             so many parts of the reply are in the chat
-    {"msgId", "at", "delivered": true}                  the mark that all of it is
-
-    `run` is FC's request id. By it a run knows its own line again; it stays the same when FC runs an event again.
-    """
-
-    def __init__(self, bucket: oss2.Bucket, key: str) -> None:
-        self.bucket, self.key = bucket, key
-        self.lines: list[bytes] = []  # oldest first; of a thousand, a dozen are looked at, and only those are parsed
-        self.length = 0  # of the whole object, in bytes
-        self.separator = b""  # a newline if the object does not end in one, because somebody edited it
-        self.problem: str | None = None  # why it could not be read, for the person
-        self.denied = False  # because permission was refused
-        self.lost = False  # the reply could not be recorded: a mark for it is tried once
-
-    def delivered(self, msg_id: str) -> bool:
-        """Whether the reply to this message is in the chat."""
-        return any("delivered" in line for line in self.about(msg_id))
-
-    def reply(self, msg_id: str) -> dict[str, Any] | None:
-        """The line with the reply to this message."""
-        return next((line for line in self.about(msg_id) if "answer" in line), None)
-
-    def sent(self, msg_id: str) -> int:
-        """How many parts of the reply to this message are in the chat already."""
-        return max((line["sent"] for line in self.about(msg_id) if "sent" in line), default=0)
-
-    def about(self, msg_id: str) -> list[dict[str, Any]]:
-        """The lines about this message."""
-        written = json.dumps(msg_id, ensure_ascii=False).encode()
-        return [line for line in self.parsed(line for line in self.lines if written in line) if line["msgId"] == msg_id]
-
-    def turns(self, count: int) -> list[dict[str, Any]]:
-        """The last turns, oldest first."""
-        newest_first = (line for line in self.parsed(reversed(self.lines)) if "question" in line)
-        return list(itertools.islice(newest_first, count))[::-1]
-
-    def parsed(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-        """The lines that make sense."""
-        for data in lines:
-            line = parse_line(data)
-            if line:
-                yield line
-            else:
-                log.warning("%s: a line skipped that makes no sense", self.key)
-
-
-class ModelFailure(Exception):
-    """ChatGPT gave no answer; the person sees FAILURES[cause]."""
-
-    def __init__(self, cause: str, detail: object, retry_after_seconds: float | None = None) -> None:
-        super().__init__(f"{cause} ({detail})")
-        self.cause, self.retry_after_seconds = cause, retry_after_seconds
-
-
-class JournalFailure(Exception):
-    """OSS did not do what it was asked; the person sees the message below the answer."""
-
-
-class AlreadyRecorded(Exception):
-    """Another run recorded its reply to this message, and has sent it or is about to; nobody sees this."""
-
-
-class Undeliverable(Exception):
-    """The reply can never be shown in this chat; only the log can say why."""
-
-
-class Withheld(Undeliverable):
-    """DingTalk shows other texts in this chat, but not this one; the person sees WITHHELD."""
-
-
-class NotDelivered(Exception):
-    """The reply is on record but not in the chat. Nothing else leaves the handler: it makes FC run the event again."""
-
-    def __init__(self, problem: str, sent: int) -> None:
-        super().__init__(problem)
-        self.sent = sent  # parts that are in the chat
-
-
-class NotAllowed(Exception):
-    """This person, this group or one more question today is not allowed; the person sees the message."""
-
 
 def handler(event: bytes, context: Any) -> str:
     """Answers one message; returns a JSON summary, or raises NotDelivered so that FC runs the event again."""
@@ -318,6 +105,25 @@ def handler(event: bytes, context: Any) -> str:
     seconds = round(time.monotonic() - started, 3)
     log.info("request %s: message %.99r: %s in %.3f s", context.request_id, message.id, result, seconds)
     return json.dumps({"result": result, "msgId": message.id, "seconds": seconds})
+
+
+# --- reading the message ---
+
+
+class Message(NamedTuple):
+    """What counts of a message from DingTalk."""
+
+    id: str
+    conversation_id: str
+    in_group: bool
+    staff_id: str  # empty for people outside the organisation
+    person: str  # staff id, else sender id
+    nick: str
+    text: str | None  # the words, without surrounding blanks; None: a kind of message that holds none
+    quotation: str  # the words of a message that it answers to
+    over_quota: bool  # DingTalk's notice that it delivers no more messages this month
+    webhook: str
+    webhook_expires_ms: int | None
 
 
 def parse_message(event: bytes) -> Message | None:
@@ -378,6 +184,17 @@ def text_in(fields: dict[str, Any], name: str) -> str | None:
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else None
 
 
+# --- answering it once ---
+
+
+class AlreadyRecorded(Exception):
+    """Another run recorded its reply to this message, and has sent it or is about to; nobody sees this."""
+
+
+INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
+WITHHELD = "钉钉没有显示这条回答（错误码 {}），可能是内容审核没有通过。请换一种问法。"
+
+
 def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], context: Any) -> str:
     """Answer the message in its chat, once; the result in a word."""
     if problems:
@@ -409,6 +226,9 @@ def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], c
     return result
 
 
+SENDING_SECONDS = 30  # after which a recorded answer without delivery mark was left behind by a run that died
+
+
 def reply_on_record(
     message: Message, settings: SimpleNamespace, context: Any
 ) -> tuple[Journal, str, dict[str, Any], str]:
@@ -428,68 +248,6 @@ def reply_on_record(
     return journal, result, reply, note
 
 
-def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
-    """Undeliverable unless answers may go to this address: DingTalk's signature does not cover the message.
-
-    Allowed is https at and below the hosts; and http at a loopback address that is itself among them, to try things.
-    """
-    address = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+)(:\d{1,5})?([/?][!-\[\]-~]*)?", message.webhook)
-    if address is None:
-        raise Undeliverable("its sessionWebhook is no plain web address")
-    scheme, host = address[1], address[2].lower()
-    if scheme == "https":
-        allowed = any(f".{host}".endswith(f".{name}") for name in hosts)
-    else:
-        allowed = host in hosts and host in ("localhost", "127.0.0.1")
-    if not allowed:
-        raise Undeliverable("its sessionWebhook is not https at one of WEBHOOK_HOSTS")
-    if message.webhook_expires_ms is not None and message.webhook_expires_ms < now_ms():
-        raise Undeliverable("its sessionWebhook is expired")
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
-def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
-    """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
-    role = role_credentials(context, os.environ)
-    if settings.access_key_id and settings.access_key_secret:
-        auth = oss2.AuthV4(settings.access_key_id, settings.access_key_secret)
-    elif role:
-        auth = oss2.StsAuth(role.access_key_id, role.access_key_secret, role.security_token, oss2.AUTH_VERSION_4)
-    else:
-        auth = oss2.AnonymousAuth()  # refused as AccessDenied, whose hint names the role
-    endpoint = settings.oss_endpoint or f"https://oss-{context.region}-internal.aliyuncs.com"
-    region = re.search(r"[/.]oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com", endpoint)
-    return oss2.Bucket(
-        auth,
-        endpoint.replace(f"://{settings.oss_bucket_name}.", "://"),  # the console's has the bucket, which oss2 adds
-        settings.oss_bucket_name,
-        session=oss_session(),
-        connect_timeout=(2, 5),  # to connect, and for each read
-        enable_crc=False,  # TLS protects the bytes already, and without its C part crcmod is slow
-        region=settings.oss_region or (region[1] if region else context.region),
-    )
-
-
-@functools.lru_cache(maxsize=1)
-def oss_session() -> oss2.Session:
-    """The connections to OSS, kept between messages."""
-    # A read is tried once more, because without it the bot has no memory; an append is not, because it may have been
-    # carried out: append_line finds out. A connection that is refused now will be refused again.
-    again = requests.adapters.Retry(
-        1,
-        connect=0,
-        allowed_methods=("GET", "HEAD"),
-        status_forcelist=(500, 502, 503, 504),
-        raise_on_status=False,
-        respect_retry_after_header=False,
-    )
-    return oss2.Session(adapter=FreshConnections(max_retries=again))
-
-
 def load_settled_journal(bucket: oss2.Bucket, message: Message, key: str, run: str) -> Journal:
     """The journal, once it is settled who sends a recorded reply that has no delivery mark.
 
@@ -507,76 +265,48 @@ def load_settled_journal(bucket: oss2.Bucket, message: Message, key: str, run: s
     return journal
 
 
-def journal_key(message: Message, scope: str) -> str:
-    """The name of the journal object: of this person in this conversation, or of all in it, or of the person anywhere.
+def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str]:
+    """The reply that stands in the journal from now on, and what the person must be told about OSS.
 
-    'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place, nor be an @ name
+    This is the commit point: from here on, this run sends the reply, even if it did not get into the journal.
     """
-    folder = "@person" if scope == "person" else quoted(message.conversation_id)
-    person = "@group" if scope == "group" and message.in_group else quoted(message.person)
-    return f"chat-history/{folder}/{person}.jsonl"
-
-
-def quoted(name: str) -> str:
-    """A name as one harmless part of an object's name; those end at 1,023 bytes, so a long one becomes its digest."""
-    text = quote(name, safe="").replace(".", "%2E")
-    return text if len(text) <= 400 else "=" + hashlib.sha256(name.encode()).hexdigest()
-
-
-def load_journal(bucket: oss2.Bucket, key: str) -> Journal:
-    """The end of the journal object; what fails is in `problem`, because the person is answered all the same."""
-    journal = Journal(bucket, key)
     try:
-        data, journal.length = within(OSS_SECONDS, lambda: read_tail(bucket, key))
-    except oss2.exceptions.NoSuchKey:
-        return journal
-    except OSS_ERRORS as error:
-        journal.problem, journal.denied = oss_problem(error), isinstance(error, oss2.exceptions.AccessDenied)
-        return journal
-    if data and not data.endswith(b"\n"):
-        journal.separator = b"\n"
-    lines = data.split(b"\n")
-    if journal.length > len(data):
-        del lines[0]  # its beginning was not read
-    journal.lines = [line for line in lines if line.strip()]
-    return journal
+        reply = append_line(reply, journal)
+    except JournalFailure as failure:
+        journal.lost = True
+        log.error("%s: not saved: %s", journal.key, failure)
+        return reply, f"\n\n（这次对话没能存进聊天记录。{failure}。）"
+    if journal.problem is None:
+        return reply, ""
+    log.error("%s: not read: %s", journal.key, journal.problem)
+    return reply, f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）"
 
 
-def read_tail(bucket: oss2.Bucket, key: str) -> tuple[bytes, int]:
-    """The last TAIL_BYTES of the object, and the length of the whole."""
-    result = bucket.get_object(key, byte_range=(None, TAIL_BYTES))
-    data = read_up_to(TAIL_BYTES, result)
-    # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
-    return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
-
-
-def parse_line(data: bytes) -> dict[str, Any] | None:
-    """A line of a journal, see there; None if it is none."""
+def mark(journal: Journal, line: dict[str, Any]) -> None:
+    """Append a line about the delivery: afterwards, so that it costs the person no time."""
     try:
-        line = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(line, dict) or not isinstance(line.get("msgId"), str):
-        return None
-    if line.get("delivered") is True:
-        return {"msgId": line["msgId"], "delivered": True}
-    if isinstance(line.get("sent"), int):
-        return {"msgId": line["msgId"], "sent": line["sent"]}
-    texts = {name: text_in(line, name) for name in ("msgId", "run", "question", "answer") if name in line}
-    if None in texts.values() or "run" not in texts or "answer" not in texts or not isinstance(line.get("at"), int):
-        return None
-    return {**texts, "at": line["at"]}
+        append_line(line, journal)
+    except JournalFailure as failure:
+        log.warning("%s: no delivery mark, a repetition would be sent again: %s", journal.key, failure)
 
 
-def oss_problem(error: BaseException) -> str:
-    """What went wrong at OSS, for the person to pass on: what to change, or OSS's code and request id."""
-    if not isinstance(error, oss2.exceptions.ServerError):
-        return f"连接不上 OSS（{type(error).__name__}），请检查环境变量 OSS_ENDPOINT"
-    hint = OSS_HINTS.get(error.code, "")
-    if error.code == "AccessDenied" and "endpoint" in error.message:
-        hint = "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION"
-    code = error.code or f"HTTP {error.status}"
-    return f"OSS 错误 {code}，请求 {error.request_id}" + (f"：{hint}" if hint else "")
+# --- what to answer ---
+
+
+class NotAllowed(Exception):
+    """This person, this group or one more question today is not allowed; the person sees the message."""
+
+
+HELP = """可以直接提问，也可以发送：
+\\clear（或 清除）：忘掉之前的对话
+\\status（或 状态）：查看模型和记住的对话轮数
+\\help（或 帮助）：显示这些说明"""
+UNREADABLE = (
+    "我能读文字消息、图文消息里的文字，和钉钉转成了文字的语音；图片、视频和文件还读不了。请用文字把问题发给我。"
+)
+OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
+USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
+GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{}）加进环境变量 ALLOWED_GROUPS。"
 
 
 def compose(message: Message, journal: Journal, settings: SimpleNamespace, context: Any) -> tuple[str, dict[str, Any]]:
@@ -618,11 +348,46 @@ def check_allowed(message: Message, settings: SimpleNamespace) -> None:
         raise NotAllowed(GROUP_REFUSED.format(message.conversation_id))
 
 
+COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
+
+
+def command_in(text: str) -> str | None:
+    """The command that the whole text is, None for a question.
+
+    '\\clear' '/Clear' '清除' -> 'clear'; an unknown word after a slash, '/hi' -> 'help'; '\\frac{a}{b}' -> None
+    """
+    word = re.fullmatch(r"[\\/]([A-Za-z]\w*)", text, re.ASCII)
+    if word:
+        name = word[1].lower()
+        return name if name in COMMANDS.values() else "help"
+    return COMMANDS.get(text.lstrip("\\/"))
+
+
+def clear(journal: Journal) -> str:
+    """Delete the journal object; the reply to this message becomes the first line of the next."""
+    try:
+        within(OSS_SECONDS, lambda: journal.bucket.delete_object(journal.key))
+    except OSS_ERRORS as error:
+        return f"没能忘掉之前的对话：{oss_problem(error)}。"
+    journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
+    return "好的，之前的对话我都忘掉了。"
+
+
+def status(journal: Journal, settings: SimpleNamespace) -> str:
+    """What a person may want to know of the bot."""
+    turns = len(journal.turns(settings.history_length))
+    memory = f"记住的对话：{turns} 轮（最多 {settings.history_length} 轮）"
+    return f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
+
+
 def question_of(message: Message, scope: str) -> str:
     """What the model is asked: the words, below those they refer to; in a shared history with the person's name."""
     quotation = "".join(f"> {line}\n" for line in message.quotation.splitlines())
     words = "\n".join(filter(None, (quotation, message.text)))
     return f"{message.nick or message.person}：{words}" if scope == "group" and message.in_group else words
+
+
+LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
 
 
 class Usage:
@@ -665,33 +430,40 @@ class Usage:
                 return
 
 
-def command_in(text: str) -> str | None:
-    """The command that the whole text is, None for a question.
+# --- ChatGPT ---
 
-    '\\clear' '/Clear' '清除' -> 'clear'; an unknown word after a slash, '/hi' -> 'help'; '\\frac{a}{b}' -> None
-    """
-    word = re.fullmatch(r"[\\/]([A-Za-z]\w*)", text, re.ASCII)
-    if word:
-        name = word[1].lower()
-        return name if name in COMMANDS.values() else "help"
-    return COMMANDS.get(text.lstrip("\\/"))
+# What the person sees when ChatGPT does not answer, by cause.
+FAILURES = {
+    "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
+    "forbidden": "ChatGPT 不允许这个密钥做这件事。请部署者检查密钥所属项目的权限。",
+    "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
+    "model": "ChatGPT 没有这个模型，或者密钥不能用它。请部署者检查环境变量 CHATGPT_MODEL。",
+    "address": "这个地址上没有 ChatGPT 的接口。请部署者检查环境变量 CHATGPT_BASE_URL。",
+    "balance": "ChatGPT 账户的余额或额度用完了。请部署者充值，或者提高额度上限。",
+    "busy": "现在向 ChatGPT 提问太频繁了。请过一会儿再问。",
+    "long": "这个问题太长，模型读不完。请缩短以后再问。",
+    "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
+    "options": "ChatGPT 不接受这样的请求。请部署者检查环境变量 CHATGPT_OPTIONS 和 CHATGPT_MODEL。",
+    "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
+    "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
+    "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
+    "down": "ChatGPT 暂时出错了。请稍后再问。",
+    "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
+    "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
+}
 
 
-def clear(journal: Journal) -> str:
-    """Delete the journal object; the reply to this message becomes the first line of the next."""
-    try:
-        within(OSS_SECONDS, lambda: journal.bucket.delete_object(journal.key))
-    except OSS_ERRORS as error:
-        return f"没能忘掉之前的对话：{oss_problem(error)}。"
-    journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
-    return "好的，之前的对话我都忘掉了。"
+class ModelFailure(Exception):
+    """ChatGPT gave no answer; the person sees FAILURES[cause]."""
+
+    def __init__(self, cause: str, detail: object, retry_after_seconds: float | None = None) -> None:
+        super().__init__(f"{cause} ({detail})")
+        self.cause, self.retry_after_seconds = cause, retry_after_seconds
 
 
-def status(journal: Journal, settings: SimpleNamespace) -> str:
-    """What a person may want to know of the bot."""
-    turns = len(journal.turns(settings.history_length))
-    memory = f"记住的对话：{turns} 轮（最多 {settings.history_length} 轮）"
-    return f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
+RETRIED = ("busy", "network", "down")
+ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
+SPARE_SECONDS = 5  # of the function's own time-out are left for OSS and DingTalk
 
 
 def ask(question: str, journal: Journal, settings: SimpleNamespace, context: Any) -> str:
@@ -800,6 +572,33 @@ def without_thoughts(text: str) -> str:
     return re.sub(r"\A\s*<think>.*", "", text, flags=re.DOTALL)
 
 
+# An error's code or type, else its status, tells the cause.
+CAUSES = {
+    "insufficient_quota": "balance",
+    "credit_balance_exhausted": "balance",
+    "organization_spend_limit_exceeded": "balance",
+    "organization_usage_limit_exceeded": "balance",
+    "project_spend_limit_exceeded": "balance",
+    "Arrearage": "balance",  # Alibaba's Model Studio
+    "exceeded_current_quota_error": "balance",  # Moonshot
+    "insufficient_user_quota": "balance",  # one-api
+    "context_length_exceeded": "long",
+    "content_filter": "filtered",
+    "data_inspection_failed": "filtered",  # Alibaba's Model Studio
+    "unsupported_country_region_territory": "region",
+    "model_not_found": "model",
+    "401": "key",
+    "402": "balance",
+    "408": "down",
+    "403": "forbidden",
+    "404": "address",
+    "429": "busy",
+}
+# OpenAI's words for a conversation that is too long, which other services have without its code; its words for one that
+# is longer than a small account may send in a minute; Alibaba's Model Studio.
+TOO_LONG = ("maximum context length", "Request too large", "Range of input length")
+
+
 def status_failure(error: openai.APIStatusError) -> ModelFailure:
     """Why ChatGPT refused, by the code or type of the error, else by its status."""
     names = (str(name) for name in (error.code, error.type, error.status_code))
@@ -811,21 +610,128 @@ def status_failure(error: openai.APIStatusError) -> ModelFailure:
     return ModelFailure(cause, detail, retry_after_seconds=int(wait) if wait.isdecimal() else None)
 
 
-def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str]:
-    """The reply that stands in the journal from now on, and what the person must be told about OSS.
+# --- the journal ---
 
-    This is the commit point: from here on, this run sends the reply, even if it did not get into the journal.
+TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is
+APPEND_TRIES = 60  # every race lost was won by another run: enough for 20 messages of one person at the same instant
+OSS_TRIES = 3  # of an append that OSS neither did nor refused
+
+
+class JournalFailure(Exception):
+    """OSS did not do what it was asked; the person sees the message below the answer."""
+
+
+class Journal:
+    """What was read of one journal object. A line is one of
+
+    {"msgId", "at" (ms), "run", "answer"}               a reply on record
+    {"msgId", "at", "run", "question", "answer"}        the same for a question: a turn, which the model is shown
+    {"msgId", "at", "sent"}                             so many parts of the reply are in the chat
+    {"msgId", "at", "delivered": true}                  the mark that all of it is
+
+    `run` is FC's request id. By it a run knows its own line again; it stays the same when FC runs an event again.
     """
+
+    def __init__(self, bucket: oss2.Bucket, key: str) -> None:
+        self.bucket, self.key = bucket, key
+        self.lines: list[bytes] = []  # oldest first; of a thousand, a dozen are looked at, and only those are parsed
+        self.length = 0  # of the whole object, in bytes
+        self.separator = b""  # a newline if the object does not end in one, because somebody edited it
+        self.problem: str | None = None  # why it could not be read, for the person
+        self.denied = False  # because permission was refused
+        self.lost = False  # the reply could not be recorded: a mark for it is tried once
+
+    def delivered(self, msg_id: str) -> bool:
+        """Whether the reply to this message is in the chat."""
+        return any("delivered" in line for line in self.about(msg_id))
+
+    def reply(self, msg_id: str) -> dict[str, Any] | None:
+        """The line with the reply to this message."""
+        return next((line for line in self.about(msg_id) if "answer" in line), None)
+
+    def sent(self, msg_id: str) -> int:
+        """How many parts of the reply to this message are in the chat already."""
+        return max((line["sent"] for line in self.about(msg_id) if "sent" in line), default=0)
+
+    def about(self, msg_id: str) -> list[dict[str, Any]]:
+        """The lines about this message."""
+        written = json.dumps(msg_id, ensure_ascii=False).encode()
+        return [line for line in self.parsed(line for line in self.lines if written in line) if line["msgId"] == msg_id]
+
+    def turns(self, count: int) -> list[dict[str, Any]]:
+        """The last turns, oldest first."""
+        newest_first = (line for line in self.parsed(reversed(self.lines)) if "question" in line)
+        return list(itertools.islice(newest_first, count))[::-1]
+
+    def parsed(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+        """The lines that make sense."""
+        for data in lines:
+            line = parse_line(data)
+            if line:
+                yield line
+            else:
+                log.warning("%s: a line skipped that makes no sense", self.key)
+
+
+def journal_key(message: Message, scope: str) -> str:
+    """The name of the journal object: of this person in this conversation, or of all in it, or of the person anywhere.
+
+    'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place, nor be an @ name
+    """
+    folder = "@person" if scope == "person" else quoted(message.conversation_id)
+    person = "@group" if scope == "group" and message.in_group else quoted(message.person)
+    return f"chat-history/{folder}/{person}.jsonl"
+
+
+def quoted(name: str) -> str:
+    """A name as one harmless part of an object's name; those end at 1,023 bytes, so a long one becomes its digest."""
+    text = quote(name, safe="").replace(".", "%2E")
+    return text if len(text) <= 400 else "=" + hashlib.sha256(name.encode()).hexdigest()
+
+
+def load_journal(bucket: oss2.Bucket, key: str) -> Journal:
+    """The end of the journal object; what fails is in `problem`, because the person is answered all the same."""
+    journal = Journal(bucket, key)
     try:
-        reply = append_line(reply, journal)
-    except JournalFailure as failure:
-        journal.lost = True
-        log.error("%s: not saved: %s", journal.key, failure)
-        return reply, f"\n\n（这次对话没能存进聊天记录。{failure}。）"
-    if journal.problem is None:
-        return reply, ""
-    log.error("%s: not read: %s", journal.key, journal.problem)
-    return reply, f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）"
+        data, journal.length = within(OSS_SECONDS, lambda: read_tail(bucket, key))
+    except oss2.exceptions.NoSuchKey:
+        return journal
+    except OSS_ERRORS as error:
+        journal.problem, journal.denied = oss_problem(error), isinstance(error, oss2.exceptions.AccessDenied)
+        return journal
+    if data and not data.endswith(b"\n"):
+        journal.separator = b"\n"
+    lines = data.split(b"\n")
+    if journal.length > len(data):
+        del lines[0]  # its beginning was not read
+    journal.lines = [line for line in lines if line.strip()]
+    return journal
+
+
+def read_tail(bucket: oss2.Bucket, key: str) -> tuple[bytes, int]:
+    """The last TAIL_BYTES of the object, and the length of the whole."""
+    result = bucket.get_object(key, byte_range=(None, TAIL_BYTES))
+    data = read_up_to(TAIL_BYTES, result)
+    # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
+    return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
+
+
+def parse_line(data: bytes) -> dict[str, Any] | None:
+    """A line of a journal, see there; None if it is none."""
+    try:
+        line = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(line, dict) or not isinstance(line.get("msgId"), str):
+        return None
+    if line.get("delivered") is True:
+        return {"msgId": line["msgId"], "delivered": True}
+    if isinstance(line.get("sent"), int):
+        return {"msgId": line["msgId"], "sent": line["sent"]}
+    texts = {name: text_in(line, name) for name in ("msgId", "run", "question", "answer") if name in line}
+    if None in texts.values() or "run" not in texts or "answer" not in texts or not isinstance(line.get("at"), int):
+        return None
+    return {**texts, "at": line["at"]}
 
 
 def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
@@ -869,12 +775,120 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
     raise JournalFailure("同时写入的人太多")
 
 
-def mark(journal: Journal, line: dict[str, Any]) -> None:
-    """Append a line about the delivery: afterwards, so that it costs the person no time."""
-    try:
-        append_line(line, journal)
-    except JournalFailure as failure:
-        log.warning("%s: no delivery mark, a repetition would be sent again: %s", journal.key, failure)
+# --- OSS ---
+
+OSS_SECONDS = 8  # for one request to OSS, all in all; it usually takes 0.05
+# What the deployer can do about an error of OSS, by its code.
+OSS_HINTS = {
+    "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
+    "AccessDenied": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+    "oss:GetObject、oss:PutObject、oss:DeleteObject",
+    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
+    "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+    "InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
+    "InvalidSecurityToken": "请检查服务或函数的角色，再重新部署函数",
+    "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
+    "ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
+    "FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
+}
+OSS_ERRORS = (
+    oss2.exceptions.OssError,
+    requests.RequestException,  # oss2 lets these through while a body is read
+    concurrent.futures.TimeoutError,
+    ValueError,  # an answer with headers that make no sense, or without end
+    TypeError,
+)
+
+
+def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
+    """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
+    role = role_credentials(context, os.environ)
+    if settings.access_key_id and settings.access_key_secret:
+        auth = oss2.AuthV4(settings.access_key_id, settings.access_key_secret)
+    elif role:
+        auth = oss2.StsAuth(role.access_key_id, role.access_key_secret, role.security_token, oss2.AUTH_VERSION_4)
+    else:
+        auth = oss2.AnonymousAuth()  # refused as AccessDenied, whose hint names the role
+    endpoint = settings.oss_endpoint or f"https://oss-{context.region}-internal.aliyuncs.com"
+    region = re.search(r"[/.]oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com", endpoint)
+    return oss2.Bucket(
+        auth,
+        endpoint.replace(f"://{settings.oss_bucket_name}.", "://"),  # the console's has the bucket, which oss2 adds
+        settings.oss_bucket_name,
+        session=oss_session(),
+        connect_timeout=(2, 5),  # to connect, and for each read
+        enable_crc=False,  # TLS protects the bytes already, and without its C part crcmod is slow
+        region=settings.oss_region or (region[1] if region else context.region),
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def oss_session() -> oss2.Session:
+    """The connections to OSS, kept between messages."""
+    # A read is tried once more, because without it the bot has no memory; an append is not, because it may have been
+    # carried out: append_line finds out. A connection that is refused now will be refused again.
+    again = requests.adapters.Retry(
+        1,
+        connect=0,
+        allowed_methods=("GET", "HEAD"),
+        status_forcelist=(500, 502, 503, 504),
+        raise_on_status=False,
+        respect_retry_after_header=False,
+    )
+    return oss2.Session(adapter=FreshConnections(max_retries=again))
+
+
+def oss_problem(error: BaseException) -> str:
+    """What went wrong at OSS, for the person to pass on: what to change, or OSS's code and request id."""
+    if not isinstance(error, oss2.exceptions.ServerError):
+        return f"连接不上 OSS（{type(error).__name__}），请检查环境变量 OSS_ENDPOINT"
+    hint = OSS_HINTS.get(error.code, "")
+    if error.code == "AccessDenied" and "endpoint" in error.message:
+        hint = "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION"
+    code = error.code or f"HTTP {error.status}"
+    return f"OSS 错误 {code}，请求 {error.request_id}" + (f"：{hint}" if hint else "")
+
+
+# --- DingTalk ---
+
+
+class Undeliverable(Exception):
+    """The reply can never be shown in this chat; only the log can say why."""
+
+
+class Withheld(Undeliverable):
+    """DingTalk shows other texts in this chat, but not this one; the person sees WITHHELD."""
+
+
+class NotDelivered(Exception):
+    """The reply is on record but not in the chat. Nothing else leaves the handler: it makes FC run the event again."""
+
+    def __init__(self, problem: str, sent: int) -> None:
+        super().__init__(problem)
+        self.sent = sent  # parts that are in the chat
+
+
+SEND_SECONDS = 6  # for one request to the webhook, all in all
+SEND_PAUSES_SECONDS = (1, 2)  # between the three tries
+
+
+def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
+    """Undeliverable unless answers may go to this address: DingTalk's signature does not cover the message.
+
+    Allowed is https at and below the hosts; and http at a loopback address that is itself among them, to try things.
+    """
+    address = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+)(:\d{1,5})?([/?][!-\[\]-~]*)?", message.webhook)
+    if address is None:
+        raise Undeliverable("its sessionWebhook is no plain web address")
+    scheme, host = address[1], address[2].lower()
+    if scheme == "https":
+        allowed = any(f".{host}".endswith(f".{name}") for name in hosts)
+    else:
+        allowed = host in hosts and host in ("localhost", "127.0.0.1")
+    if not allowed:
+        raise Undeliverable("its sessionWebhook is not https at one of WEBHOOK_HOSTS")
+    if message.webhook_expires_ms is not None and message.webhook_expires_ms < now_ms():
+        raise Undeliverable("its sessionWebhook is expired")
 
 
 def send_reply(message: Message, text: str, reply_format: str, sent: int = 0) -> None:
@@ -891,6 +905,51 @@ def send_reply(message: Message, text: str, reply_format: str, sent: int = 0) ->
             if pause_seconds is None or time.monotonic() + pause_seconds > deadline:
                 raise NotDelivered(problem, number) from None  # FC logs it: no cause, for that may quote the address
             time.sleep(pause_seconds)
+
+
+# What DingTalk answers in `errcode` when it shows nothing; the codes are those documented for custom robots.
+TRANSIENT = ("-1", "130101", "410100", "660026")  # busy, and several codes for: too fast
+REFUSED_TEXT = ("400105", "430101", "430102", "430103", "430104", "460101")  # kind of message, unsafe content, length
+
+
+def post_to_webhook(url: str, body: bytes) -> str:
+    """Why DingTalk did not show the reply this time, '' if it did; Undeliverable if it never will."""
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    send = functools.partial(post, webhook_connections(), url, body, headers, (3, SEND_SECONDS))
+    try:
+        response, data = within(SEND_SECONDS, send)
+        answer = json.loads(data) if response.ok else None
+    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError, RecursionError) as error:
+        return f"no answer from the sessionWebhook: {type(error).__name__}"
+    if response.status_code >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
+        return f"the sessionWebhook answers HTTP {response.status_code}"
+    errcode = str(answer["errcode"])[:20]
+    if errcode == "0":
+        return ""
+    if errcode in REFUSED_TEXT:
+        raise Withheld(errcode)
+    if errcode not in TRANSIENT:
+        raise Undeliverable(f"DingTalk answers errcode {errcode}")
+    return f"DingTalk answers errcode {errcode}"
+
+
+@functools.lru_cache(maxsize=1)
+def webhook_connections() -> FreshConnections:
+    """The connections to DingTalk, kept between messages."""
+    return FreshConnections()
+
+
+# --- text for its clients ---
+
+PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
+PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
+MARKDOWN = re.compile(  # what makes an answer look better as Markdown
+    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]", re.MULTILINE
+)
+FENCE = re.compile(r"\s*(`{3,}|~{3,})[^`\n]{0,40}$")
+TABLE_RULE = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")
+FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+LINK = re.compile(r"!?\[[^\]\n]{0,300}\]\([^)\n]{0,2000}\)")
 
 
 def bodies_of(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
@@ -1031,31 +1090,9 @@ def open_fence(part: str) -> str:
     return fence[0].strip() if fence else ""
 
 
-def post_to_webhook(url: str, body: bytes) -> str:
-    """Why DingTalk did not show the reply this time, '' if it did; Undeliverable if it never will."""
-    headers = {"Content-Type": "application/json; charset=utf-8"}
-    send = functools.partial(post, webhook_connections(), url, body, headers, (3, SEND_SECONDS))
-    try:
-        response, data = within(SEND_SECONDS, send)
-        answer = json.loads(data) if response.ok else None
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError, RecursionError) as error:
-        return f"no answer from the sessionWebhook: {type(error).__name__}"
-    if response.status_code >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
-        return f"the sessionWebhook answers HTTP {response.status_code}"
-    errcode = str(answer["errcode"])[:20]
-    if errcode == "0":
-        return ""
-    if errcode in REFUSED_TEXT:
-        raise Withheld(errcode)
-    if errcode not in TRANSIENT:
-        raise Undeliverable(f"DingTalk answers errcode {errcode}")
-    return f"DingTalk answers errcode {errcode}"
+# --- self-check ---
 
-
-@functools.lru_cache(maxsize=1)
-def webhook_connections() -> FreshConnections:
-    """The connections to DingTalk, kept between messages."""
-    return FreshConnections()
+CHECK_SECONDS = 10  # for ChatGPT in a self-check
 
 
 def self_check(settings: SimpleNamespace, problems: list[str], context: Any) -> dict[str, str]:
@@ -1099,6 +1136,19 @@ def check_model(settings: SimpleNamespace) -> str:
     except (openai.OpenAIError, concurrent.futures.TimeoutError, ValueError) as error:
         return f"{FAILURES['network']}（{type(error).__name__}）"
     return "ok" if getattr(model, "id", None) else FAILURES["strange"]
+
+
+# --- clock, log and connections ---
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+LIBRARIES = ("oss2", "openai", "httpx2", "httpcore2", "urllib3")  # they log tokens, addresses and questions
+MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
+MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
 
 
 # --- the same in both files, from here: settings, role, log, limits, connections ---
