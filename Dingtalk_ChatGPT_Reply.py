@@ -36,6 +36,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import random
 import re
@@ -44,6 +45,7 @@ import threading
 import time
 import traceback
 import unicodedata
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
@@ -82,21 +84,17 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS),
 
 
 def handler(event: bytes, context: Any) -> str:
-    """Answers one message; returns a JSON summary, or raises NotDelivered so that FC runs the event again."""
+    """Answer one message; return a JSON summary, or raise NotDelivered so that FC runs the event again."""
     started = time.monotonic()
     settings, problems = read_settings(os.environ)
-    if bool(settings.access_key_id) != bool(settings.access_key_secret):
-        problems.append("ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置")
-    if not hasattr(oss2, "AuthV4"):  # the one that the python3.10 of Function Compute has, 2.16.0, cannot sign with V4
-        problems.append(f"oss2 的版本 {oss2.__version__} 太旧，请随函数一起部署 2.18.4 或更新的版本")
-    log.setLevel(settings.verbose)
-    for name in LIBRARIES:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    problems += conflicts(settings)
+    set_up_logs(settings.verbose)
+    run = Run(uuid.uuid4().hex, context, settings, started + context.function.timeout - ENDING_SECONDS)
     message = parse_message(event)
     if message is None:
-        return json.dumps(self_check(settings, problems, context), ensure_ascii=False, indent=2)
+        return json.dumps(self_check(problems, run), ensure_ascii=False, indent=2)
     try:
-        result = reply_to(message, settings, problems, context)
+        result = reply_to(message, problems, run)
     except (Undeliverable, NotDelivered) as reason:
         result = type(reason).__name__
         log.error("request %s: message %.99r: %s: %s", context.request_id, message.id, result, reason)
@@ -105,6 +103,66 @@ def handler(event: bytes, context: Any) -> str:
     seconds = round(time.monotonic() - started, 3)
     log.info("request %s: message %.99r: %s in %.3f s", context.request_id, message.id, result, seconds)
     return json.dumps({"result": result, "msgId": message.id, "seconds": seconds})
+
+
+# --- one run and its deadline ---
+
+ENDING_SECONDS = 2  # of the function's time-out: FC kills a run that exceeds it, bills it, and runs the event again
+# What a step may take: seconds, and at most this part of what is left before the deadline.
+LOAD_SHARE = (8, 1 / 5)
+COUNT_SHARE = (4, 1 / 10)  # for DAILY_LIMIT
+COMMIT_SHARE = (6, 1 / 3)
+AFTER_ASKING_SHARE = (20, 2 / 5)  # stays for the commit, sending and the mark; ChatGPT may have all before
+MARK_SHARE = (3, 1 / 4)  # stays for the mark, which may have more if sending was quick; sending may have all before
+MARK_SECONDS = 6
+MOST_SECONDS_WITHOUT_CHATGPT = 30  # the above together, which is what the function's time-out needs beside TIMEOUT
+
+
+class Run(NamedTuple):
+    """One run of this function."""
+
+    id: str  # unique: FC may run one event twice at once, with the same request id
+    context: Any
+    settings: SimpleNamespace
+    deadline: float  # time.monotonic() by which everything ends
+
+    def share(self, share: tuple[float, float]) -> float:
+        """The deadline of a step that may have this share of what is left."""
+        return time.monotonic() + self.part(share)
+
+    def without(self, share: tuple[float, float]) -> float:
+        """The deadline of a step after which this share must be left."""
+        return self.deadline - self.part(share)
+
+    def part(self, share: tuple[float, float]) -> float:
+        """The seconds of a share."""
+        most_seconds, fraction = share
+        return max(0.0, min(most_seconds, fraction * (self.deadline - time.monotonic())))
+
+
+def conflicts(settings: SimpleNamespace) -> list[str]:
+    """A sentence for each thing that no single setting shows."""
+    problems = []
+    if bool(settings.access_key_id) != bool(settings.access_key_secret):
+        problems.append("ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置")
+    if not hasattr(oss2, "AuthV4"):  # the one that the python3.10 of Function Compute has, 2.16.0, cannot sign with V4
+        problems.append(f"oss2 的版本 {oss2.__version__} 太旧，请随函数一起部署 2.18.4 或更新的版本")
+    return problems
+
+
+LIBRARIES = ("oss2", "openai", "httpx2", "httpcore2", "urllib3")  # they log tokens, addresses and questions
+
+
+def set_up_logs(level: int) -> None:
+    """Our own log has the level of VERBOSE; those of the libraries are switched off."""
+    log.setLevel(level)
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 # --- reading the message ---
@@ -117,6 +175,7 @@ class Message(NamedTuple):
     conversation_id: str
     in_group: bool
     staff_id: str  # empty for people outside the organisation
+    corp_id: str  # the organisation of the person
     person: str  # staff id, else sender id
     nick: str
     text: str | None  # the words, without surrounding blanks; None: a kind of message that holds none
@@ -145,6 +204,7 @@ def parse_message(event: bytes) -> Message | None:
         conversation_id=text_in(raw, "conversationId") or "",
         in_group=text_in(raw, "conversationType") == "2",
         staff_id=staff_id,
+        corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
         nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
         text=text.strip() if text.strip() or kind == "text" else None,
@@ -186,116 +246,157 @@ def text_in(fields: dict[str, Any], name: str) -> str | None:
 
 # --- answering it once ---
 
-
-class AlreadyRecorded(Exception):
-    """Another run recorded its reply to this message, and has sent it or is about to; nobody sees this."""
-
-
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
 WITHHELD = "钉钉没有显示这条回答（错误码 {}），可能是内容审核没有通过。请换一种问法。"
 
 
-def reply_to(message: Message, settings: SimpleNamespace, problems: list[str], context: Any) -> str:
-    """Answer the message in its chat, once; the result in a word."""
+def reply_to(message: Message, problems: list[str], run: Run) -> str:
+    """Answer the message in its chat, once; return the result in a word."""
+    request_id = run.context.request_id
+    check_webhook(message, run.settings.webhook_hosts)
     if problems:
-        log.error("request %s: %s", context.request_id, "; ".join(problems))
-    check_webhook(message, settings.webhook_hosts)
-    if problems:
+        log.error("request %s: %s", request_id, "; ".join(problems))
         todo = f"请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{'；'.join(problems)}。"
-        send_reply(message, f"机器人还没有设置好。{todo}", settings.reply_format)
+        send_sentence(message, f"机器人还没有设置好。{todo}", run)
         return "bad settings"
     try:
-        journal, result, reply, note = reply_on_record(message, settings, context)
-    except AlreadyRecorded:
+        journal = open_journal(message, run)
+        result, note = prepare_reply(message, journal, run)
+    except Taken:
         return "duplicate"
+    except NotDelivered:
+        raise
     except Exception as error:
-        log.error("request %s: unforeseen: %s", context.request_id, trace(error))
-        send_reply(message, INTERNAL.format(context.request_id), settings.reply_format)
+        log.error("request %s: unforeseen: %s", request_id, trace(error))
+        send_sentence(message, INTERNAL.format(request_id), run)
         return "failed: unforeseen"
+    return deliver(message, journal, note, run) or result
+
+
+def prepare_reply(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
+    """Make this run the one that sends the reply; return the result in a word, and a note for the person about OSS.
+
+    Taken if the reply is in the chat already. Of several runs for one message, one commits its reply; any other waits
+    until that one is through, or has stopped sending, and sends what is left.
+    """
+    if journal.answer is None and not journal.delivered:
+        result, words = compose(message, journal, run)
+        try:
+            note = commit(message, result, words, journal, run)
+            if result.startswith("failed"):
+                count_question("-", message, run)
+            return result, note
+        except Taken:
+            journal.update(load_journal(journal.bucket, journal.key, message.id, 0, run.share(LOAD_SHARE)))
+    take_lease(message, journal, run)
+    return "answered again", ""
+
+
+def commit(message: Message, result: str, words: str, journal: Journal, run: Run) -> str:
+    """Append the reply to the journal, and with it the lease to send it; return what to tell the person about OSS.
+
+    From here on this run sends the reply, even if OSS did not take it. Taken if another run was first.
+    """
+    line = {"msgId": message.id, "at": now_ms(), "run": run.id, "until": lease_until_ms(run)}
+    if result == "answered":
+        line["question"] = question_of(message, run.settings.history_scope)
+    if result == "cleared":
+        line["forgotten"] = journal.forgotten
+    note = ""
     try:
-        send_reply(message, reply["answer"] + note, settings.reply_format, journal.sent(message.id))
+        append_line(shortened({**line, "answer": words}), journal, run.share(COMMIT_SHARE))
+        if journal.problem is not None:
+            log.error("%s: not read: %s", journal.key, journal.problem)
+            note = f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）"
+    except JournalFailure as failure:
+        log.error("%s: not saved: %s", journal.key, failure)
+        note = f"\n\n（这次对话没能存进聊天记录。{failure}。）"
+        journal.until_ms = epoch_ms(run.without(MARK_SHARE))  # nobody else can know of this reply
+    journal.answer = words
+    return note
+
+
+def deliver(message: Message, journal: Journal, note: str, run: Run) -> str:
+    """Send what the chat does not show yet, and mark the reply as delivered; the result if it is not what was meant."""
+    result = ""
+    try:
+        send_reply(message, (journal.answer or "") + note, journal, run)
+    except Taken:
+        return "duplicate"  # this run was too slow, and another one took its lease
     except NotDelivered as failure:
-        if failure.sent:  # so that the next run goes on where this one had to stop
-            mark(journal, {"msgId": message.id, "at": now_ms(), "sent": failure.sent})
+        release = {"msgId": message.id, "at": now_ms(), "run": run.id, "sent": failure.sent}
+        append_if_possible(release, journal, run)  # so that the next run goes on at once where this one had to stop
         raise
     except Withheld as errcode:
-        log.error("request %s: DingTalk refuses this text: errcode %s", context.request_id, errcode)
-        send_reply(message, WITHHELD.format(errcode), "text")
+        log.error("request %s: DingTalk refuses this text: errcode %s", run.context.request_id, errcode)
+        send_sentence(message, WITHHELD.format(errcode), run)
         result = "withheld"
-    mark(journal, {"msgId": message.id, "at": now_ms(), "delivered": True})
+    # After the reply is out, so that it costs the person no time.
+    append_if_possible({"msgId": message.id, "at": now_ms(), "delivered": True}, journal, run)
     return result
 
 
-SENDING_SECONDS = 30  # after which a recorded answer without delivery mark was left behind by a run that died
+# --- the lease: which run sends ---
+
+LEASE_SECONDS = (
+    10  # until another run may send; a run that needs longer renews its lease, one that died blocks no longer
+)
+CLOCKS_MS = 1000  # by which the clocks of two instances may differ
+WAIT_SECONDS = 1  # between two looks at the lease of another run
 
 
-def reply_on_record(
-    message: Message, settings: SimpleNamespace, context: Any
-) -> tuple[Journal, str, dict[str, Any], str]:
-    """The journal, the result in a word, the line with the reply that this run is to send, and a note about OSS.
+class Taken(Exception):
+    """The reply to this message is in the chat, or another run is sending it; nobody sees this."""
 
-    AlreadyRecorded if there is nothing to send, because another run does it or has done it.
+
+def epoch_ms(deadline: float) -> int:
+    """A deadline of time.monotonic() in milliseconds since 1970, which other instances understand."""
+    return now_ms() + round(1000 * (deadline - time.monotonic()))
+
+
+def lease_until_ms(run: Run) -> int:
+    """Until when this run has the lease if it takes or renews it now."""
+    return min(now_ms() + 1000 * LEASE_SECONDS, epoch_ms(run.without(MARK_SHARE)))
+
+
+def take_lease(message: Message, journal: Journal, run: Run) -> None:
+    """Wait until no other run sends the reply on record, and take its lease.
+
+    Taken if the other run delivers it meanwhile; NotDelivered if it is still sending when this run has to end.
     """
-    bucket = open_bucket(settings, context)
-    journal = load_settled_journal(bucket, message, journal_key(message, settings.history_scope), context.request_id)
-    if journal.delivered(message.id):
-        raise AlreadyRecorded(message.id)
-    reply = journal.reply(message.id)
-    if reply:
-        return journal, "answered again", reply, ""
-    result, reply = compose(message, journal, settings, context)
-    reply, note = record(reply, journal)
-    return journal, result, reply, note
+    while not journal.delivered:
+        if journal.answer is not None and journal.until_ms + CLOCKS_MS < now_ms():
+            line = {"msgId": message.id, "at": now_ms(), "run": run.id, "until": lease_until_ms(run)}
+            try:
+                append_line({**line, "sent": journal.sent}, journal, run.share(COMMIT_SHARE))
+                return
+            except JournalFailure as failure:
+                raise NotDelivered(f"no lease: {failure}", journal.sent) from None
+            except Taken:
+                pass  # by another run that waited as well
+        if time.monotonic() + WAIT_SECONDS > run.without(AFTER_ASKING_SHARE):
+            raise NotDelivered("another run is still sending it", journal.sent)
+        time.sleep(WAIT_SECONDS)
+        journal.update(load_journal(journal.bucket, journal.key, message.id, 0, run.share(LOAD_SHARE)))
+    raise Taken(message.id)
 
 
-def load_settled_journal(bucket: oss2.Bucket, message: Message, key: str, run: str) -> Journal:
-    """The journal, once it is settled who sends a recorded reply that has no delivery mark.
-
-    If this is a second run of the same event, the first one died: send it. If another delivery of the same message
-    recorded it, that run may be sending at this moment: it gets the time that sending can take.
-    """
-    for _ in range(SENDING_SECONDS):
-        journal = load_journal(bucket, key)
-        reply = journal.reply(message.id)
-        if reply is None or journal.delivered(message.id) or reply["run"] == run:
-            break
-        if now_ms() - reply["at"] > SENDING_SECONDS * 1000:
-            break
-        time.sleep(1)
-    return journal
-
-
-def record(reply: dict[str, Any], journal: Journal) -> tuple[dict[str, Any], str]:
-    """The reply that stands in the journal from now on, and what the person must be told about OSS.
-
-    This is the commit point: from here on, this run sends the reply, even if it did not get into the journal.
-    """
-    try:
-        reply = append_line(reply, journal)
-    except JournalFailure as failure:
-        journal.lost = True
-        log.error("%s: not saved: %s", journal.key, failure)
-        return reply, f"\n\n（这次对话没能存进聊天记录。{failure}。）"
-    if journal.problem is None:
-        return reply, ""
-    log.error("%s: not read: %s", journal.key, journal.problem)
-    return reply, f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）"
-
-
-def mark(journal: Journal, line: dict[str, Any]) -> None:
-    """Append a line about the delivery: afterwards, so that it costs the person no time."""
-    try:
-        append_line(line, journal)
-    except JournalFailure as failure:
-        log.warning("%s: no delivery mark, a repetition would be sent again: %s", journal.key, failure)
+def keep_lease(message: Message, sent: int, journal: Journal, run: Run) -> float:
+    """The seconds that this run may go on sending, its lease renewed if necessary; NotDelivered if time is up."""
+    until_ms = lease_until_ms(run)
+    if journal.until_ms - now_ms() < 500 * LEASE_SECONDS and journal.until_ms < until_ms - 1000:
+        line = {"msgId": message.id, "at": now_ms(), "run": run.id, "until": until_ms, "sent": sent}
+        try:
+            append_line(line, journal, run.share(COMMIT_SHARE))
+        except JournalFailure as failure:
+            log.warning("%s: the lease is not renewed: %s", journal.key, failure)
+    seconds = (journal.until_ms - now_ms()) / 1000
+    if seconds < MIN_SEND_SECONDS:
+        raise NotDelivered("time is up", sent)
+    return seconds
 
 
 # --- what to answer ---
-
-
-class NotAllowed(Exception):
-    """This person, this group or one more question today is not allowed; the person sees the message."""
-
 
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
@@ -306,46 +407,43 @@ UNREADABLE = (
 )
 OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
+LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
 GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{}）加进环境变量 ALLOWED_GROUPS。"
 
 
-def compose(message: Message, journal: Journal, settings: SimpleNamespace, context: Any) -> tuple[str, dict[str, Any]]:
-    """The result in a word, and the line to record: for a question that ChatGPT answered a turn."""
-    reply: dict[str, Any] = {"msgId": message.id, "run": context.request_id}
+def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
+    """The result in a word, and the words to reply."""
+    settings = run.settings
     command = command_in(message.text) if message.text else None
+    refusal = refusal_of(message, settings)
+    if refusal:
+        return "not allowed", refusal
+    if message.over_quota:
+        return "over quota", OVER_QUOTA
+    if message.text is None:
+        return "unreadable", UNREADABLE
+    if command == "clear":
+        return "cleared", clear(journal, run)
+    if command == "status":
+        return "status", status(journal, settings)
+    if command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
+        return "help", HELP
+    if not count_question("+", message, run):
+        return "not allowed", LIMIT_REACHED.format(settings.daily_limit)
     try:
-        check_allowed(message, settings)
-        if message.over_quota:
-            result, reply["answer"] = "over quota", OVER_QUOTA
-        elif message.text is None:
-            result, reply["answer"] = "unreadable", UNREADABLE
-        elif command == "clear":
-            result, reply["answer"] = "cleared", clear(journal)
-        elif command == "status":
-            result, reply["answer"] = "status", status(journal, settings)
-        elif command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
-            result, reply["answer"] = "help", HELP
-        else:
-            result, reply["question"] = "answered", question_of(message, settings.history_scope)
-            usage = Usage(journal.bucket, message.person, settings.daily_limit)
-            reply["answer"] = ask(reply["question"], journal, settings, context)
-            usage.count()
-    except NotAllowed as refusal:
-        result, reply = "not allowed", {**reply, "answer": str(refusal)}
+        return "answered", ask(question_of(message, settings.history_scope), journal, run)
     except ModelFailure as failure:
-        log.warning("request %s: ChatGPT did not answer: %s", context.request_id, failure)
-        result, reply["answer"] = f"failed: {failure.cause}", FAILURES[failure.cause]
-    if result != "answered":
-        reply.pop("question", None)
-    return result, {**reply, "at": now_ms()}
+        log.warning("request %s: ChatGPT did not answer: %s", run.context.request_id, failure)
+        return f"failed: {failure.cause}", FAILURES[failure.cause]
 
 
-def check_allowed(message: Message, settings: SimpleNamespace) -> None:
-    """NotAllowed unless the person, and in a group the group, is on its list or there is no list."""
+def refusal_of(message: Message, settings: SimpleNamespace) -> str | None:
+    """Why the person, or in a group the group, may not ask; None if it is on its list or there is no list."""
     if settings.allowed_users and message.person not in settings.allowed_users:
-        raise NotAllowed(USER_REFUSED.format(message.person))
+        return USER_REFUSED.format(message.person)
     if settings.allowed_groups and message.in_group and message.conversation_id not in settings.allowed_groups:
-        raise NotAllowed(GROUP_REFUSED.format(message.conversation_id))
+        return GROUP_REFUSED.format(message.conversation_id)
+    return None
 
 
 COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
@@ -363,71 +461,91 @@ def command_in(text: str) -> str | None:
     return COMMANDS.get(text.lstrip("\\/"))
 
 
-def clear(journal: Journal) -> str:
-    """Delete the journal object; the reply to this message becomes the first line of the next."""
+FORGOTTEN = 200  # messages that are still recognised after \\clear: DingTalk repeats one within minutes
+
+
+def clear(journal: Journal, run: Run) -> str:
+    """Delete the journal object; the reply to this message becomes the first line of the next.
+
+    Of the messages that were answered the digests stay, so that one that DingTalk repeats is not answered again.
+    """
     try:
-        within(OSS_SECONDS, lambda: journal.bucket.delete_object(journal.key))
+        deadline = run.share(LOAD_SHARE)
+        call_until(deadline, lambda: journal.bucket.delete_object(journal.key))
     except OSS_ERRORS as error:
         return f"没能忘掉之前的对话：{oss_problem(error)}。"
+    journal.forgotten = [*journal.forgotten, *map(digest, journal.delivered_ids())][-FORGOTTEN:]
     journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
     return "好的，之前的对话我都忘掉了。"
 
 
 def status(journal: Journal, settings: SimpleNamespace) -> str:
     """What a person may want to know of the bot."""
-    turns = len(journal.turns(settings.history_length))
-    memory = f"记住的对话：{turns} 轮（最多 {settings.history_length} 轮）"
+    memory = f"记住的对话：{len(journal.turns)} 轮（最多 {settings.history_length} 轮）"
     return f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
 
 
 def question_of(message: Message, scope: str) -> str:
-    """What the model is asked: the words, below those they refer to; in a shared history with the person's name."""
+    """What the model is asked: the words, below those they refer to.
+
+    In a history that a group shares, every line begins with who says it, so that nobody can speak for somebody else:
+    'a\nb' of 小钉 -> '小钉#1f0e：a\n小钉#1f0e：b'
+    """
     quotation = "".join(f"> {line}\n" for line in message.quotation.splitlines())
     words = "\n".join(filter(None, (quotation, message.text)))
-    return f"{message.nick or message.person}：{words}" if scope == "group" and message.in_group else words
+    if scope != "group" or not message.in_group:
+        return words
+    speaker = f"{re.sub('[#:：]', ' ', message.nick).strip()}#{digest(message.person)[:4]}"  # nicks are not unique
+    return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
 
 
-LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
+USAGE_BYTES = 256 * 1024  # of a day's questions are read; one takes 18, and as much again if no answer came
+COUNT_TRIES = 40  # every race lost was won by another run
 
 
-class Usage:
-    """The questions of one person today, as the length of an appendable object that grows by a byte for each.
+def count_question(sign: str, message: Message, run: Run) -> bool:
+    """Count a question of this person today before ChatGPT is asked, "+", or take it back, "-".
 
-    NotAllowed when there are too many: before the model is asked, and after, when others were faster meanwhile. If OSS
-    fails, the person is answered and nothing is counted.
+    False if there are no questions left. The object has a line for each, `+` or `-` and the digest of its msgId, so a
+    message that runs twice counts once. Appending at the length that was read is a compare-and-swap, so the limit
+    holds for concurrent questions too. If OSS fails, the person is answered and nothing is counted.
     """
+    limit, deadline = run.settings.daily_limit, run.share(COUNT_SHARE)
+    if not limit:
+        return True
+    day = time.strftime("%Y-%m-%d", time.gmtime(now_ms() / 1000 + 8 * 3600))  # of Asia/Shanghai, which has no DST
+    key = f"chat-usage/{day}/{percent_encoded(message.person or message.conversation_id)}"
+    bucket = open_bucket(run.settings, run.context)
+    asked = digest(message.id)
+    for _ in range(COUNT_TRIES):
+        try:
+            questions, length = read_usage(bucket, key, deadline)
+            if (asked in questions) == (sign == "+"):
+                return True
+            if sign == "+" and len(questions) >= limit:
+                return False
+            line = f"{sign}{asked}\n".encode()
+            call_until(deadline, functools.partial(bucket.append_object, key, length, line))
+            return True
+        except oss2.exceptions.PositionNotEqualToLength:
+            time.sleep(random.uniform(0, 0.05))
+        except OSS_ERRORS as error:
+            log.warning("%s: not counted: %s", key, oss_problem(error))
+            return True
+    log.warning("%s: not counted: too many at once", key)
+    return True
 
-    def __init__(self, bucket: oss2.Bucket, person: str, limit: int | None) -> None:
-        self.bucket, self.limit, self.questions = bucket, limit, 0
-        day = time.strftime("%Y-%m-%d", time.gmtime(now_ms() / 1000 + 8 * 3600))  # of Asia/Shanghai, which has no DST
-        self.key = f"chat-usage/{day}/{quoted(person)}"
-        if limit:
-            try:
-                self.questions = within(OSS_SECONDS, lambda: bucket.head_object(self.key)).content_length or 0
-            except oss2.exceptions.NotFound:
-                pass  # the first one today
-            except OSS_ERRORS as error:
-                log.warning("%s: not read: %s", self.key, oss_problem(error))
-            self.check()
 
-    def check(self) -> None:
-        """NotAllowed if there are no questions left."""
-        if self.limit and self.questions >= self.limit:
-            raise NotAllowed(LIMIT_REACHED.format(self.limit))
-
-    def count(self) -> None:
-        """Count one more: compare-and-swap as for the journal, so that the limit holds for concurrent questions too."""
-        while self.limit:
-            try:
-                append = functools.partial(self.bucket.append_object, self.key, self.questions, b".")
-                within(OSS_SECONDS, append)
-                return
-            except oss2.exceptions.PositionNotEqualToLength as refused:
-                self.questions = max(self.questions + 1, refused.next_position)  # so that this comes to an end
-                self.check()
-            except OSS_ERRORS as error:
-                log.warning("%s: not counted: %s", self.key, oss_problem(error))
-                return
+def read_usage(bucket: oss2.Bucket, key: str, deadline: float) -> tuple[set[str], int]:
+    """The digests of the messages that count, and the length of the object."""
+    try:
+        data, length = call_until(deadline, lambda: read_tail(bucket, key, USAGE_BYTES))
+    except oss2.exceptions.NoSuchKey:
+        return set(), 0
+    counted: set[str] = set()
+    for line in data.decode("ascii", "replace").splitlines():
+        (counted.add if line.startswith("+") else counted.discard)(line[1:])
+    return counted, length
 
 
 # --- ChatGPT ---
@@ -463,14 +581,12 @@ class ModelFailure(Exception):
 
 RETRIED = ("busy", "network", "down")
 ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
-SPARE_SECONDS = 5  # of the function's own time-out are left for OSS and DingTalk
 
 
-def ask(question: str, journal: Journal, settings: SimpleNamespace, context: Any) -> str:
+def ask(question: str, journal: Journal, run: Run) -> str:
     """ChatGPT's answer; of a conversation that is too long for the model, the older half is left out, and again."""
-    seconds = max(1, min(settings.timeout, context.function.timeout - SPARE_SECONDS))
-    deadline = time.monotonic() + seconds
-    turns = journal.turns(settings.history_length)
+    settings, turns = run.settings, journal.turns
+    deadline = min(time.monotonic() + settings.timeout, run.without(AFTER_ASKING_SHARE))
     while True:
         messages = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
         for turn in turns:
@@ -511,8 +627,8 @@ def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds:
     create: Callable[..., Any] = client.chat.completions.create
     timeout = openai.Timeout(seconds, connect=min(seconds, 5))
     try:
-        completion = within(
-            seconds,
+        completion = call_until(
+            time.monotonic() + seconds,
             # The messages go as extra_body, which openai leaves as it is: in `messages` it looks for values that need
             # another form, and compares each one with all kinds of messages. That is a third of the CPU of an answer.
             lambda: create(
@@ -546,10 +662,21 @@ def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
     if not re.search(r"/v\d\w*(/|$)", base_url):
         base_url += "/v1"
     http_client = openai.DefaultHttpxClient(
+        event_hooks={"request": [refuse_late_request]},
         limits=dataclasses.replace(openai.DEFAULT_CONNECTION_LIMITS, keepalive_expiry=MAX_IDLE_SECONDS),
-        verify=authorities(),
+        verify=tls_context(),
     )
     return openai.OpenAI(api_key=api_key, base_url=base_url, max_retries=0, http_client=http_client)
+
+
+def refuse_late_request(request: Any) -> None:
+    """Have refuse_if_late called when the request has its connection, before anything is sent."""
+
+    def trace_event(name: str, _: Any) -> None:
+        if name.endswith("send_request_headers.started"):
+            refuse_if_late()
+
+    request.extensions["trace"] = trace_event
 
 
 def answer_in(completion: Any) -> str:
@@ -613,7 +740,7 @@ def status_failure(error: openai.APIStatusError) -> ModelFailure:
 # --- the journal ---
 
 TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is
-APPEND_TRIES = 60  # every race lost was won by another run: enough for 20 messages of one person at the same instant
+MAX_LINE_BYTES = 96 * 1024  # a longer turn is kept shortened: it must fit the tail, and leave room for the next ones
 OSS_TRIES = 3  # of an append that OSS neither did nor refused
 
 
@@ -622,55 +749,47 @@ class JournalFailure(Exception):
 
 
 class Journal:
-    """What was read of one journal object. A line is one of
+    """The end of one journal object, read for one message. A line is one of
 
-    {"msgId", "at" (ms), "run", "answer"}               a reply on record
-    {"msgId", "at", "run", "question", "answer"}        the same for a question: a turn, which the model is shown
-    {"msgId", "at", "sent"}                             so many parts of the reply are in the chat
-    {"msgId", "at", "delivered": true}                  the mark that all of it is
+    {"msgId", "at" (ms), "run", "until" (ms), "question", "answer"}  a turn; without "question" a reply that is no turn
+    {"msgId", "at", "run", "until", "sent"}                          the lease is taken or renewed after `sent` parts
+    {"msgId", "at", "run", "sent"}                                   this run stopped sending; another may go on now
+    {"msgId", "at", "delivered": true}                               all of the reply is in the chat
 
-    `run` is FC's request id. By it a run knows its own line again; it stays the same when FC runs an event again.
+    The reply to \\clear, the first line of a new object, also has "forgotten": digests of messages answered before.
     """
 
     def __init__(self, bucket: oss2.Bucket, key: str) -> None:
         self.bucket, self.key = bucket, key
-        self.lines: list[bytes] = []  # oldest first; of a thousand, a dozen are looked at, and only those are parsed
         self.length = 0  # of the whole object, in bytes
         self.separator = b""  # a newline if the object does not end in one, because somebody edited it
         self.problem: str | None = None  # why it could not be read, for the person
         self.denied = False  # because permission was refused
-        self.lost = False  # the reply could not be recorded: a mark for it is tried once
+        self.lines: list[bytes] = []  # oldest first; of a thousand, only those that are needed are parsed
+        self.turns: list[dict[str, Any]] = []  # the last ones, oldest first
+        self.cleared_by = ""  # the message with the last \\clear
+        self.forgotten: list[str] = []  # digests of the messages that were answered before that
+        # The reply to this message:
+        self.answer: str | None = None
+        self.holder = ""  # the run that has, or had last, the lease to send it
+        self.until_ms = 0
+        self.sent = 0  # parts of it that are in the chat
+        self.delivered = False
 
-    def delivered(self, msg_id: str) -> bool:
-        """Whether the reply to this message is in the chat."""
-        return any("delivered" in line for line in self.about(msg_id))
+    def update(self, latest: Journal) -> None:
+        """Know what was read just now."""
+        if latest.problem is None:
+            vars(self).update(vars(latest), turns=self.turns)
 
-    def reply(self, msg_id: str) -> dict[str, Any] | None:
-        """The line with the reply to this message."""
-        return next((line for line in self.about(msg_id) if "answer" in line), None)
+    def delivered_ids(self) -> list[str]:
+        """The messages whose replies are in the chat, oldest first."""
+        return [line["msgId"] for line in parsed(self.lines) if "delivered" in line]
 
-    def sent(self, msg_id: str) -> int:
-        """How many parts of the reply to this message are in the chat already."""
-        return max((line["sent"] for line in self.about(msg_id) if "sent" in line), default=0)
 
-    def about(self, msg_id: str) -> list[dict[str, Any]]:
-        """The lines about this message."""
-        written = json.dumps(msg_id, ensure_ascii=False).encode()
-        return [line for line in self.parsed(line for line in self.lines if written in line) if line["msgId"] == msg_id]
-
-    def turns(self, count: int) -> list[dict[str, Any]]:
-        """The last turns, oldest first."""
-        newest_first = (line for line in self.parsed(reversed(self.lines)) if "question" in line)
-        return list(itertools.islice(newest_first, count))[::-1]
-
-    def parsed(self, lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
-        """The lines that make sense."""
-        for data in lines:
-            line = parse_line(data)
-            if line:
-                yield line
-            else:
-                log.warning("%s: a line skipped that makes no sense", self.key)
+def open_journal(message: Message, run: Run) -> Journal:
+    """The journal that this message belongs to."""
+    bucket, key = open_bucket(run.settings, run.context), journal_key(message, run.settings.history_scope)
+    return load_journal(bucket, key, message.id, run.settings.history_length, run.share(LOAD_SHARE))
 
 
 def journal_key(message: Message, scope: str) -> str:
@@ -678,22 +797,29 @@ def journal_key(message: Message, scope: str) -> str:
 
     'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place, nor be an @ name
     """
-    folder = "@person" if scope == "person" else quoted(message.conversation_id)
-    person = "@group" if scope == "group" and message.in_group else quoted(message.person)
-    return f"chat-history/{folder}/{person}.jsonl"
+    person = percent_encoded(message.person) if message.person else f"@nobody-{digest(message.id)}"
+    if scope == "person":  # staff ids are unique in an organisation only
+        return f"chat-history/@person-{percent_encoded(message.corp_id)}/{person}.jsonl"
+    shared = scope == "group" and message.in_group
+    return f"chat-history/{percent_encoded(message.conversation_id)}/{'@group' if shared else person}.jsonl"
 
 
-def quoted(name: str) -> str:
+def percent_encoded(name: str) -> str:
     """A name as one harmless part of an object's name; those end at 1,023 bytes, so a long one becomes its digest."""
     text = quote(name, safe="").replace(".", "%2E")
     return text if len(text) <= 400 else "=" + hashlib.sha256(name.encode()).hexdigest()
 
 
-def load_journal(bucket: oss2.Bucket, key: str) -> Journal:
+def digest(text: str) -> str:
+    """A text as 16 hexadecimal digits, by which it is recognised."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_journal(bucket: oss2.Bucket, key: str, message_id: str, history_length: int, deadline: float) -> Journal:
     """The end of the journal object; what fails is in `problem`, because the person is answered all the same."""
     journal = Journal(bucket, key)
     try:
-        data, journal.length = within(OSS_SECONDS, lambda: read_tail(bucket, key))
+        data, journal.length = call_until(deadline, lambda: read_tail(bucket, key, TAIL_BYTES))
     except oss2.exceptions.NoSuchKey:
         return journal
     except OSS_ERRORS as error:
@@ -705,15 +831,52 @@ def load_journal(bucket: oss2.Bucket, key: str) -> Journal:
     if journal.length > len(data):
         del lines[0]  # its beginning was not read
     journal.lines = [line for line in lines if line.strip()]
+    read_lines(journal, message_id, history_length)
     return journal
 
 
-def read_tail(bucket: oss2.Bucket, key: str) -> tuple[bytes, int]:
-    """The last TAIL_BYTES of the object, and the length of the whole."""
-    result = bucket.get_object(key, byte_range=(None, TAIL_BYTES))
-    data = read_up_to(TAIL_BYTES, result)
+def read_tail(bucket: oss2.Bucket, key: str, most_bytes: int) -> tuple[bytes, int]:
+    """The last bytes of the object, and the length of the whole."""
+    result = bucket.get_object(key, byte_range=(None, most_bytes))
+    data = read_up_to(most_bytes, result)
     # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
     return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
+
+
+def read_lines(journal: Journal, message_id: str, history_length: int) -> None:
+    """Set what the lines say: the turns, what was forgotten, and the reply to this message."""
+    newest_first = (line for line in parsed(reversed(journal.lines)) if "question" in line)
+    journal.turns = list(itertools.islice(newest_first, history_length))[::-1]
+    for line in parsed(data for data in journal.lines if b'"forgotten": [' in data):  # in a text, its quotes have a \\
+        journal.cleared_by, journal.forgotten = line["msgId"], line.get("forgotten", [])
+    journal.delivered = digest(message_id) in journal.forgotten
+    written = json.dumps(message_id, ensure_ascii=False).encode()
+    for line in parsed(data for data in journal.lines if written in data):
+        if line["msgId"] == message_id:
+            read_line_about_message(journal, line)
+
+
+def read_line_about_message(journal: Journal, line: dict[str, Any]) -> None:
+    """Set what one line says about the reply; lines of runs that never had the lease belong to another answer."""
+    if "delivered" in line:
+        journal.delivered = True
+    elif "answer" in line:
+        if journal.answer is None:
+            journal.answer, journal.holder, journal.until_ms = line["answer"], line["run"], line["until"]
+    elif journal.answer is not None and ("until" in line or line["run"] == journal.holder):
+        journal.holder, journal.until_ms, journal.sent = line["run"], line.get("until", 0), line["sent"]
+    if journal.until_ms - now_ms() > 2000 * LEASE_SECONDS:
+        journal.until_ms = 0  # no lease is that long: a clock is wrong
+
+
+def parsed(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """The lines that make sense."""
+    for data in lines:
+        line = parse_line(data)
+        if line:
+            yield line
+        else:
+            log.warning("a line of the journal is skipped: it makes no sense")
 
 
 def parse_line(data: bytes) -> dict[str, Any] | None:
@@ -726,58 +889,84 @@ def parse_line(data: bytes) -> dict[str, Any] | None:
         return None
     if line.get("delivered") is True:
         return {"msgId": line["msgId"], "delivered": True}
-    if isinstance(line.get("sent"), int):
-        return {"msgId": line["msgId"], "sent": line["sent"]}
     texts = {name: text_in(line, name) for name in ("msgId", "run", "question", "answer") if name in line}
-    if None in texts.values() or "run" not in texts or "answer" not in texts or not isinstance(line.get("at"), int):
+    numbers = {name: line[name] for name in ("at", "until", "sent") if isinstance(line.get(name), int)}
+    if None in texts.values() or "run" not in texts or not ("answer" in texts or "sent" in numbers):
         return None
-    return {**texts, "at": line["at"]}
+    if "answer" in texts:
+        numbers.setdefault("until", 0)
+    forgotten = line.get("forgotten")
+    known = {"forgotten": list(map(str, forgotten))} if isinstance(forgotten, list) else {}
+    return {**texts, **numbers, **known}
 
 
-def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
-    """Append as compare-and-swap; returns the line that stands in the journal.
+def shortened(line: dict[str, Any]) -> dict[str, Any]:
+    """The line with its longer text cut as often as necessary, so that it fits the tail."""
+    while len(json.dumps(line, ensure_ascii=False).encode()) > MAX_LINE_BYTES:
+        name = max((name for name in ("question", "answer") if name in line), key=lambda name: len(line[name]))
+        line = {**line, name: line[name][: len(line[name]) * 3 // 4] + "…"}
+    return line
 
-    OSS refuses a position that is not the object's length: then another run was first, or this one was but never
-    got the answer. The journal tells which. A reply of another run to the same message raises AlreadyRecorded.
+
+def append_line(line: dict[str, Any], journal: Journal, deadline: float) -> None:
+    """Append as compare-and-swap, or JournalFailure.
+
+    OSS refuses a position that is not the object's length: then another run was first, or this one was but never got
+    the answer. The journal tells which. Taken if the line is a lease and another run has it.
     """
-    text = json.dumps(line, ensure_ascii=False).encode() + b"\n"
     failures = 0
-    # A silent OSS must not use up the function's time.
-    give_up = time.monotonic() + (0 if journal.lost else OSS_SECONDS)
-    for attempt in range(APPEND_TRIES):
+    for race in itertools.count():
         position = journal.length
+        data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
         try:
-            append = functools.partial(journal.bucket.append_object, journal.key, position, journal.separator + text)
-            journal.length = int(within(OSS_SECONDS, append).next_position)  # None, if it was not OSS that answered
-            journal.separator = b""
-            if position == 0 and journal.denied:
-                journal.problem = None  # it was only missing: who may not list objects is told that it is forbidden
-            return line
+            half = time.monotonic() + (deadline - time.monotonic()) / 2  # a try that hangs leaves time for another
+            append = functools.partial(journal.bucket.append_object, journal.key, position, data)
+            journal.length = int(call_until(half, append).next_position)  # None, if it was not OSS that answered
+            break
         except oss2.exceptions.PositionNotEqualToLength as refused:
-            position = refused.next_position
+            position, problem = refused.next_position, "同时写入的人太多"
         except OSS_ERRORS as error:
             failures += 1
+            problem = oss_problem(error)
             refused_for_good = isinstance(error, oss2.exceptions.ServerError) and error.status < 500
-            if failures == OSS_TRIES or refused_for_good or time.monotonic() > give_up:
-                raise JournalFailure(oss_problem(error)) from error
-        time.sleep(random.uniform(0, 0.01 * min(attempt + 1, 10)))
-        latest = load_journal(journal.bucket, journal.key)
+            if failures == OSS_TRIES or refused_for_good:
+                raise JournalFailure(problem) from error
+        time.sleep(random.uniform(0, 0.01 * min(race + 1, 10)))
+        if time.monotonic() > deadline:
+            raise JournalFailure(problem)
+        latest = load_journal(journal.bucket, journal.key, line["msgId"], 0, deadline)
         journal.separator = latest.separator
-        standing = latest.reply(line["msgId"])
-        if "delivered" in line and latest.delivered(line["msgId"]):
-            return line
-        if "answer" in line and standing:
-            if standing["run"] != line["run"] or latest.delivered(line["msgId"]):
-                raise AlreadyRecorded(line["msgId"])
-            journal.length = latest.length
-            return standing
         journal.length = position if latest.problem else latest.length
-    raise JournalFailure("同时写入的人太多")
+        if latest.problem is None and has_landed(line, journal, latest):
+            break
+        if latest.cleared_by != journal.cleared_by:
+            line.pop("question", None)  # \\clear was faster: what was said before it stays forgotten
+    journal.separator = b""
+    if position == 0 and journal.denied:
+        journal.problem = None  # there was none: OSS answers 403, not 404, to a role that may not list
+    if "until" in line:
+        journal.holder, journal.until_ms = line["run"], line["until"]
+
+
+def has_landed(line: dict[str, Any], journal: Journal, latest: Journal) -> bool:
+    """Whether the line is in the journal as read now; Taken if it is a lease, and meanwhile another run has it."""
+    if "delivered" in line:
+        return bool(latest.delivered)
+    if latest.delivered or latest.holder not in (journal.holder, line["run"]):
+        raise Taken(line["msgId"])
+    return latest.holder == str(line["run"]) and latest.until_ms == line.get("until", 0)
+
+
+def append_if_possible(line: dict[str, Any], journal: Journal, run: Run) -> None:
+    """Append a line about the delivery, whose lack only means that a repetition may be sent again."""
+    try:
+        append_line(line, journal, run.share((MARK_SECONDS, 1)))
+    except (JournalFailure, Taken) as failure:
+        log.warning("%s: no %s mark: %s", journal.key, "delivery" if "delivered" in line else "release", failure)
 
 
 # --- OSS ---
 
-OSS_SECONDS = 8  # for one request to OSS, all in all; it usually takes 0.05
 # What the deployer can do about an error of OSS, by its code.
 OSS_HINTS = {
     "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
@@ -869,6 +1058,7 @@ class NotDelivered(Exception):
 
 
 SEND_SECONDS = 6  # for one request to the webhook, all in all
+MIN_SEND_SECONDS = 0.5  # with less than this, a request is not worth beginning
 SEND_PAUSES_SECONDS = (1, 2)  # between the three tries
 
 
@@ -891,33 +1081,52 @@ def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
         raise Undeliverable("its sessionWebhook is expired")
 
 
-def send_reply(message: Message, text: str, reply_format: str, sent: int = 0) -> None:
-    """Show the text in the chat, from the part on that follows those sent already.
+def send_reply(message: Message, text: str, journal: Journal, run: Run) -> None:
+    """Show the text in the chat, from the part on that follows those sent already, while this run has the lease."""
+    bodies = bodies_of(message, text, run.settings.reply_format)
+    for number, body in list(enumerate(bodies))[journal.sent :]:
+        send_part(message, body, number, lambda sent: keep_lease(message, sent, journal, run))
 
-    NotDelivered if trying later may help, Undeliverable if not. An answer of the webhook that got lost may have been
-    good: then the chat shows a part twice, which is better than not at all.
+
+def send_sentence(message: Message, sentence: str, run: Run) -> None:
+    """Show a sentence that no journal has: nothing was recorded for this message, or what was is not shown."""
+    deadline = run.without(MARK_SHARE)
+
+    def seconds_left(sent: int) -> float:
+        seconds = deadline - time.monotonic()
+        if seconds < MIN_SEND_SECONDS:
+            raise NotDelivered("time is up", sent)
+        return seconds
+
+    (body,) = bodies_of(message, sentence, "text")
+    send_part(message, body, 0, seconds_left)
+
+
+def send_part(message: Message, body: dict[str, Any], number: int, seconds_left: Callable[[int], float]) -> None:
+    """Post one part after three tries at most; NotDelivered if trying later may help, Undeliverable if not.
+
+    The clock is looked at before each try. An answer of the webhook that got lost may have been good: then the chat
+    shows a part twice, which is better than not at all.
     """
-    deadline = time.monotonic() + SENDING_SECONDS - SEND_SECONDS
-    for number, body in list(enumerate(bodies_of(message, text, reply_format)))[sent:]:
-        pauses_seconds = iter(SEND_PAUSES_SECONDS)
-        while problem := post_to_webhook(message.webhook, json.dumps(body, ensure_ascii=False).encode()):
-            pause_seconds = next(pauses_seconds, None)
-            if pause_seconds is None or time.monotonic() + pause_seconds > deadline:
-                raise NotDelivered(problem, number) from None  # FC logs it: no cause, for that may quote the address
-            time.sleep(pause_seconds)
+    data = json.dumps(body, ensure_ascii=False).encode()
+    pauses_seconds = iter(SEND_PAUSES_SECONDS)
+    while problem := post_to_webhook(message.webhook, data, min(SEND_SECONDS, seconds_left(number))):
+        pause_seconds = next(pauses_seconds, None)
+        if pause_seconds is None:
+            raise NotDelivered(problem, number) from None  # FC logs it: no cause, for that may quote the address
+        time.sleep(pause_seconds)
 
 
-# What DingTalk answers in `errcode` when it shows nothing; the codes are those documented for custom robots.
 TRANSIENT = ("-1", "130101", "410100", "660026")  # busy, and several codes for: too fast
 REFUSED_TEXT = ("400105", "430101", "430102", "430103", "430104", "460101")  # kind of message, unsafe content, length
 
 
-def post_to_webhook(url: str, body: bytes) -> str:
+def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
     """Why DingTalk did not show the reply this time, '' if it did; Undeliverable if it never will."""
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    send = functools.partial(post, webhook_connections(), url, body, headers, (3, SEND_SECONDS))
+    send = functools.partial(post, webhook_connections(), url, body, headers, (min(3, seconds), seconds))
     try:
-        response, data = within(SEND_SECONDS, send)
+        response, data = call_until(time.monotonic() + seconds, send)
         answer = json.loads(data) if response.ok else None
     except (requests.RequestException, concurrent.futures.TimeoutError, ValueError, RecursionError) as error:
         return f"no answer from the sessionWebhook: {type(error).__name__}"
@@ -1092,43 +1301,50 @@ def open_fence(part: str) -> str:
 
 # --- self-check ---
 
-CHECK_SECONDS = 10  # for ChatGPT in a self-check
+CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
 
 
-def self_check(settings: SimpleNamespace, problems: list[str], context: Any) -> dict[str, str]:
+def self_check(problems: list[str], run: Run) -> dict[str, str]:
     """A report on every part that the deployer has to set up: ok, or what is wrong and what to change."""
+    settings, time_out = run.settings, run.context.function.timeout
     report = {"result": "self-check", "settings 环境变量": "；".join(problems) or "ok"}
     report["time-out 执行超时时间"] = "ok"
-    if context.function.timeout < settings.timeout + SENDING_SECONDS:
-        report["time-out 执行超时时间"] = (
-            f"函数的执行超时时间是 {context.function.timeout} 秒，请改为至少 {settings.timeout + SENDING_SECONDS} 秒"
-        )
+    needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
+    if time_out < needed:
+        report["time-out 执行超时时间"] = f"函数的执行超时时间是 {time_out} 秒，请改为至少 {needed} 秒"
     oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
-    report["OSS"] = check_oss(settings, context) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
+    report["OSS"] = check_oss(run) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
     report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
     return report
 
 
-def check_oss(settings: SimpleNamespace, context: Any) -> str:
+def check_oss(run: Run) -> str:
     """Append, read and delete a probe object, twice: in a versioned bucket the second append fails."""
+    deadline = run.share(CHECK_SHARE)
     try:
-        bucket = open_bucket(settings, context)
-        folders = ("chat-history", "chat-usage") if settings.daily_limit else ("chat-history",)
+        bucket = open_bucket(run.settings, run.context)
+        folders = ("chat-history", "chat-usage") if run.settings.daily_limit else ("chat-history",)
         for folder in 2 * folders:
-            key = f"{folder}/@self-check/{quoted(context.request_id)}.jsonl"
-            within(OSS_SECONDS, functools.partial(bucket.append_object, key, 0, b"{}\n"))
-            within(OSS_SECONDS, functools.partial(read_tail, bucket, key))
-            within(OSS_SECONDS, functools.partial(bucket.delete_object, key))
+            key = f"{folder}/@self-check/{run.id}.jsonl"
+            call_until(deadline, functools.partial(bucket.append_object, key, 0, b"{}\n"))
+            call_until(deadline, functools.partial(read_tail, bucket, key, TAIL_BYTES))
+            call_until(deadline, functools.partial(bucket.delete_object, key))
     except OSS_ERRORS as error:
         return oss_problem(error)
     return "ok"
+
+
+CHECK_SECONDS = 10
 
 
 def check_model(settings: SimpleNamespace) -> str:
     """Retrieve the model's description, which costs nothing."""
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     try:
-        model = within(CHECK_SECONDS, lambda: client.models.retrieve(settings.chatgpt_model, timeout=CHECK_SECONDS))
+        model = call_until(
+            time.monotonic() + CHECK_SECONDS,
+            lambda: client.models.retrieve(settings.chatgpt_model, timeout=CHECK_SECONDS),
+        )
     except openai.APIStatusError as error:
         cause = status_failure(error).cause
         doubt = "（有的兼容服务不能查询模型：如果机器人能回答，就不用管。）" if cause == "address" else ""
@@ -1138,15 +1354,6 @@ def check_model(settings: SimpleNamespace) -> str:
     return "ok" if getattr(model, "id", None) else FAILURES["strange"]
 
 
-# --- clock, log and connections ---
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
-
-
-LIBRARIES = ("oss2", "openai", "httpx2", "httpcore2", "urllib3")  # they log tokens, addresses and questions
 MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
 MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
 
@@ -1229,39 +1436,62 @@ def trace(error: BaseException) -> str:
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """What call() returns or raises; concurrent.futures.TimeoutError after so many seconds in all.
+def call_until(deadline: float, call: Callable[[], T]) -> T:
+    """What call() returns or raises; concurrent.futures.TimeoutError at the deadline (time.monotonic).
 
-    The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever. The thread
-    that is left behind ends when its connection does.
+    The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever; and none is for
+    looking up a name. The thread that is left behind sends nothing any more, see refuse_if_late.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
+        current.deadline = deadline
         try:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=max(seconds, 0))
+    return future.result(timeout=max(deadline - time.monotonic(), 0))
+
+
+current = threading.local()  # .deadline: of the call that a thread carries out
+
+
+def refuse_if_late() -> None:
+    """TimeoutError if the deadline of the call is past: called when a connection is made, before anything is sent."""
+    if time.monotonic() > getattr(current, "deadline", math.inf):
+        raise TimeoutError("connected after the deadline")
 
 
 @functools.lru_cache(maxsize=1)
-def authorities() -> ssl.SSLContext:
-    """Those that requests trusts, not the image's own, which may be old; read once, because that takes 30 ms."""
+def tls_context() -> ssl.SSLContext:
+    """Trusts the CAs that requests trusts, not the image's own, which may be old; made once, as it takes 30 ms."""
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
+def punctual(pool_class: Any) -> Any:
+    """The same kind of connection pool, whose connections are of no use if they are made after the deadline."""
+
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            refuse_if_late()
+
+    return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})
+
+
 class VerifiedConnections(requests.adapters.HTTPAdapter):
-    """Verifies certificates as requests does, without reading the list of authorities for every new connection."""
+    """Verifies certificates as requests does, without reading the CA bundle for every new connection."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As in the base class."""
-        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
+        super().init_poolmanager(*args, ssl_context=tls_context(), **kwargs)
+        pools = self.poolmanager.pool_classes_by_scheme
+        self.poolmanager.pool_classes_by_scheme = {scheme: punctual(pools[scheme]) for scheme in pools}
 
     def cert_verify(self, connections: Any, *args: Any) -> None:
-        """That they be verified, but not against what list: the base class would have it read again."""
+        """That they be verified, but not against what bundle: the base class would have it read again."""
         connections.cert_reqs = "CERT_REQUIRED"
 
 

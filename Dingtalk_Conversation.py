@@ -41,6 +41,7 @@ import hashlib
 import hmac
 import json
 import logging
+import math
 import os
 import re
 import ssl
@@ -398,7 +399,7 @@ def invoke_2(event: bytes, task_id: str, run: Run) -> FcAnswer:
         client.invoke_function, run.service, run.settings.chatgpt_function, payload=event, headers=headers
     )
     try:
-        answer = within(INVOKE_SECONDS, invoke)
+        answer = call_until(time.monotonic() + INVOKE_SECONDS, invoke)
     except fc2.FcError as error:
         # The documents print errorCode, which aliyun-fc2 does not read.
         code = error.err_code or json.loads(error.message).get("errorCode") or f"HTTP {error.status_code}"
@@ -427,7 +428,7 @@ def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
     with contextlib.closing(VerifiedConnections()) as connections:
         timeout = (CONNECT_SECONDS, READ_SECONDS)
         call = functools.partial(post, connections, run.endpoint + path, event, headers, timeout)
-        answer, body = within(INVOKE_SECONDS, call)
+        answer, body = call_until(time.monotonic() + INVOKE_SECONDS, call)
     request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which is assumed
     if answer.status_code < 400:
         return FcAnswer(answer.status_code, request_id)
@@ -567,39 +568,62 @@ def trace(error: BaseException) -> str:
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
 
 
-def within(seconds: float, call: Callable[[], T]) -> T:
-    """What call() returns or raises; concurrent.futures.TimeoutError after so many seconds in all.
+def call_until(deadline: float, call: Callable[[], T]) -> T:
+    """What call() returns or raises; concurrent.futures.TimeoutError at the deadline (time.monotonic).
 
-    The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever. The thread
-    that is left behind ends when its connection does.
+    The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever; and none is for
+    looking up a name. The thread that is left behind sends nothing any more, see refuse_if_late.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
 
     def run() -> None:
+        current.deadline = deadline
         try:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=max(seconds, 0))
+    return future.result(timeout=max(deadline - time.monotonic(), 0))
+
+
+current = threading.local()  # .deadline: of the call that a thread carries out
+
+
+def refuse_if_late() -> None:
+    """TimeoutError if the deadline of the call is past: called when a connection is made, before anything is sent."""
+    if time.monotonic() > getattr(current, "deadline", math.inf):
+        raise TimeoutError("connected after the deadline")
 
 
 @functools.lru_cache(maxsize=1)
-def authorities() -> ssl.SSLContext:
-    """Those that requests trusts, not the image's own, which may be old; read once, because that takes 30 ms."""
+def tls_context() -> ssl.SSLContext:
+    """Trusts the CAs that requests trusts, not the image's own, which may be old; made once, as it takes 30 ms."""
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
+def punctual(pool_class: Any) -> Any:
+    """The same kind of connection pool, whose connections are of no use if they are made after the deadline."""
+
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            refuse_if_late()
+
+    return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})
+
+
 class VerifiedConnections(requests.adapters.HTTPAdapter):
-    """Verifies certificates as requests does, without reading the list of authorities for every new connection."""
+    """Verifies certificates as requests does, without reading the CA bundle for every new connection."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As in the base class."""
-        super().init_poolmanager(*args, ssl_context=authorities(), **kwargs)
+        super().init_poolmanager(*args, ssl_context=tls_context(), **kwargs)
+        pools = self.poolmanager.pool_classes_by_scheme
+        self.poolmanager.pool_classes_by_scheme = {scheme: punctual(pools[scheme]) for scheme in pools}
 
     def cert_verify(self, connections: Any, *args: Any) -> None:
-        """That they be verified, but not against what list: the base class would have it read again."""
+        """That they be verified, but not against what bundle: the base class would have it read again."""
         connections.cert_reqs = "CERT_REQUIRED"
 
 

@@ -462,7 +462,7 @@ def test_daily_limit_is_exact_for_questions_at_the_same_instant(redeployed: Loca
     texts = [redeployed.dingtalk.shown(message)[0].text for message in messages]
     assert sorted(text == "1+1=2" for text in texts) == [False] * 7 + [True] * 3
     (usage,) = filter(re.compile("chat-usage/").match, redeployed.oss.keys())
-    assert redeployed.oss.read(usage) == b"..."
+    assert len(redeployed.oss.read(usage) or b"") == 3 * len(b"+0123456789abcdef\n")
 
 
 def test_question_over_the_limit_is_not_asked(reply: Reply, cloud: LocalCloud) -> None:
@@ -473,17 +473,47 @@ def test_question_over_the_limit_is_not_asked(reply: Reply, cloud: LocalCloud) -
     assert len(cloud.openai_api.asked) == 1
 
 
+def usage_key() -> str:
+    """The object that counts today's questions of the usual person."""
+    return f"chat-usage/{time.strftime('%Y-%m-%d', time.gmtime(time.time() + 8 * 3600))}/{XIAODING.staff_id}"
+
+
 @pytest.mark.parametrize(("limit", "answered"), [("1", False), ("2", True)])
 def test_question_counted_by_another_run_meanwhile_counts(
     reply: Reply, cloud: LocalCloud, limit: str, answered: bool
 ) -> None:
-    """While ChatGPT thinks, another question of the same person is answered: this one is the second today."""
+    """Between reading and counting, another question of the same person was faster: this one is the second today."""
     reply.environment["DAILY_LIMIT"] = limit
-    day = time.strftime("%Y-%m-%d", time.gmtime(time.time() + 8 * 3600))
-    usage = f"chat-usage/{day}/{XIAODING.staff_id}"
-    cloud.openai_api.plan(Fault(then=lambda: cloud.oss.write(usage, b".")))
+    other = b"+0123456789abcdef\n"
+    of_usage = Fault(
+        where=lambda received: received.method == "GET" and "chat-usage" in received.path,
+        then=lambda: cloud.oss.write(usage_key(), other),
+    )
+    cloud.oss.plan(of_usage)
     assert (reply.ask("1+1=?") == "1+1=2") == answered
-    assert cloud.oss.read(usage) == (b".." if answered else b".")
+    assert len(cloud.openai_api.asked) == answered
+    assert len(cloud.oss.read(usage_key()) or b"") == len(other) * (2 if answered else 1)
+
+
+def test_question_without_an_answer_does_not_count(reply: Reply, cloud: LocalCloud) -> None:
+    """It is counted before ChatGPT is asked, and taken back when no answer came: the next one is answered."""
+    reply.environment["DAILY_LIMIT"] = "1"
+    cloud.openai_api.fail_next("invalid_api_key")
+    assert reply.ask("1+1=?") == reply.module.FAILURES["key"]
+    lines = (cloud.oss.read(usage_key()) or b"").decode().split()
+    assert [line[0] for line in lines] == ["+", "-"]
+    assert lines[0][1:] == lines[1][1:]
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert "DAILY_LIMIT" in reply.ask("1+1=?")
+
+
+def test_message_whose_first_run_died_counts_once(reply: Reply, cloud: LocalCloud) -> None:
+    """Its question is counted already: the next run asks it all the same."""
+    reply.environment["DAILY_LIMIT"] = "1"
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.oss.write(usage_key(), f"+{reply.module.digest(message['msgId'])}\n".encode())
+    assert reply.run(message)["result"] == "answered"
+    assert "DAILY_LIMIT" in reply.ask("1+1=?")
 
 
 def test_person_off_the_list_may_not_even_clear(reply: Reply) -> None:
@@ -528,7 +558,10 @@ def test_history_of_a_group_is_shared_and_tells_who_spoke(redeployed: LocalCloud
     redeployed.dingtalk.ask("我喜欢红色", person=XIAOMING, group="测试群")
     redeployed.dingtalk.ask("他喜欢什么颜色？", person=XIAODING, group="测试群")
     questions = [part["content"] for part in redeployed.openai_api.asked[-1]["messages"] if part["role"] == "user"]
-    assert questions == ["小明：我喜欢红色", "小钉：他喜欢什么颜色？"]
+    assert [re.sub("#[0-9a-f]{4}：", "：", question) for question in questions] == [
+        "小明：我喜欢红色",
+        "小钉：他喜欢什么颜色？",
+    ]
     redeployed.dingtalk.ask("我喜欢什么？", person=XIAOMING)
     assert asked(redeployed) == "我喜欢什么？"
     assert len(redeployed.openai_api.asked[-1]["messages"]) == 1

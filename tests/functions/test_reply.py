@@ -260,10 +260,20 @@ def test_turn_of_another_run_in_between_is_kept(reply: Reply, cloud: LocalCloud)
 def test_message_recorded_by_another_run_meanwhile_is_not_sent(reply: Reply, cloud: LocalCloud) -> None:
     """Of two runs for one message only the one that recorded its answer sends it, even if the answers are the same."""
     message = cloud.dingtalk.message("\\help")
-    line = {"msgId": message["msgId"], "at": int(time.time() * 1000), "run": "other", "answer": reply.module.HELP}
+    now_ms = int(time.time() * 1000)
+    line = {
+        "msgId": message["msgId"],
+        "at": now_ms,
+        "run": "other",
+        "until": now_ms + 5000,
+        "answer": reply.module.HELP,
+    }
+    mark = {"msgId": message["msgId"], "at": now_ms, "delivered": True}
     key = write_turns(cloud, message, 0)
     del cloud.oss.buckets["example-bucket"].objects[key]
     cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, json.dumps(line) + "\n")))
+    cloud.oss.plan(Fault(where=is_get))  # after the append that was refused
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, f"{json.dumps(line)}\n{json.dumps(mark)}\n")))
     assert reply.run(message)["result"] == "duplicate"
     assert not cloud.dingtalk.shown(message)
 
@@ -297,13 +307,12 @@ def test_delivered_message_is_not_answered_again(reply: Reply, cloud: LocalCloud
 
 
 def test_silent_oss_is_given_up_before_the_function_is_killed(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
-    """An append that takes long is not tried again, and the mark for a reply that is not recorded is tried once."""
+    """An append that takes all of its time is not tried again, and neither is the mark."""
 
     def later() -> None:
-        clock.ahead += reply.module.OSS_SECONDS + 1
+        clock.ahead += 7
 
-    for _ in range(9):
-        cloud.oss.plan(Fault(where=is_append, drop=True, then=later))
+    cloud.oss.plan(Fault(where=is_append, drop=True, then=later, times=9))
     assert "没能存进聊天记录" in reply.ask("1+1=?")
     assert sum(map(is_append, cloud.oss.received)) == 2
 
@@ -331,41 +340,60 @@ def test_second_run_of_an_undelivered_event_only_sends(reply: Reply, cloud: Loca
     assert reply.run(message, request_id="same")["result"] == "duplicate"
 
 
-def test_other_delivery_waits_while_the_reply_may_be_on_its_way(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+def leave_a_lease(reply: Reply, cloud: LocalCloud, message: dict[str, Any], **line: Any) -> None:
+    """Another run has recorded its reply and has the lease to send it; `line` changes that."""
+    now_ms = reply.module.now_ms()
+    key = write_turns(cloud, message, 0)
+    recorded = {"msgId": message["msgId"], "at": now_ms, "run": "other", "until": now_ms + 8000, "answer": "二", **line}
+    cloud.oss.write(key, json.dumps(recorded) + "\n")
+
+
+def test_other_run_waits_while_the_lease_lasts(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
     """A reply that another run recorded a moment ago is sent by this one only when that run must be dead."""
     message = cloud.dingtalk.message("1+1=?")
-    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
-    with pytest.raises(reply.module.NotDelivered):
-        reply.run(message)
-    clock.slept.clear()
+    leave_a_lease(reply, cloud, message)
     assert reply.run(message)["result"] == "answered again"
-    assert 20 <= sum(clock.slept) <= reply.module.SENDING_SECONDS
-    assert len(cloud.dingtalk.shown(message)) == 1
+    assert 8 <= sum(clock.slept) <= 11
+    assert [shown.text for shown in cloud.dingtalk.shown(message)] == ["二"]
+    assert not cloud.openai_api.asked
 
 
-def test_other_delivery_stops_waiting_when_the_reply_is_out(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+def test_other_run_stops_waiting_when_the_reply_is_out(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
     """As soon as the mark of the other run is there, there is nothing to do."""
     message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    (key,) = cloud.oss.keys()
+    mark = json.dumps({"msgId": message["msgId"], "at": 1, "delivered": True}).encode()
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, (cloud.oss.read(key) or b"") + mark + b"\n")))
+    assert reply.run(message)["result"] == "duplicate"
+    assert len(clock.slept) == 2
+    assert not cloud.dingtalk.shown(message)
+
+
+def test_run_that_had_to_stop_leaves_the_rest_to_the_next_at_once(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """A line releases the lease: another delivery need not wait, and goes on with the part that failed."""
+    message = cloud.dingtalk.message("长回答")
+    cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 150] * 5))
+    cloud.dingtalk.plan(Fault())
     cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
     with pytest.raises(reply.module.NotDelivered):
         reply.run(message)
-    (key,) = cloud.oss.keys()
-    mark = json.dumps({"msgId": message["msgId"], "at": 1, "delivered": True}).encode()
-    second_read = Fault(where=is_get, then=lambda: cloud.oss.write(key, (cloud.oss.read(key) or b"") + mark + b"\n"))
-    cloud.oss.plan(second_read)
     clock.slept.clear()
-    assert reply.run(message)["result"] == "duplicate"
-    assert clock.slept == [1]
-
-
-def test_reply_recorded_in_the_future_is_waited_for_with_an_end(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
-    """A wrong clock elsewhere cannot make a run wait for ever."""
-    message = cloud.dingtalk.message("1+1=?")
-    key = write_turns(cloud, message, 0)
-    line = {"msgId": message["msgId"], "at": 10**15, "run": "other", "answer": "二"}
-    cloud.oss.write(key, json.dumps(line) + "\n")
     assert reply.run(message)["result"] == "answered again"
-    assert len(clock.slept) == reply.module.SENDING_SECONDS
+    assert not clock.slept
+    texts = [shown.text for shown in cloud.dingtalk.shown(message)]
+    assert [text.partition("）")[0] for text in texts] == [f"（{n}/{len(texts)}" for n in range(1, len(texts) + 1)]
+
+
+def test_lease_of_a_wrong_clock_does_not_count(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """No lease lasts for years: a wrong clock elsewhere cannot make a run wait for ever."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=10**15)
+    assert reply.run(message)["result"] == "answered again"
+    assert not clock.slept
 
 
 # --- OSS fails ---
@@ -621,7 +649,7 @@ def test_slow_chatgpt_ends_at_the_time_out(reply: Reply, cloud: LocalCloud, faul
 
 def test_time_out_of_the_function_is_kept_too(reply: Reply, cloud: LocalCloud) -> None:
     """With the console's short time-out of the function the person gets a sentence, not silence."""
-    reply.context_changes["timeout"] = reply.module.SPARE_SECONDS + 1
+    reply.context_changes["timeout"] = reply.module.ENDING_SECONDS + 2
     cloud.openai_api.plan(Fault(delay=5))
     assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
 
@@ -903,15 +931,18 @@ def test_oss2_that_cannot_sign_with_v4_is_told(reply: Reply, monkeypatch: pytest
     assert "oss2" in report["OSS"]
 
 
-def test_unforeseen_error_is_told_with_the_request_id(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+def test_unforeseen_error_is_told_with_the_request_id(
+    reply: Reply, cloud: LocalCloud, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A context that lacks what FC promises: the person is told, the log says where, without the words."""
     set_context: Callable[..., Any] = reply.module.handler
     message = cloud.dingtalk.message("机密的问题")
     reply.run(cloud.dingtalk.message("你好"))
-    context = SimpleNamespace(request_id="request-9", region="us-west-1", credentials=None)
+    context = SimpleNamespace(request_id="request-9", function=SimpleNamespace(timeout=60), credentials=None)
+    monkeypatch.delenv("OSS_REGION", raising=False)
     set_context(json.dumps(message).encode(), context)
     assert "request-9" in cloud.dingtalk.shown(message)[0].text
-    assert "AttributeError at ask" in caplog.text
+    assert "AttributeError at open_bucket" in caplog.text
     assert "机密" not in caplog.text
 
 
