@@ -9,6 +9,7 @@ import os
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -209,6 +210,27 @@ class Reply:
         changes = {"request_id": f"request-{self._runs}", **self.context_changes, **context}
         answer = self.module.handler(body, role_context(**changes))
         return dict(json.loads(answer))
+
+    def run_at_once(self, *runs: tuple[Message, dict[str, Any]]) -> list[str]:
+        """The results of runs at the same instant, each of a message and changes of its context; `delay` delays one.
+
+        A run that raises NotDelivered has this name for a result.
+        """
+        set_environment(self._monkeypatch, self.environment)
+
+        def run(number: int, message: Message, changes: dict[str, Any]) -> str:
+            time.sleep(changes.pop("delay", 0))
+            context = role_context(**{"request_id": f"at-once-{number}", **self.context_changes, **changes})
+            try:
+                return str(json.loads(self.module.handler(json.dumps(message).encode(), context))["result"])
+            except self.module.NotDelivered as error:
+                return type(error).__name__
+
+        with ThreadPoolExecutor(len(runs)) as pool:
+            started = [
+                pool.submit(run, number, message, dict(changes)) for number, (message, changes) in enumerate(runs)
+            ]
+            return [future.result() for future in started]
 
     def ask(self, text: str, **message: Any) -> str:
         """What the chat shows for this question."""
