@@ -1,8 +1,13 @@
 """Local DingTalk: signs and posts messages to the bot, and takes its replies on the session webhook.
 
-A reply that DingTalk refuses is refused here, with its errcode inside an HTTP 200 (PLATFORM.md 4.4). The documents
-name the codes but neither the order of the checks nor, for most codes, the exact condition: the order here is that
-of `_receive_reply`, and what is assumed stands at the check. The chat page is not here.
+A reply that DingTalk refuses is refused here, with its errcode inside an HTTP 200. The documents name the codes, but
+neither the order of the checks nor, for most codes, the exact condition. The order here is that of `_problem`; a
+comment at a check says what it assumes.
+
+https://open.dingtalk.com/document/development/receive-message
+https://open.dingtalk.com/document/development/robot-message-type
+https://open.dingtalk.com/document/development/robot-reply-and-send-messages
+https://open.dingtalk.com/document/development/custom-robots-send-group-messages
 """
 
 from __future__ import annotations
@@ -22,12 +27,12 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import requests
-from flask import Response, jsonify, request
 
-from .server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn, json_answer
 
 DATA = Path(__file__).parent.parent / "data"
 
+REPLY_PATH = "/robot/sendBySession"
 PUSH_TIMEOUT_SECONDS = 2.5  # written for DingTalk's events; whether HTTP robots get the same is unknown
 SESSION_MS = 5_400_000  # a session webhook lives 90 minutes
 MAX_REPLY_BYTES = 20_000
@@ -139,7 +144,6 @@ class Dingtalk(StandIn):
         self._shown: list[Shown] = []
         self._sessions: dict[str, Session] = {}
         self._changed = threading.Condition()  # guards the three above
-        self.app.add_url_rule("/robot/sendBySession", view_func=self._receive_reply, methods=["POST"])
 
     def reset(self) -> None:
         """Also forget what was shown and end every session."""
@@ -180,7 +184,7 @@ class Dingtalk(StandIn):
             senderId=person.sender_id,
             createAt=now_ms,
             sessionWebhookExpiredTime=now_ms + SESSION_MS,
-            sessionWebhook=f"{self.url}/robot/sendBySession?session={session}",
+            sessionWebhook=f"{self.url}{REPLY_PATH}?session={session}",
         )
         if group is not None:
             at_users = [{"dingtalkId": message["chatbotUserId"]}]
@@ -297,25 +301,28 @@ class Dingtalk(StandIn):
 
     # -- the bot replies ----------------------------------------------------------------------------------
 
-    def _receive_reply(self) -> Response:
-        session = request.args.get("session", "")
-        body = request.get_data()
-        problem = self._problem(session, request.mimetype, body)
+    def respond(self, received: Received) -> Answer:
+        if received.path != REPLY_PATH:
+            return Answer(404)
+        if received.method != "POST":
+            return Answer(405)
+        session = received.query.get("session", "")
+        problem = self._problem(session, received.media_type, received.body)
         if problem is None:
-            reply = json.loads(body)
+            reply = json.loads(received.body)
             problem = invisible(reply)
             if problem is None:
                 self._show(bubble(reply, self._sessions[session].conversation_id, session))
         if problem is None:
-            return jsonify({"errcode": 0, "errmsg": "ok"})
+            return json_answer({"errcode": 0, "errmsg": "ok"})
         errcode, errmsg = problem
         with self._changed:
             self.refusals.append(Refusal(session, errcode, errmsg))
-        return jsonify({"errcode": errcode, "errmsg": errmsg if errcode else "ok"})
+        return json_answer({"errcode": errcode, "errmsg": errmsg if errcode else "ok"})
 
-    def _problem(self, session: str, content_type: str, body: bytes) -> tuple[int, str] | None:
+    def _problem(self, session: str, media_type: str, body: bytes) -> tuple[int, str] | None:
         """errcode and errmsg of the first thing that DingTalk would refuse."""
-        if content_type != "application/json":
+        if media_type != "application/json":
             return 43004, "无效的HTTP HEADER Content-Type"
         try:
             reply = json.loads(body)
@@ -417,7 +424,7 @@ def refusal_fault(
     """A planned refusal of replies: this errcode in an HTTP 200."""
     body = json.dumps({"errcode": errcode, "errmsg": errmsg}, ensure_ascii=False)
     return Fault(
-        where=lambda received: received.path == "/robot/sendBySession" and where(received),
+        where=lambda received: received.path == REPLY_PATH and where(received),
         times=times,
         status=200,
         body=body,

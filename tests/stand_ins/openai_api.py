@@ -1,7 +1,8 @@
 """Local OpenAI API: chat completions and models, answering from a few rules instead of a model.
 
-What the real API refuses is refused here, with its status and its body (PLATFORM.md 6: developers.openai.com, the
-SDK's source, and error texts seen in public issues). Of a request only `model` and `messages` shape the answer.
+What the real API refuses is refused here, with its status and its body. They come from
+https://developers.openai.com/docs/guides/error-codes, from the SDK's source, and from error texts in public issues.
+Only `model` and `messages` of a request shape the answer.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from flask import Response, jsonify, request
-
-from .server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn, json_answer
 
 # Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
 PARAMETERS = """
@@ -375,15 +374,6 @@ class OpenaiApi(StandIn):
         self.asked: list[dict[str, Any]] = []
         self._scripted: deque[str] = deque()
 
-        self.app.url_map.merge_slashes = False  # //v1 is an unknown address, not one to redirect from
-        self.app.add_url_rule("/v1/chat/completions", view_func=self._complete, methods=["POST"])
-        self.app.add_url_rule("/v1/models", view_func=self._list_models, methods=["GET"])
-        self.app.add_url_rule("/v1/models/<model>", view_func=self._show_model, methods=["GET"])
-        self.app.register_error_handler(404, self._unknown_address)
-        self.app.register_error_handler(405, self._unknown_address)  # assumed: no route for this method is no route
-        self.app.register_error_handler(Refused, lambda refused: (refused.body, refused.status))
-        self.app.after_request(with_request_id)
-
     @property
     def base_url(self) -> str:
         return self.url + "/v1"
@@ -403,11 +393,21 @@ class OpenaiApi(StandIn):
             self.asked.clear()
             self._scripted.clear()
 
-    # -- routes -------------------------------------------------------------------------------------------
+    # -- one request --------------------------------------------------------------------------------------
 
-    def _complete(self) -> Response:
-        self._check_key()
-        body = read_json()
+    def respond(self, received: Received) -> Answer:
+        try:
+            if (received.method, received.path) != ("POST", "/v1/chat/completions"):  # assumed: no 405
+                raise Refused(404, error_body(f"Invalid URL ({received.method} {received.path})"))
+            answer = json_answer(self._complete(received))
+        except Refused as refused:
+            answer = json_answer(refused.body, refused.status)
+        return answer.with_header("x-request-id", new_request_id())
+
+    def _complete(self, received: Received) -> dict[str, Any]:
+        """The body of an answer to a chat completion."""
+        self._check_key(received.headers.get("Authorization", ""))
+        body = json_body(received)
         self._check_parameters(body)
         characters = check_messages(body["messages"])
         if characters > self.context_characters:
@@ -417,25 +417,12 @@ class OpenaiApi(StandIn):
             scripted = self._scripted.popleft() if self._scripted else None
         time.sleep(self.think_seconds)
         text = answer(talk_of(body["messages"])) if scripted is None else scripted
-        return jsonify(completion_body(body["model"], text, characters))
-
-    def _list_models(self) -> Response:
-        self._check_key()
-        return jsonify({"object": "list", "data": [model_body(model) for model in self.models]})
-
-    def _show_model(self, model: str) -> Response:
-        self._check_key()
-        self._check_model(model)
-        return jsonify(model_body(model))
-
-    def _unknown_address(self, error: Exception) -> tuple[dict[str, Any], int]:
-        received: Received = request.environ["stand_in.received"]
-        return error_body(f"Invalid URL ({received.method} {received.path})"), 404
+        return completion_body(body["model"], text, characters)
 
     # -- checks -------------------------------------------------------------------------------------------
 
-    def _check_key(self) -> None:
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    def _check_key(self, authorization: str) -> None:
+        scheme, _, key = authorization.partition(" ")
         if scheme != "Bearer" or not key:
             message = (
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
@@ -445,10 +432,6 @@ class OpenaiApi(StandIn):
         if key not in self.keys:
             raise Refused(401, wrong_key_body(key))
 
-    def _check_model(self, model: str) -> None:
-        if model not in self.models:
-            raise Refused(404, unknown_model_body(model))
-
     def _check_parameters(self, body: dict[str, Any]) -> None:
         """An optional parameter that is null counts as absent."""
         for name in body:
@@ -456,7 +439,8 @@ class OpenaiApi(StandIn):
                 raise Refused(400, error_body(f"Unrecognized request argument supplied: {name}"))
         if not isinstance(body.get("model"), str) or not body["model"]:
             raise Refused(400, error_body("you must provide a model parameter"))
-        self._check_model(body["model"])
+        if body["model"] not in self.models:
+            raise Refused(404, unknown_model_body(body["model"]))
         if "messages" not in body:
             message = "Missing required parameter: 'messages'."
             raise Refused(400, error_body(message, code="missing_required_parameter", param="messages"))
@@ -491,14 +475,15 @@ def error_fault(
     return Fault(where, times, status=status, body=text, headers=tuple(headers))
 
 
-def read_json() -> dict[str, Any]:
-    if request.mimetype != "application/json":
+def json_body(received: Received) -> dict[str, Any]:
+    if received.media_type != "application/json":
         message = (
-            f"Unsupported content type: '{request.mimetype}'. This API method only accepts 'application/json' requests."
+            f"Unsupported content type: '{received.media_type}'. "
+            "This API method only accepts 'application/json' requests."
         )
         raise Refused(400, error_body(message, code="unsupported_content_type"))
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(received.body)
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -576,14 +561,5 @@ def words(content: str | list[dict[str, Any]]) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text").strip()
 
 
-def model_body(model: str) -> dict[str, Any]:
-    return {"id": model, "object": "model", "created": 1_795_334_400, "owned_by": "system", "shutdown_date": None}
-
-
 def new_request_id() -> str:
     return f"req_{uuid.uuid4().hex}"
-
-
-def with_request_id(response: Response) -> Response:
-    response.headers["x-request-id"] = new_request_id()
-    return response

@@ -23,9 +23,8 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 import crcmod  # type: ignore[import-untyped]
-from flask import Response, request
 
-from tests.stand_ins.server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn
 
 MAX_KEY_BYTES = 1023
 MAX_SKEW_SECONDS = 15 * 60
@@ -43,8 +42,7 @@ CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-s
 # CRC-64/XZ, which OSS calls ECMA; crc64(more, crc64(data)) == crc64(data + more)
 crc64: Callable[..., int] = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
 
-Headers = dict[str, str]
-Answer = tuple[int, Headers, bytes]
+Header = tuple[str, str]
 
 
 # -- errors -----------------------------------------------------------------------------------------------
@@ -100,12 +98,12 @@ class Refusal(Exception):
         message: str | None = None,
         *,
         ec: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: tuple[Header, ...] = (),
         **elements: str,  # further elements of the XML
     ) -> None:
         super().__init__(code)
         self.code, self.message, self.ec, self.elements = code, message, ec, elements
-        self.headers = headers or {}
+        self.headers = headers
 
 
 def error_xml(
@@ -251,14 +249,12 @@ class Oss(StandIn):
         region: str = "us-west-1",
         hide_missing_keys: bool = False,
         clock: Callable[[], float] = time.time,
-        port: int = 0,
     ) -> None:
         """`hide_missing_keys`: answer 403, not 404, to callers without oss:ListObjects; what OSS does is unknown."""
-        super().__init__(port)
+        super().__init__()
         self._settings = (dict(access), tuple(buckets), region, hide_missing_keys, clock)
         self._changes = threading.Lock()  # OSS is strongly consistent: one change at a time
         self._restore()
-        self.app.before_request(self._respond)  # before any route: none may touch the slashes and dots of a key
 
     def _restore(self) -> None:
         access, names, self.region, self.hide_missing_keys, self.clock = self._settings
@@ -289,17 +285,13 @@ class Oss(StandIn):
 
     # -- one request --------------------------------------------------------------------------------------
 
-    def _respond(self) -> Response:
-        received: Received = request.environ["stand_in.received"]
+    def respond(self, received: Received) -> Answer:
         request_id = new_request_id()
         try:
-            status, headers, body = self._serve(received)
+            answer = self._serve(received)
         except Refusal as refusal:
-            status, headers, body = self._refuse(received, refusal, request_id)
-        response = Response(body, status, {**headers, "x-oss-request-id": request_id})
-        if "Content-Type" not in headers:
-            del response.headers["Content-Type"]  # Flask's default
-        return response
+            answer = self._refuse(received, refusal, request_id)
+        return answer.with_header("x-oss-request-id", request_id)
 
     def _refuse(self, received: Received, refusal: Refusal, request_id: str) -> Answer:
         host_id = f"{self._bucket_and_key(received)[0]}.oss-{self.region}.aliyuncs.com".lstrip(".")
@@ -313,8 +305,8 @@ class Oss(StandIn):
         )
         status = ERRORS[refusal.code].status
         if received.method == "HEAD":  # no body to put it in
-            return status, {**refusal.headers, "x-oss-err": base64.b64encode(body).decode()}, b""
-        return status, {**refusal.headers, "Content-Type": "application/xml"}, body
+            return Answer(status, (*refusal.headers, ("x-oss-err", base64.b64encode(body).decode())))
+        return Answer(status, (*refusal.headers, ("Content-Type", "application/xml")), body)
 
     def _serve(self, received: Received) -> Answer:
         """Who asks, for what, may they: then do it. The order of the checks is assumed."""
@@ -324,7 +316,6 @@ class Oss(StandIn):
         operations: dict[tuple[str, frozenset[str]], tuple[str, Callable[..., Answer]]] = {
             ("GET", frozenset()): ("oss:GetObject", self._get),
             ("HEAD", frozenset()): ("oss:GetObject", self._head),
-            ("HEAD", frozenset({"objectMeta"})): ("oss:GetObject", self._meta),
             ("PUT", frozenset()): ("oss:PutObject", self._put),
             ("POST", frozenset({"append"})): ("oss:PutObject", self._append),
             ("POST", frozenset({"append", "position"})): ("oss:PutObject", self._append),
@@ -350,7 +341,7 @@ class Oss(StandIn):
         return unquote(name), unquote(key)  # what is not UTF-8 becomes U+FFFD, and no signature fits it
 
     def _authenticate(self, received: Received, path: str) -> Access:
-        headers = {name.lower(): value for name, value in received.headers}
+        headers = {name.lower(): value for name, value in received.headers.items()}
         authorization = headers.get("authorization")
         if not authorization:
             raise Refusal("AccessDenied")
@@ -414,25 +405,19 @@ class Oss(StandIn):
         found = self._find(access, bucket, key)
         standard = received.headers.get("x-oss-range-behavior") == "standard"
         part = byte_range(received.headers.get("Range", ""), len(found.data), standard)
-        headers = self._describe(found)
+        headers = self._describe(found)  # the CRC is always that of the whole object
         if part is None:
-            return 200, headers, found.data
+            return Answer(200, headers, found.data)
         first, last = part
-        headers["Content-Range"] = f"bytes {first}-{last}/{len(found.data)}"
-        return 206, headers, found.data[first : last + 1]  # the CRC stays that of the whole object
+        content_range = ("Content-Range", f"bytes {first}-{last}/{len(found.data)}")
+        return Answer(206, (*headers, content_range), found.data[first : last + 1])
 
     def _head(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         found = self._find(access, bucket, key)
-        headers = self._describe(found)
+        answer = Answer(200, self._describe(found), found.data)
         if found.appendable:
-            headers["x-oss-next-append-position"] = str(len(found.data))
-        return 200, headers, found.data
-
-    def _meta(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
-        """The little that GetObjectMeta tells: length, ETag, time."""
-        found = self._find(access, bucket, key)
-        full = self._describe(found)
-        return 200, {name: full[name] for name in ("ETag", "Last-Modified")}, found.data
+            return answer.with_header("x-oss-next-append-position", str(len(found.data)))
+        return answer
 
     def _put(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         self._check_digest(received)
@@ -442,7 +427,7 @@ class Oss(StandIn):
             if keep and key in bucket.objects:
                 raise Refusal("FileAlreadyExists")
             self._store(bucket, key, new)
-        return 200, {"ETag": new.etag, "x-oss-hash-crc64ecma": str(new.crc)}, b""
+        return Answer(200, (("ETag", new.etag), ("x-oss-hash-crc64ecma", str(new.crc))))
 
     def _append(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         position = received.query.get("position", "")
@@ -456,25 +441,25 @@ class Oss(StandIn):
             if key in bucket.delete_markers or not old.appendable:
                 raise Refusal("ObjectNotAppendable")
             if int(position) != len(old.data):
-                length = str(len(old.data))
-                raise Refusal("PositionNotEqualToLength", headers={"x-oss-next-append-position": length})
+                position_header = ("x-oss-next-append-position", str(len(old.data)))
+                raise Refusal("PositionNotEqualToLength", headers=(position_header,))
             crc = crc64(received.body, old.crc)
             new = Object(old.data + received.body, True, crc, old.content_type, self.clock())
             self._store(bucket, key, new)
-        headers = {
-            "ETag": new.etag,
-            "x-oss-hash-crc64ecma": str(new.crc),  # of the whole object, not of what was added
-            "x-oss-next-append-position": str(len(new.data)),
-        }
-        return 200, headers, b""
+        headers = (
+            ("ETag", new.etag),
+            ("x-oss-hash-crc64ecma", str(new.crc)),  # of the whole object, not of what was added
+            ("x-oss-next-append-position", str(len(new.data))),
+        )
+        return Answer(200, headers)
 
     def _delete(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         with self._changes:
             bucket.objects.pop(key, None)
             if not bucket.versioned:
-                return 204, {}, b""
+                return Answer(204)
             bucket.delete_markers.add(key)  # also where there was no object
-        return 204, {"x-oss-delete-marker": "true", "x-oss-version-id": secrets.token_hex(16)}, b""
+        return Answer(204, (("x-oss-delete-marker", "true"), ("x-oss-version-id", secrets.token_hex(16))))
 
     # -- what the operations share ------------------------------------------------------------------------
 
@@ -484,7 +469,7 @@ class Oss(StandIn):
             return found
         if self.hide_missing_keys and not access.allows("oss:ListObjects", key):
             raise Refusal("AccessDenied")
-        marker = {"x-oss-delete-marker": "true"} if key in bucket.delete_markers else {}
+        marker = (("x-oss-delete-marker", "true"),) if key in bucket.delete_markers else ()
         raise Refusal("NoSuchKey", headers=marker, Key=key)
 
     @staticmethod
@@ -493,16 +478,16 @@ class Oss(StandIn):
         bucket.delete_markers.discard(key)
 
     @staticmethod
-    def _describe(found: Object) -> Headers:
-        return {
-            "Content-Type": found.content_type,
-            "Accept-Ranges": "bytes",
-            "ETag": found.etag,
-            "Last-Modified": formatdate(found.modified, usegmt=True),
-            "x-oss-hash-crc64ecma": str(found.crc),
-            "x-oss-object-type": "Appendable" if found.appendable else "Normal",
-            "x-oss-storage-class": "Standard",
-        }
+    def _describe(found: Object) -> tuple[Header, ...]:
+        return (
+            ("Content-Type", found.content_type),
+            ("Accept-Ranges", "bytes"),
+            ("ETag", found.etag),
+            ("Last-Modified", formatdate(found.modified, usegmt=True)),
+            ("x-oss-hash-crc64ecma", str(found.crc)),
+            ("x-oss-object-type", "Appendable" if found.appendable else "Normal"),
+            ("x-oss-storage-class", "Standard"),
+        )
 
     @staticmethod
     def _content_type(received: Received) -> str:

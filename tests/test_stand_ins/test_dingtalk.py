@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import requests
-from flask import Response, request
 
 from tests.stand_ins.dingtalk import (
     DATA,
@@ -27,7 +26,7 @@ from tests.stand_ins.dingtalk import (
     Dingtalk,
     signature,
 )
-from tests.stand_ins.server import Fault, StandIn
+from tests.stand_ins.server import Answer, Fault, Received, StandIn, json_answer
 
 COMMON_FIELDS = {
     "conversationId": str,
@@ -59,14 +58,13 @@ class EchoBot(StandIn):
         super().__init__()
         self.push_answer: Any = {"msgtype": "empty"}
         self.replies = True
-        self.app.add_url_rule("/", view_func=self._hear, methods=["POST", "PUT"])
 
-    def _hear(self) -> Response:
-        message = request.get_json()
+    def respond(self, received: Received) -> Answer:
+        message = json.loads(received.body)
         if self.replies:
             heard = message.get("text", {}).get("content", message["msgtype"])
             post(message["sessionWebhook"], {"msgtype": "text", "text": {"content": f"听到：{heard.strip()}"}})
-        return Response(json.dumps(self.push_answer), content_type="application/json")
+        return json_answer(self.push_answer)
 
     def reset(self) -> None:
         super().reset()
@@ -240,7 +238,7 @@ def test_change_replaces_a_field(dingtalk: Dingtalk) -> None:
 
 
 def test_signature_of_the_known_vector() -> None:
-    """The literal of PLATFORM.md 4.1."""
+    """A literal timestamp and secret, and the sign that the documented code makes of them."""
     assert signature("1577262236757", "this is a secret") == "DJrE6qdyVGCQz9z5r2MDuNcNAhwYnuAkyj13cx169CA="
 
 

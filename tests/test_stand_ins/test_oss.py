@@ -202,7 +202,6 @@ def test_bucket_of_another_region_is_refused_with_its_endpoint(oss: Oss, connect
     [
         ("get_object", (), "oss:GetObject"),
         ("head_object", (), "oss:GetObject"),
-        ("get_object_meta", (), "oss:GetObject"),
         ("put_object", (b"new",), "oss:PutObject"),
         ("append_object", (3, b"new"), "oss:PutObject"),
         ("delete_object", (), "oss:DeleteObject"),
@@ -403,24 +402,12 @@ def test_head_tells_length_and_type(oss: Oss, bucket: Any) -> None:
     assert result.headers["x-oss-next-append-position"] == "5"
 
 
-def test_object_meta_tells_length_etag_and_time(oss: Oss, bucket: Any) -> None:
-    """GetObjectMeta says less than HeadObject."""
-    oss.write(KEY, b"12345")
-    result = bucket.get_object_meta(KEY)
-    result.resp.read()  # oss2 does not, and so keeps the connection
-    assert (result.content_length, result.etag) == (5, bucket.head_object(KEY).etag)
-    assert abs(result.last_modified - time.time()) < 5
-    assert "x-oss-object-type" not in result.headers
-
-
-@pytest.mark.parametrize("method", ["head_object", "get_object_meta"])
-def test_head_error_is_in_a_header(oss: Oss, bucket: Any, method: str) -> None:
+def test_head_error_is_in_a_header(bucket: Any) -> None:
     """No body can carry the XML, so it comes as base64; oss2 reads it."""
-    error = refusal(getattr(bucket, method), KEY)
+    error = refusal(bucket.head_object, KEY)
     assert isinstance(error, oss2.exceptions.NoSuchKey)
     assert (error.ec, error.details["RequestId"], error.body) == ("0026-00000001", error.request_id, b"")
     assert b"<Code>NoSuchKey</Code>" in base64.b64decode(error.headers["x-oss-err"])
-    assert not bucket.object_exists(KEY)
 
 
 # -- put and delete ---------------------------------------------------------------------------------------
