@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
 from .server import Answer, Fault, Received, StandIn, json_answer
 
@@ -30,6 +31,7 @@ PARAMETERS = """
 KNOWN_PARAMETERS = frozenset(PARAMETERS.split())
 # tool and function exist too, with fields that no code of ours has
 ROLES = ("system", "developer", "user", "assistant")
+MODEL_PATH = re.compile(r"/v1/models/([^/]+)")
 PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
 FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # whether luna takes other temperatures is unknown; most models do not
 QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
@@ -396,10 +398,14 @@ class OpenaiApi(StandIn):
     # -- one request --------------------------------------------------------------------------------------
 
     def respond(self, received: Received) -> Answer:
+        model = MODEL_PATH.fullmatch(received.path)
         try:
-            if (received.method, received.path) != ("POST", "/v1/chat/completions"):  # assumed: no 405
+            if (received.method, received.path) == ("POST", "/v1/chat/completions"):
+                answer = json_answer(self._complete(received))
+            elif received.method == "GET" and model:
+                answer = json_answer(self._describe(received, unquote(model[1])))
+            else:  # assumed: also where only the method is wrong
                 raise Refused(404, error_body(f"Invalid URL ({received.method} {received.path})"))
-            answer = json_answer(self._complete(received))
         except Refused as refused:
             answer = json_answer(refused.body, refused.status)
         return answer.with_header("x-request-id", new_request_id())
@@ -419,6 +425,12 @@ class OpenaiApi(StandIn):
         text = answer(talk_of(body["messages"])) if scripted is None else scripted
         return completion_body(body["model"], text, characters)
 
+    def _describe(self, received: Received, model: str) -> dict[str, Any]:
+        """The body of an answer to who retrieves a model."""
+        self._check_key(received.headers.get("Authorization", ""))
+        self._check_model(model)
+        return {"id": model, "object": "model", "created": 1_795_334_400, "owned_by": "system", "shutdown_date": None}
+
     # -- checks -------------------------------------------------------------------------------------------
 
     def _check_key(self, authorization: str) -> None:
@@ -432,6 +444,10 @@ class OpenaiApi(StandIn):
         if key not in self.keys:
             raise Refused(401, wrong_key_body(key))
 
+    def _check_model(self, model: str) -> None:
+        if model not in self.models:
+            raise Refused(404, unknown_model_body(model))
+
     def _check_parameters(self, body: dict[str, Any]) -> None:
         """An optional parameter that is null counts as absent."""
         for name in body:
@@ -439,8 +455,7 @@ class OpenaiApi(StandIn):
                 raise Refused(400, error_body(f"Unrecognized request argument supplied: {name}"))
         if not isinstance(body.get("model"), str) or not body["model"]:
             raise Refused(400, error_body("you must provide a model parameter"))
-        if body["model"] not in self.models:
-            raise Refused(404, unknown_model_body(body["model"]))
+        self._check_model(body["model"])
         if "messages" not in body:
             message = "Missing required parameter: 'messages'."
             raise Refused(400, error_body(message, code="missing_required_parameter", param="messages"))

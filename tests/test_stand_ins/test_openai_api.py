@@ -106,6 +106,12 @@ def test_slow_model_takes_its_time() -> None:
         assert time.monotonic() - started >= 0.2
 
 
+def test_known_model_is_described(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """A self-check can retrieve the model."""
+    model = client.models.retrieve("gpt-6-luna")
+    assert (model.id, model.object, model.shutdown_date) == ("gpt-6-luna", "model", None)
+
+
 # -- what is refused ----------------------------------------------------------------------------------------
 
 
@@ -126,11 +132,20 @@ def test_missing_key_is_refused(api: OpenaiApi, headers: dict[str, str]) -> None
     assert "didn't provide an API key" in answer.json()["error"]["message"]
 
 
+def test_model_is_described_to_a_known_key_only(api: OpenaiApi) -> None:
+    """The self-check finds a wrong key."""
+    assert requests.get(api.base_url + "/models/gpt-6-luna", timeout=5).status_code == 401
+
+
 def test_unknown_model_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
-    """A model that was shut down is not found."""
-    with pytest.raises(openai.NotFoundError) as caught:
-        ask(client, "你好", model="gpt-3.5-turbo")
-    assert caught.value.code == "model_not_found"
+    """A model that was shut down is not found, neither asked nor retrieved."""
+    for attempt in (
+        lambda: ask(client, "你好", model="gpt-3.5-turbo"),
+        lambda: client.models.retrieve("gpt-3.5-turbo"),
+    ):
+        with pytest.raises(openai.NotFoundError) as caught:
+            attempt()
+        assert caught.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize("base", ["", "/v2", "//v1", "/v1/v1", "/v1//v1", "/v1/chat"])
