@@ -5,7 +5,7 @@ neither the order of the checks nor, for most codes, the exact condition. The or
 comment at a check says what it assumes.
 
 https://open.dingtalk.com/document/development/receive-message
-https://open.dingtalk.com/document/development/robot-message-type
+https://open.dingtalk.com/document/dingstart/robot-message-type
 https://open.dingtalk.com/document/development/robot-reply-and-send-messages
 https://open.dingtalk.com/document/development/custom-robots-send-group-messages
 """
@@ -83,7 +83,6 @@ class Shown:
     text: str
     title: str = ""
     at_user_ids: tuple[str, ...] = ()  # who is really @-ed: named in atUserIds and by @id in the text
-    at_all: bool = False
     by_http_answer: bool = False  # came as the answer to the push, not through the session webhook
 
 
@@ -116,7 +115,6 @@ class Session:
 
     conversation_id: str
     expires_ms: int
-    replies_at: list[float] = field(default_factory=list)  # time.monotonic() of the accepted ones, for the rate
 
 
 def signature(timestamp: str, secret: str) -> str:
@@ -132,13 +130,10 @@ class Dingtalk(StandIn):
         self,
         app_secret: str = "example-app-secret",
         clock: Callable[[], float] = time.time,
-        replies_per_minute: int | None = None,
     ) -> None:
-        """`replies_per_minute`: of one session; whether the real DingTalk limits them, and how, is unknown."""
         super().__init__()
         self.app_secret = app_secret
         self.clock = clock
-        self.replies_per_minute = replies_per_minute
         self.bot_url: str | None = None
         self.refusals: list[Refusal] = []
         self._shown: list[Shown] = []
@@ -202,43 +197,33 @@ class Dingtalk(StandIn):
         self,
         message: Message,
         *,
-        timestamp: str | None = None,
-        sign: str | None = None,
         secret: str | None = None,
-        age_ms: int = 0,
         body: bytes | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        method: str = "POST",
         timeout: float = PUSH_TIMEOUT_SECONDS,
     ) -> Delivery:
         """Push `message` to the bot once; show its answer in the chat if it is a message.
 
-        By default everything is as DingTalk does it; each argument spoils or replaces one thing. A header that is
-        None is left out. No answer in time is a Delivery without status; no connection is requests' own exception.
+        `secret` and `body` replace the right ones. Without an answer in time the Delivery has no status; without a
+        connection requests raises its own exception.
         """
         if self.bot_url is None:
             raise RuntimeError("set bot_url first: the address that receives the messages")
-        if timestamp is None:
-            timestamp = str(int(self.clock() * 1000) - age_ms)
-        if sign is None:
-            sign = signature(timestamp, self.app_secret if secret is None else secret)
-        if body is None:
-            body = json.dumps(message, ensure_ascii=False).encode()
-        sent: dict[str, str | None] = {
+        timestamp = str(int(self.clock() * 1000))
+        headers = {
             "Content-Type": "application/json; charset=utf-8",
             "timestamp": timestamp,
-            "sign": sign,
-            **(headers or {}),
+            "sign": signature(timestamp, self.app_secret if secret is None else secret),
         }
+        if body is None:
+            body = json.dumps(message, ensure_ascii=False).encode()
         started = time.monotonic()
         try:
             with requests.Session() as session:
                 session.trust_env = False  # a proxy of this machine must not see a request to 127.0.0.1
-                answer = session.request(
-                    method,
+                answer = session.post(
                     self.bot_url,
                     data=body,
-                    headers={name: value for name, value in sent.items() if value is not None},
+                    headers=headers,
                     timeout=timeout,
                     allow_redirects=False,  # assumed
                 )
@@ -290,11 +275,6 @@ class Dingtalk(StandIn):
 
     # -- what can go wrong --------------------------------------------------------------------------------
 
-    def expire(self, message: Message) -> None:
-        """The session webhook of this message is over now, whatever the message says."""
-        with self._changed:
-            self._sessions[session_of(message)].expires_ms = 0
-
     def refuse_next(self, errcode: int | str, errmsg: str, times: int = 1) -> None:
         """Answer the next replies with this errcode in an HTTP 200 and show nothing."""
         self.plan(refusal_fault(errcode, errmsg, times=times))
@@ -335,7 +315,6 @@ class Dingtalk(StandIn):
             or size_problem(body)
             or content_problem(reply)
             or at_problem(reply.get("at", {}))
-            or self._rate_problem(session)
         )
 
     def _session_problem(self, session: str) -> tuple[int, str] | None:
@@ -343,19 +322,6 @@ class Dingtalk(StandIn):
             known = self._sessions.get(session)
             if known is None or known.expires_ms <= self.clock() * 1000:
                 return 300001, "session 不存在"
-        return None
-
-    def _rate_problem(self, session: str) -> tuple[int, str] | None:
-        """Last, and counting accepted replies only: which of them the real limit counts is unknown."""
-        if self.replies_per_minute is None:
-            return None
-        now = time.monotonic()
-        with self._changed:
-            known = self._sessions[session]
-            known.replies_at = [at for at in known.replies_at if now - at < 60]
-            if len(known.replies_at) >= self.replies_per_minute:
-                return 660026, "发送速度太快而限流"
-            known.replies_at.append(now)
         return None
 
     def _show_http_answer(self, delivery: Delivery) -> None:
@@ -502,6 +468,5 @@ def bubble(reply: Mapping[str, Any], conversation: str, session: str, *, by_http
         text=text,
         title=content.get("title", ""),
         at_user_ids=tuple(user for user in at.get("atUserIds", []) if f"@{user}" in text),
-        at_all=at.get("isAtAll", False),
         by_http_answer=by_http_answer,
     )

@@ -2,8 +2,15 @@
 
 Both generations, as one account may have both: a function is one of 2.0, in the only service, or one of 3.0. Every
 function runs in processes of its own (instance.py) with nothing but its own file and its own environment. What the
-documentation leaves open is marked "assumed"; the facts and their sources are in PLATFORM.md 1 and 2, in
-https://help.aliyun.com/document_detail/85445.html (statuses of HTTP triggers), and in generation_3.py.
+documents leave open is marked "assumed". They are, for 2.0 (generation_3.py names those of 3.0):
+
+https://help.aliyun.com/document_detail/52736.html (errors of the API)
+https://help.aliyun.com/document_detail/53252.html (its signature)
+https://help.aliyun.com/document_detail/85445.html (statuses of HTTP triggers)
+https://help.aliyun.com/document_detail/191345.html (headers of HTTP triggers)
+https://help.aliyun.com/document_detail/422868.html (ids of asynchronous tasks)
+https://help.aliyun.com/document_detail/69777.html (environment variables)
+https://help.aliyun.com/document_detail/422182.html (the context)
 
 How things hang together: a `_Pool` per function holds its instances and its queue of events. A thread of the server
 runs a synchronous or HTTP request; workers, at most one per possible instance, run the events. One lock, `_state`,

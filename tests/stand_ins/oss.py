@@ -1,8 +1,11 @@
 """Object Storage Service on 127.0.0.1: get with ranges, put, append, head and delete, as oss2 asks for them.
 
-Path-style (`/bucket/key`), as oss2 addresses an endpoint that is an IP address. What OSS does is written in
-PLATFORM.md, section 5; where it is unknown the comment says "assumed". Everything that this stand-in does not know
-(listing, multipart upload, conditions, signed URLs, versions other than the current one) is refused, never ignored.
+A path is `/bucket/key`: so oss2 addresses an endpoint that is an IP address. What the documents leave open is marked
+"assumed". The stand-in refuses what it does not know, and ignores nothing: listing, multipart upload, conditions,
+signed URLs, earlier versions.
+
+https://help.aliyun.com/en/oss/developer-reference/appendobject
+https://help.aliyun.com/document_detail/32005.html (errors)
 """
 
 from __future__ import annotations
@@ -37,7 +40,11 @@ AUTHORIZATION = re.compile(
 )
 # Of several ranges OSS takes the first
 RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)(?:,.*)?", re.ASCII)
-CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+# OSS itself answers 501 to PUT with If-Match; it knows the other headers, and this stand-in does not
+UNKNOWN_HEADERS = (
+    *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
+    *("x-oss-copy-source", "x-oss-forbid-overwrite", "x-oss-range-behavior"),
+)
 
 # CRC-64/XZ, which OSS calls ECMA; crc64(more, crc64(data)) == crc64(data + more)
 crc64: Callable[..., int] = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
@@ -57,8 +64,6 @@ class Error(NamedTuple):
 # What OSS answers, and what a test may plan with `error_fault`
 ERRORS = {
     "AccessDenied": Error(403, "You have no right to access this object because of bucket acl.", "0003-00000001"),
-    "FileAlreadyExists": Error(409, "The object you specified already exists and can not be overwritten."),
-    "FileImmutable": Error(409, "The object you specified is immutable."),
     "InternalError": Error(500, "We encountered an internal error. Please try again."),
     "InvalidAccessKeyId": Error(
         403, "The OSS Access Key Id you provided does not exist in our records.", "0002-00000902"
@@ -66,7 +71,6 @@ ERRORS = {
     "InvalidArgument": Error(400, "The argument is invalid."),
     "InvalidDigest": Error(400, "The Content-MD5 you specified was invalid."),
     "InvalidObjectName": Error(400, "The specified object is not valid."),
-    "InvalidRange": Error(416, "The requested range cannot be satisfied"),
     "InvalidSecurityToken": Error(403, "The security token you provided is invalid.", "0002-00000006"),
     "NoSuchBucket": Error(404, "The specified bucket does not exist.", "0015-00000101"),
     "NoSuchKey": Error(404, "The specified key does not exist.", "0026-00000001"),
@@ -250,7 +254,7 @@ class Oss(StandIn):
         hide_missing_keys: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`hide_missing_keys`: answer 403, not 404, to callers without oss:ListObjects; what OSS does is unknown."""
+        """With `hide_missing_keys` a caller without oss:ListObjects gets 403, not 404; what OSS does is unknown."""
         super().__init__()
         self._settings = (dict(access), tuple(buckets), region, hide_missing_keys, clock)
         self._changes = threading.Lock()  # OSS is strongly consistent: one change at a time
@@ -322,8 +326,7 @@ class Oss(StandIn):
             ("DELETE", frozenset()): ("oss:DeleteObject", self._delete),
         }
         found = operations.get((received.method, frozenset(received.query)))
-        unknown = [header for header in (*CONDITIONS, "x-oss-copy-source") if header in received.headers]
-        # OSS itself answers 501 to PUT with If-Match; the rest it knows, and this stand-in does not
+        unknown = [header for header in UNKNOWN_HEADERS if header in received.headers]
         if not found or not key or unknown:
             what = ", ".join(unknown) or f"{received.method} ?{received.query_string}"
             raise Refusal("NotImplemented", f"{ERRORS['NotImplemented'].message} ({what})")
@@ -367,7 +370,7 @@ class Oss(StandIn):
     @staticmethod
     def _check_token(access: Access, token: str | None) -> None:
         # That each of the three is refused, and its EC, is documented; the code of a missing token is assumed
-        if access.token is None and token is not None:  # OSS takes the key for a temporary one, and has none such
+        if access.token is None and token is not None:  # OSS looks for a temporary key of this id, and finds none
             raise Refusal("InvalidAccessKeyId", ec="0002-00000002")
         if access.token is not None and token is None:
             raise Refusal("InvalidSecurityToken", ec="0002-00000003")
@@ -403,8 +406,7 @@ class Oss(StandIn):
 
     def _get(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         found = self._find(access, bucket, key)
-        standard = received.headers.get("x-oss-range-behavior") == "standard"
-        part = byte_range(received.headers.get("Range", ""), len(found.data), standard)
+        part = byte_range(received.headers.get("Range", ""), len(found.data))
         headers = self._describe(found)  # the CRC is always that of the whole object
         if part is None:
             return Answer(200, headers, found.data)
@@ -422,10 +424,7 @@ class Oss(StandIn):
     def _put(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         self._check_digest(received)
         new = Object(received.body, False, crc64(received.body), self._content_type(received), self.clock())
-        keep = received.headers.get("x-oss-forbid-overwrite", "").lower() == "true" and not bucket.versioned
         with self._changes:
-            if keep and key in bucket.objects:
-                raise Refusal("FileAlreadyExists")
             self._store(bucket, key, new)
         return Answer(200, (("ETag", new.etag), ("x-oss-hash-crc64ecma", str(new.crc))))
 
@@ -500,12 +499,8 @@ class Oss(StandIn):
             raise Refusal("InvalidDigest")
 
 
-def byte_range(header: str, size: int, standard: bool) -> tuple[int, int] | None:
-    """First and last byte of a Range header; None for the whole object, which is OSS's answer to an invalid range.
-
-    `standard` (x-oss-range-behavior: standard) cuts an end past the object and refuses a start past it; that it
-    also refuses a suffix longer than the object, and any range of an empty object, is assumed.
-    """
+def byte_range(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte of a Range header; None for the whole object, which is OSS's answer to an invalid range."""
     match = RANGE.fullmatch(header)
     if match is None or not (match["first"] or match["last"]):
         return None
@@ -513,10 +508,4 @@ def byte_range(header: str, size: int, standard: bool) -> tuple[int, int] | None
         first, last = int(match["first"]), int(match["last"] or size - 1)
     else:
         first, last = size - int(match["last"]), size - 1
-    if standard and last >= size:
-        last = size - 1
-    if 0 <= first <= last < size:
-        return first, last
-    if standard:
-        raise Refusal("InvalidRange")
-    return None
+    return (first, last) if 0 <= first <= last < size else None

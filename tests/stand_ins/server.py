@@ -269,7 +269,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _read(self, size: int, before: int) -> bytes:
         if not 0 <= size <= MAX_BODY_BYTES - before:
             raise ValueError(f"a body of {before + size} bytes, limit {MAX_BODY_BYTES}")
-        return self.rfile.read(size)
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise ConnectionError("the client hung up in the middle of a body")
+        return data
 
     def _send(self, answer: Answer, received: Received, byte_seconds: float) -> None:
         """Send the answer and put it on record as it went out."""
