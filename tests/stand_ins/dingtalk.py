@@ -33,15 +33,15 @@ from .server import Answer, Fault, Received, StandIn, json_answer
 DATA = Path(__file__).parent.parent / "data"
 
 REPLY_PATH = "/robot/sendBySession"
-PUSH_TIMEOUT_SECONDS = 2.5  # written for DingTalk's events; whether HTTP robots get the same is unknown
+PUSH_TIMEOUT_SECONDS = 2.5  # documented for DingTalk's events; unknown for HTTP robots
 SESSION_MS = 5_400_000  # a session webhook lives 90 minutes
 MAX_REPLY_BYTES = 20_000
 MAX_AT_USERS = 50
-MAX_MARKDOWN_CHARACTERS = 3_500  # a longer one is accepted and does not show (seen by others, about this number)
+MAX_MARKDOWN_CHARACTERS = 3_500  # DingTalk accepts a longer one but does not show it (others report about this number)
 
 HTTP_ANSWER_TYPES = ("text", "markdown", "actionCard", "feedCard")  # shown when the bot answers the push with one
 NOT_IN_GROUPS = ("audio", "video", "file")  # DingTalk hands these to a robot in private chats only
-# Message type -> its fields that must not be empty. The fields are documented; that blank ones are refused is assumed.
+# Message type -> the fields that it needs, as documented. Assumed: DingTalk refuses blank ones.
 NEEDED_FIELDS: Mapping[str, tuple[str, ...]] = {
     "text": ("content",),
     "markdown": ("title", "text"),
@@ -55,7 +55,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who chats; an outsider, who is not in the organisation, has no staff_id."""
+    """Someone who chats. A person from outside the organisation has no staff_id."""
 
     nick: str
     staff_id: str
@@ -82,8 +82,8 @@ class Shown:
     kind: str  # the msgtype
     text: str
     title: str = ""
-    at_user_ids: tuple[str, ...] = ()  # who is really @-ed: named in atUserIds and by @id in the text
-    by_http_answer: bool = False  # came as the answer to the push, not through the session webhook
+    at_user_ids: tuple[str, ...] = ()  # who gets the @: it takes the id in atUserIds and @id in the text
+    by_http_answer: bool = False  # the bot sent it as its answer to the push, not to the session webhook
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Session:
 
 
 def signature(timestamp: str, secret: str) -> str:
-    """The `sign` header that goes with the `timestamp` header; the body has no part in it."""
+    """The `sign` header for this `timestamp` header. The body is not signed."""
     signed = f"{timestamp}\n{secret}".encode()
     return base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()
 
@@ -234,7 +234,7 @@ class Dingtalk(StandIn):
         return delivery
 
     def redeliver(self, message: Message, times: int = 1, **how: Any) -> list[Delivery]:
-        """Push the same message again, with a fresh timestamp: what DingTalk does when it saw no answer."""
+        """Push the same message again with a new timestamp, as DingTalk does when it got no answer."""
         return [self.deliver(message, **how) for _ in range(times)]
 
     def say(self, text: str | None = None, **same: Any) -> Delivery:
@@ -325,7 +325,7 @@ class Dingtalk(StandIn):
         return None
 
     def _show_http_answer(self, delivery: Delivery) -> None:
-        """A bot may answer the push with a message. What is no message is ignored, an @ in it too (unknown)."""
+        """Show the answer to the push if it is a message. Assumed: an @ in it does nothing."""
         try:
             reply = delivery.json
         except ValueError:
@@ -356,13 +356,13 @@ def example(name: str) -> str:
 
 
 def opaque_id(prefix: str, meaning: str) -> str:
-    """An id of the documented look. It always has a + and a /, so that no test passes by luck without quoting."""
+    """An id in the documented form, always with a + and a /: no test passes by luck without percent-encoding it."""
     letters = base64.b64encode(hashlib.sha256(meaning.encode()).digest()[:16]).decode()
     return f"{prefix}{letters[:6]}+{letters[7:13]}/{letters[14:]}"
 
 
 def conversation_id(person: Person, group: str | None) -> str:
-    """The same for the same group title, or for the same person in private."""
+    """The id of the group with this title, or of the private chat with this person; always the same."""
     return opaque_id("cid", f"private {person.sender_id}" if group is None else f"group {group}")
 
 
@@ -401,7 +401,7 @@ def refusal_fault(
 
 
 def size_problem(body: bytes) -> tuple[int, str] | None:
-    """Assumed: the whole body counts, as it was sent, \\uXXXX escapes with six bytes each."""
+    """Assumed: the whole body counts as sent, and an escape like \\u4f60 counts as six bytes."""
     if len(body) > MAX_REPLY_BYTES:
         return 460101, f"消息内容过长：{len(body)} 字节，上限 {MAX_REPLY_BYTES} 字节"
     return None
@@ -430,7 +430,7 @@ def links_are_good(links: object) -> bool:
 
 
 def at_problem(at: object) -> tuple[int, str] | None:
-    """Assumed: a wrong type has the code of a missing parameter, and so have too many people."""
+    """Assumed: a wrong type and too many people have the code of a missing parameter."""
     if not isinstance(at, dict):
         return 40035, "参数 at 不是对象"
     for name in ("atUserIds", "atMobiles"):

@@ -134,7 +134,7 @@ class Invocation:
 
 
 def signature(method: str, path: str, headers: Message[str, str], secret: str) -> str:
-    """The base64 text after `FC <id>:`; `path` as sent, without the query. The body is not covered."""
+    """The base64 text after `FC <id>:`. `path` is as sent, without the query. The body is not signed."""
     own = sorted((name.lower(), value) for name, value in headers.items() if name.lower().startswith("x-fc-"))
     lines = [method, *(headers.get(name, "") for name in ("Content-MD5", "Content-Type", "Date"))]
     lines += [f"{name}:{value}" for name, value in own]
@@ -583,13 +583,13 @@ class FunctionCompute(StandIn):
             raise _Refused(
                 400, "EntityTooLarge", f"payload size exceeds maximum allowed size ({MAX_ASYNC_BYTES} bytes)"
             )
-        task_id = task_id if function.stateful else None  # with task mode off the id is ignored: assumed
+        task_id = task_id if function.stateful else None  # assumed: with task mode off FC ignores the id
         if task_id is not None and not TASK_ID.fullmatch(task_id):
             raise _Refused(400, "InvalidArgument", f"the id '{task_id}' of the asynchronous task is invalid")
         with self._state:
             if task_id in pool.task_ids:
-                # The code is not in Alibaba's documents; third-party code tests for it, with the 2021 API. That 3.0
-                # has the same is assumed.
+                # Alibaba's documents do not name the code; others' code tests for it, with the API of 2021. Assumed:
+                # 3.0 has the same.
                 raise _Refused(
                     409, "StatefulAsyncInvocationAlreadyExists", f"stateful invocation '{task_id}' already exists"
                 )
@@ -609,7 +609,7 @@ class FunctionCompute(StandIn):
             raise _Refused(403, "AccessDenied", message)
 
     def _check_caller(self, received: Received) -> None:
-        """Raise _Refused unless the request is signed by someone we know, now, in the way of 2.0."""
+        """Raise _Refused unless a known key signed the request, within 15 minutes, in the way of 2.0."""
         headers = received.headers
         for name in ("Authorization", "Date"):
             if not headers.get(name):
@@ -620,7 +620,7 @@ class FunctionCompute(StandIn):
         wanted = signature(received.method, received.path, headers, key.access_key_secret)
         if not hmac.compare_digest(wanted.encode(), sent.encode()):
             raise _Refused(403, "SignatureNotMatch", SIGNATURE_NOT_MATCH)
-        # 403 is documented for the next two, their codes are assumed.
+        # Documented for the next two: 403. Assumed: the codes.
         if headers.get("x-fc-security-token", "") != key.security_token:
             raise _Refused(403, "AccessDenied", "the security token is not that of the access key")
         try:
@@ -912,7 +912,7 @@ def is_trigger(received: Received) -> bool:
 
 
 def error_fault(status: int, code: str, times: int = 1) -> Fault:
-    """The next requests to the invoke API are refused with this; the body can be read as that of either generation."""
+    """A refusal of the next requests to the invoke API. Clients of either generation can read its body."""
     request_id = str(uuid.uuid4())
     body = {"ErrorCode": code, "ErrorMessage": "planned", "Code": code, "Message": "planned", "RequestId": request_id}
     headers = (("Content-Type", "application/json"), ("X-Fc-Request-Id", request_id))
@@ -920,7 +920,7 @@ def error_fault(status: int, code: str, times: int = 1) -> Fault:
 
 
 def _check(name: str, function: Function) -> None:
-    """Raise ValueError for what FC would not take, naming variables but never a value."""
+    """Raise ValueError if FC would refuse the function. The message names variables but no value."""
     if not TASK_ID.fullmatch(name):  # the same pattern
         raise ValueError(f"not the name of a function: {name!r}")
     if function.runtime not in RUNTIMES[function.generation]:

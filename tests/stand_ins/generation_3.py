@@ -51,7 +51,7 @@ def signature(received: Received, signed: list[str], secret: str) -> str:
 
 
 def unsigned(received: Received, signed: list[str]) -> list[str]:
-    """The headers that must be signed and are not: the common ones, and of these others that are there."""
+    """The headers that must be signed but are not: SIGNED, x-acs-* and content-type."""
     there = {name.lower() for name in received.headers}
     others = {name for name in there if name.startswith("x-acs-") or name == "content-type"}
     return sorted({*SIGNED, *others} - set(signed))
@@ -101,7 +101,7 @@ def body_fields(body: bytes) -> dict[str, Any]:
 
 
 def http_answer(result: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body that a function's result stands for; without a statusCode it is the body itself."""
+    """Status, headers and body of the answer. A result without a statusCode is itself the body."""
     try:
         answer: Any = json.loads(result)
     except ValueError:

@@ -29,11 +29,11 @@ PARAMETERS = """
     web_search_options
 """
 KNOWN_PARAMETERS = frozenset(PARAMETERS.split())
-# tool and function exist too, with fields that no code of ours has
+# the real API also knows tool and function, which nothing of ours sends
 ROLES = ("system", "developer", "user", "assistant")
 MODEL_PATH = re.compile(r"/v1/models/([^/]+)")
 PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
-FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # whether luna takes other temperatures is unknown; most models do not
+FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # assumed of luna; most models take no other than 1
 QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
 
 
@@ -57,7 +57,7 @@ def error_body(
 
 
 def wrong_key_body(key: str) -> dict[str, Any]:
-    """Shows the first 8 and the last 4 characters of the key, as the real API does. Shorter keys: assumed."""
+    """Like the real API it shows the first 8 and the last 4 characters of the key. For short keys this is assumed."""
     shown = key[:8] + "*" * (len(key) - 12) + key[-4:] if len(key) > 12 else key[:2] + "***"
     message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
     return error_body(message, code="invalid_api_key")
@@ -141,7 +141,7 @@ ERRORS: Mapping[str, tuple[int, dict[str, Any] | str]] = {
 
 
 def completion_body(model: str, answer: str | None, asked_characters: int = 0) -> dict[str, Any]:
-    """A whole answer of chat completions. None: the filter of the service took the answer away."""
+    """The body of an answer. With None, the content filter has removed the text."""
     prompt, completion = asked_characters // 2 + 1, len(answer or "") // 2 + 1  # a token is about two characters
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -160,7 +160,7 @@ def completion_body(model: str, answer: str | None, asked_characters: int = 0) -
     }
 
 
-# Name -> Content-Type and body of a 200 that is not what the API promises: relays and proxies answer like this.
+# Name -> Content-Type and body of a 200 that breaks the API's promise, as relays and proxies send it.
 ODD_ANSWERS: Mapping[str, tuple[str, str]] = {
     "html_page": ("text/html", "<html><body>Please log in.</body></html>"),
     "broken_json": ("application/json", '{"id":"chatcmpl-ex1","object":"chat.comp'),
@@ -411,7 +411,7 @@ class OpenaiApi(StandIn):
         return answer.with_header("x-request-id", new_request_id())
 
     def _complete(self, received: Received) -> dict[str, Any]:
-        """The body of an answer to a chat completion."""
+        """The body of a chat completion."""
         self._check_key(received.headers.get("Authorization", ""))
         body = json_body(received)
         self._check_parameters(body)
@@ -426,7 +426,7 @@ class OpenaiApi(StandIn):
         return completion_body(body["model"], text, characters)
 
     def _describe(self, received: Received, model: str) -> dict[str, Any]:
-        """The body of an answer to who retrieves a model."""
+        """The body of the description of a model."""
         self._check_key(received.headers.get("Authorization", ""))
         self._check_model(model)
         return {"id": model, "object": "model", "created": 1_795_334_400, "owned_by": "system", "shutdown_date": None}
@@ -465,7 +465,7 @@ class OpenaiApi(StandIn):
         if temperature is not None:
             check_temperature(temperature, body["model"])
         if body.get("stream"):
-            # the real API streams; nothing of ours asks for it, and a stand-in must not pretend
+            # the real API streams; nothing of ours asks for it
             raise Refused(400, error_body("The stand-in does not stream.", code="unsupported_value", param="stream"))
 
 
@@ -523,7 +523,7 @@ def check_temperature(temperature: object, model: str) -> None:
 
 
 def check_messages(messages: object) -> int:
-    """The number of characters in all messages, if there is nothing to refuse."""
+    """Check all messages; the number of their characters."""
     if not isinstance(messages, list):
         raise wrong_type("messages", "an array of objects")
     if not messages:
@@ -542,7 +542,7 @@ def check_messages(messages: object) -> int:
 
 
 def check_content(content: object, where: str) -> int:
-    """The number of characters; an empty text and an empty list are accepted, as by the real API."""
+    """Check one content; the number of its characters. Like the real API it takes an empty text and an empty list."""
     if isinstance(content, str):
         return len(content)
     if not isinstance(content, list):

@@ -148,7 +148,7 @@ def error_fault(
     shown = {
         "Content-Type": "application/xml",
         "x-oss-request-id": request_id,
-        "x-oss-err": base64.b64encode(body).decode(),  # oss2 reads it only where there is no body
+        "x-oss-err": base64.b64encode(body).decode(),  # oss2 reads it only if there is no body
         **(headers or {}),
     }
     status = ERRORS[code].status
@@ -219,13 +219,13 @@ class Object:
 
     data: bytes = field(repr=False)
     appendable: bool
-    crc: int  # CRC-64 of the data, carried along so that an append costs what it adds
+    crc: int  # CRC-64 of the data, kept so that an append only reads the new bytes
     content_type: str = "application/octet-stream"
     modified: float = 0.0  # seconds since 1970
 
     @property
     def etag(self) -> str:
-        if self.appendable:  # not the MD5, as documented; a function of the content all the same
+        if self.appendable:  # documented: it is not the MD5
             return f'"{self.crc:016X}{len(self.data):016X}"'
         return f'"{hashlib.md5(self.data).hexdigest().upper()}"'
 
@@ -308,12 +308,12 @@ class Oss(StandIn):
             **refusal.elements,
         )
         status = ERRORS[refusal.code].status
-        if received.method == "HEAD":  # no body to put it in
+        if received.method == "HEAD":  # it has no body, so the error goes into a header
             return Answer(status, (*refusal.headers, ("x-oss-err", base64.b64encode(body).decode())))
         return Answer(status, (*refusal.headers, ("Content-Type", "application/xml")), body)
 
     def _serve(self, received: Received) -> Answer:
-        """Who asks, for what, may they: then do it. The order of the checks is assumed."""
+        """Check caller, request and permission, then do what was asked. The order of the checks is assumed."""
         name, key = self._bucket_and_key(received)
         access = self._authenticate(received, f"/{name}/{key}")
         bucket = self._bucket(name)
@@ -341,7 +341,7 @@ class Oss(StandIn):
     def _bucket_and_key(received: Received) -> tuple[str, str]:
         """From the path as sent, decoded exactly once: `%252F` means that the key holds `%2F`."""
         name, _, key = received.path[1:].partition("/")
-        return unquote(name), unquote(key)  # what is not UTF-8 becomes U+FFFD, and no signature fits it
+        return unquote(name), unquote(key)  # bytes that are not UTF-8 become U+FFFD, so the signature cannot match
 
     def _authenticate(self, received: Received, path: str) -> Access:
         headers = {name.lower(): value for name, value in received.headers.items()}
@@ -369,7 +369,7 @@ class Oss(StandIn):
 
     @staticmethod
     def _check_token(access: Access, token: str | None) -> None:
-        # That each of the three is refused, and its EC, is documented; the code of a missing token is assumed
+        # Documented: each of the three is refused, with this EC. Assumed: the code of a missing token
         if access.token is None and token is not None:  # OSS looks for a temporary key of this id, and finds none
             raise Refusal("InvalidAccessKeyId", ec="0002-00000002")
         if access.token is not None and token is None:
@@ -436,7 +436,7 @@ class Oss(StandIn):
         self._check_digest(received)
         with self._changes:
             old = bucket.objects.get(key) or Object(b"", True, 0, self._content_type(received))
-            # Documented: there is no append to a delete marker; the code is assumed
+            # Documented: nothing can be appended to a delete marker. Assumed: the code
             if key in bucket.delete_markers or not old.appendable:
                 raise Refusal("ObjectNotAppendable")
             if int(position) != len(old.data):
@@ -457,7 +457,7 @@ class Oss(StandIn):
             bucket.objects.pop(key, None)
             if not bucket.versioned:
                 return Answer(204)
-            bucket.delete_markers.add(key)  # also where there was no object
+            bucket.delete_markers.add(key)  # even if there was no object
         return Answer(204, (("x-oss-delete-marker", "true"), ("x-oss-version-id", secrets.token_hex(16))))
 
     # -- what the operations share ------------------------------------------------------------------------
