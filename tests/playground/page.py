@@ -21,8 +21,6 @@ MAX_LOG_LINES = 300
 MAX_OBJECT_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 256 * 1024
 STAND_IN_SETTINGS = ("ENDPOINT", "OSS_ENDPOINT", "OSS_BUCKET_NAME", "WEBHOOK_HOSTS")  # they lead to the stand-ins
-
-
 STATIC = Path(__file__).with_name("static")
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -31,6 +29,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
 }
 STEP_PATH = re.compile(r"/api/step/(\d+)/(\d+)", re.ASCII)
+# The only files that the page can get, by their path
 FILES = {f"/{path.name}": path for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES}
 POLICY = (  # nothing from another host, and no script but ours, whatever an answer of ChatGPT contains
     ("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; object-src 'none'"),

@@ -255,7 +255,7 @@ class _Handler(BaseHTTPRequestHandler):
         received.seconds = time.monotonic() - received.at
 
     def _read_body(self) -> bytes:
-        """The whole body, of known length or in chunks; ValueError if it is too long or no such thing."""
+        """The whole body, of known length or in chunks; ValueError if it is too long or its length is no number."""
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
             return self._read(int(self.headers.get("Content-Length") or 0), 0)
         body = bytearray()
@@ -267,6 +267,7 @@ class _Handler(BaseHTTPRequestHandler):
         return bytes(body)
 
     def _read(self, size: int, before: int) -> bytes:
+        """The next `size` bytes of a body of which `before` bytes were read already."""
         if not 0 <= size <= MAX_BODY_BYTES - before:
             raise ValueError(f"a body of {before + size} bytes, limit {MAX_BODY_BYTES}")
         data = self.rfile.read(size)
