@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import certifi
 import trustme
-from typing_extensions import Self
 
 from tests.benchmark.wire import NO_DISTANCE, Network, Wire
 from tests.stand_ins.dingtalk import XIAODING, Person, signature
@@ -71,7 +70,7 @@ class Served:
             encoding="utf-8",
         )
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Served:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -107,7 +106,7 @@ class Stage:
         self._network = network
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Stage:
         cloud = self._stack.enter_context(self.cloud)
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         for name in (CONVERSATION, REPLY):

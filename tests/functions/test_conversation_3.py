@@ -278,7 +278,7 @@ def test_the_request_is_that_of_the_official_sdk(conversation: Conversation3, cl
     own = {"authorization", "x-acs-date", "x-acs-signature-nonce", "x-fc-async-task-id"}  # of each request
     about_the_client = {"accept", "accept-encoding", "connection", "user-agent", "x-acs-credentials-provider"}
     compared = [
-        {name.lower(): value for name, value in request.headers if name.lower() not in own | about_the_client}
+        {name.lower(): value for name, value in request.headers.items() if name.lower() not in own | about_the_client}
         for request in (ours, theirs)
     ]
     assert compared[0] == compared[1]

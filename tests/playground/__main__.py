@@ -7,6 +7,7 @@ CHATGPT_BASE_URL, CHATGPT_MODEL): then the real model answers.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -14,11 +15,10 @@ import threading
 import webbrowser
 from types import FrameType
 
+from tests.playground.chat import PUSH_SECONDS, Chat
+from tests.playground.page import Page
+from tests.playground.way import watch
 from tests.stand_ins.local_cloud import LocalCloud
-
-from .chat import PUSH_SECONDS, Chat
-from .page import Page
-from .way import watch
 
 ANSWER_SECONDS = 90  # a real model may think for TIMEOUT seconds
 INSTANCES = 4  # of Dingtalk_ChatGPT_Reply, at most
@@ -68,16 +68,16 @@ def end(signal_number: int, frame: FrameType | None) -> None:
 def show(cloud: LocalCloud, real_model: bool, asked: argparse.Namespace) -> int:
     """The page, until Ctrl-C."""
     watch(cloud)
-    try:
-        page = Page(Chat(cloud, real_model), asked.port)
-    except OSError:
-        print(
-            f"端口 {asked.port} 已被占用，请用 --port 换一个，或者不写 --port。\n"
-            f"Port {asked.port} is in use: choose another one with --port, or leave --port out.",
-            file=sys.stderr,
-        )
-        return 1
-    with page:
+    with contextlib.ExitStack() as stack:
+        try:
+            page = stack.enter_context(Page(Chat(cloud, real_model), asked.port))
+        except OSError:
+            print(
+                f"端口 {asked.port} 已被占用，请用 --port 换一个，或者不写 --port。\n"
+                f"Port {asked.port} is in use: choose another one with --port, or leave --port out.",
+                file=sys.stderr,
+            )
+            return 1
         model = "真实的模型 the real model" if real_model else "本机的替身 a stand-in on this machine"
         print(f"试玩页面 Playground: {page.url}\nChatGPT: {model}\n按 Ctrl-C 结束。Press Ctrl-C to end.", flush=True)
         if not asked.no_browser and has_screen():

@@ -6,18 +6,14 @@ import functools
 import hashlib
 import json
 import re
-import threading
-from types import TracebackType
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
-from typing_extensions import Self
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
-
+from tests.playground import way
+from tests.playground.chat import GROUP, PEOPLE, SWITCHES, Chat, Refused, Sent
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
-
-from . import way
-from .chat import GROUP, PEOPLE, SWITCHES, Chat, Refused, Sent
+from tests.stand_ins.server import Answer, Received, Service, json_answer
 
 MAX_BUBBLES = 200  # that the page shows
 MAX_WAYS = 30  # messages whose way the page can show
@@ -25,54 +21,78 @@ MAX_LOG_LINES = 300
 MAX_OBJECT_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 256 * 1024
 STAND_IN_SETTINGS = ("ENDPOINT", "OSS_ENDPOINT", "OSS_BUCKET_NAME", "WEBHOOK_HOSTS")  # they lead to the stand-ins
+STATIC = Path(__file__).with_name("static")
+MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+STEP_PATH = re.compile(r"/api/step/(\d+)/(\d+)", re.ASCII)
+# The only files that the page can get, by their path
+FILES = {f"/{path.name}": path for path in STATIC.iterdir() if path.suffix in MEDIA_TYPES}
+POLICY = (  # nothing from another host, and no script but ours, whatever an answer of ChatGPT contains
+    ("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; object-src 'none'"),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Cache-Control", "no-store"),
+)
 
 
-class Page:
-    """The page while its `with` block lasts; OSError if the port is busy, 0 is a free one."""
+class Page(Service):
+    """The page while its `with` block lasts; OSError on entering it if the port is busy, 0 is a free one."""
 
     def __init__(self, chat: Chat, port: int = 0) -> None:
+        super().__init__(port)
         self.chat = chat
-        self.app = Flask(__name__, static_url_path="")
-        self.app.json.sort_keys = False  # type: ignore[attr-defined]
-        self.app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
-        self.app.before_request(self._only_this_page)
-        self.app.after_request(with_policy)
-        self.app.register_error_handler(Refused, lambda refused: ({"problem": str(refused)}, 400))
-        self.app.add_url_rule("/", view_func=lambda: self.app.send_static_file("index.html"))
-        self.app.add_url_rule("/api/state", view_func=self._state)
-        self.app.add_url_rule("/api/step/<int:number>/<int:index>", view_func=self._step)
-        self.app.add_url_rule("/api/object", view_func=self._object)
-        self.app.add_url_rule("/api/settings", view_func=self._settings)
-        for name in ("send", "again", "switch", "start_over", "set", "check"):
-            view = getattr(self, f"_{name}")
-            self.app.add_url_rule(f"/api/{name}", endpoint=name, view_func=view, methods=["POST"])
-        self._server = serve(self.app, port)
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._shows: dict[str, Callable[[dict[str, str]], Answer]] = {
+            "/api/state": self._state,
+            "/api/object": self._object,
+            "/api/settings": self._settings,
+        }
+        self._does: dict[str, Callable[[dict[str, Any]], object]] = {
+            "/api/send": self._send,
+            "/api/again": self._again,
+            "/api/switch": self._switch,
+            "/api/start_over": self._start_over,
+            "/api/set": self._set,
+            "/api/check": self._check,
+        }
 
     @property
     def url(self) -> str:
         """The address to open in a browser."""
-        return f"http://127.0.0.1:{self._server.server_port}/"
+        return super().url + "/"
 
-    def _only_this_page(self) -> Response | None:
-        """Refuse other pages in the same browser: they could send this machine's key to an address of theirs."""
-        host = request.host.rpartition(":")[0]
-        if host not in ("127.0.0.1", "localhost") or (request.method == "POST" and not request.is_json):
-            return Response("Only the page itself may ask.", 403)
-        return None
+    def respond(self, received: Received) -> Answer:
+        try:
+            answer = self._answer(received)
+        except Refused as refused:
+            answer = json_answer({"problem": str(refused)}, 400)
+        return answer._replace(headers=(*answer.headers, *POLICY))
+
+    def _answer(self, received: Received) -> Answer:
+        if not is_of_this_page(received):
+            return Answer(403, (), b"Only the page itself may ask.")
+        if len(received.body) > MAX_REQUEST_BYTES:
+            return Answer(413)
+        if received.method == "POST":
+            if received.path not in self._does:
+                return Answer(404)
+            return json_answer(self._does[received.path](json_object(received.body)) or {})
+        step = STEP_PATH.fullmatch(received.path)
+        if step:
+            return self._step(int(step[1]), int(step[2]))
+        if received.path in self._shows:
+            return self._shows[received.path](received.query)
+        file = FILES.get("/index.html" if received.path == "/" else received.path)
+        if file is None:
+            return Answer(404)
+        return Answer(200, (("Content-Type", MEDIA_TYPES[file.suffix]),), file.read_bytes())
 
     # -- what the page shows ------------------------------------------------------------------------------
 
-    def _state(self) -> Response:
+    def _state(self, query: dict[str, str]) -> Answer:
         """Everything that changes by itself; 204 if it is still what the page has seen."""
         chat, function_compute, oss = self.chat, self.chat.cloud.function_compute, self.chat.cloud.oss
         sent, keys = chat.sent[-MAX_WAYS:], oss.keys()
@@ -104,27 +124,27 @@ class Page:
         }
         body = json.dumps(state, ensure_ascii=False)
         version = hashlib.sha256(body.encode()).hexdigest()[:16]
-        if request.args.get("seen") == version:
-            return Response(status=204)
-        return Response(f'{{"version": "{version}", "state": {body}}}', content_type="application/json")
+        if query.get("seen") == version:
+            return Answer(204)
+        return json_answer({"version": version, "state": state})
 
     def _steps(self, sent: Sent) -> list[way.Step]:
         return way.way(self.chat.cloud, sent.message, self.chat.real_model)
 
-    def _step(self, number: int, index: int) -> Response:
+    def _step(self, number: int, index: int) -> Answer:
         """What a step of a message can be opened to."""
         steps = self._steps(self.chat.find(number))
         if index >= len(steps):
             raise Refused("没有这一步。There is no such step.")
         secrets = way.secrets_of(self.chat.cloud, {name: kind for _, name, kind, *_ in all_settings()})
-        return jsonify(way.detail(steps[index], secrets))
+        return json_answer(way.detail(steps[index], secrets))
 
-    def _object(self) -> Response:
+    def _object(self, query: dict[str, str]) -> Answer:
         """The end of an object in OSS."""
-        data = self.chat.cloud.oss.read(request.args.get("key", "")) or b""
-        return jsonify({"size": len(data), "text": data[-MAX_OBJECT_BYTES:].decode(errors="replace")})
+        data = self.chat.cloud.oss.read(query.get("key", "")) or b""
+        return json_answer({"size": len(data), "text": data[-MAX_OBJECT_BYTES:].decode(errors="replace")})
 
-    def _settings(self) -> Response:
+    def _settings(self, query: dict[str, str]) -> Answer:
         """Every setting of both functions: what it means, what it is by default, and here; secrets without value."""
         rows = []
         english = readme_meanings()
@@ -141,14 +161,14 @@ class Page:
                 "meaning": {"zh": meaning, "en": english.get(name, "")},
             }
             rows.append(row)
-        return jsonify(rows)
+        return json_answer(rows)
 
     # -- what people do on the page -----------------------------------------------------------------------
 
-    def _send(self) -> Response:
+    def _send(self, given: dict[str, Any]) -> list[int]:
         """One message, or with `times` several at the same instant; in a group they are from different people."""
-        asked = read_texts("person", "place", "kind", "text", "quotation")
-        times = request.get_json().get("times", 1)
+        asked = texts_in(given, "person", "place", "kind", "text", "quotation")
+        times = given.get("times", 1)
         if not isinstance(times, int) or not 1 <= times <= 10:
             raise Refused("一次最多十条。Ten at most.")
         people = list(PEOPLE)
@@ -160,63 +180,53 @@ class Page:
             person = people[n % len(people)]
             sent = self.chat.send(person, asked["place"], asked["kind"], text, asked["quotation"])
             numbers.append(sent.number)
-        return jsonify(numbers)
+        return numbers
 
-    def _again(self) -> Response:
+    def _again(self, given: dict[str, Any]) -> None:
         """The same message once more."""
-        self.chat.deliver(self.chat.find(int(request.get_json().get("number", 0))))
-        return jsonify({})
+        number = given.get("number")
+        self.chat.deliver(self.chat.find(number if isinstance(number, int) else 0))
 
-    def _switch(self) -> Response:
-        self.chat.switch(list(request.get_json().get("names", [])))
-        return jsonify({})
+    def _switch(self, given: dict[str, Any]) -> None:
+        self.chat.switch(list(given.get("names", [])))
 
-    def _start_over(self) -> Response:
+    def _start_over(self, given: dict[str, Any]) -> None:
         self.chat.start_over()
-        return jsonify({})
 
-    def _set(self) -> Response:
+    def _set(self, given: dict[str, Any]) -> None:
         """New environment variables; null takes one back to what it was when the playground started."""
         known = {(function, name) for function, name, *_ in all_settings()}
-        changes = request.get_json()
-        for function, variables in changes.items():
+        for function, variables in given.items():
             for name, value in variables.items():
                 if (function, name) not in known or not (value is None or isinstance(value, str)):
                     raise Refused("没有这样的设置。There is no such setting.")
-        self.chat.set_environment(changes)
-        return jsonify({})
+        self.chat.set_environment(given)
 
-    def _check(self) -> Response:
-        return jsonify(self.chat.self_check())
-
-
-class QuietHandler(WSGIRequestHandler):
-    """Prints no line for every request: the page asks several times a second."""
-
-    def log(self, type: str, message: str, *args: Any) -> None:
-        """Nothing."""
+    def _check(self, given: dict[str, Any]) -> object:
+        return self.chat.self_check()
 
 
-def serve(app: Flask, port: int) -> BaseWSGIServer:
-    """A server for the page; OSError if the port is busy."""
+def is_of_this_page(received: Received) -> bool:
+    """Other pages in the same browser are refused: they could send this machine's key to an address of theirs."""
+    host = received.headers.get("Host", "").rpartition(":")[0]
+    return host in ("127.0.0.1", "localhost") and (
+        received.method != "POST" or received.media_type == "application/json"
+    )
+
+
+def json_object(body: bytes) -> dict[str, Any]:
     try:
-        return make_server("127.0.0.1", port, app, threaded=True, request_handler=QuietHandler)
-    except SystemExit as error:  # werkzeug ends the program where a port is busy
-        raise OSError(f"port {port} is in use") from error
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise Refused("请求有误。The request makes no sense.")
+    return content
 
 
-def with_policy(response: Response) -> Response:
-    """Nothing from another host, and no script but ours, whatever an answer of ChatGPT contains."""
-    response.headers["Content-Security-Policy"] = "default-src 'self'; img-src 'self' data:; object-src 'none'"
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def read_texts(*names: str) -> dict[str, str]:
-    """The texts with these names in the request; a missing one is ''."""
-    asked = {name: request.get_json().get(name, "") for name in names}
+def texts_in(given: dict[str, Any], *names: str) -> dict[str, str]:
+    """The texts with these names; a missing one is ''."""
+    asked = {name: given.get(name, "") for name in names}
     if not all(isinstance(text, str) for text in asked.values()):
         raise Refused("请求有误。The request makes no sense.")
     return asked

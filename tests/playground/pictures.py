@@ -10,12 +10,11 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
+from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
+from tests.playground.chat import Chat
+from tests.playground.page import Page
+from tests.playground.way import watch
 from tests.stand_ins.local_cloud import LocalCloud
-
-from .browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
-from .chat import Chat
-from .page import Page
-from .way import watch
 
 FOLDER = Path(__file__).with_name("pictures")
 WAIT_SECONDS = 30

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from http.client import responses
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import psutil
-from werkzeug.http import HTTP_STATUS_CODES
 
 from tests.stand_ins.dingtalk import Message, session_of
 from tests.stand_ins.function_compute import FunctionCompute, Run, is_invoke, is_trigger
@@ -182,9 +182,9 @@ def detail(step: Step, secrets: Iterable[str]) -> dict[str, str]:
         line = f"{received.method} {unquote(received.path)}" + (
             f"?{received.query_string}" * bool(received.query_string)
         )
-        parts["request"] = http_text(line, received.headers, received.body)
+        parts["request"] = http_text(line, received.headers.items(), received.body)
         if received.status:
-            reason = HTTP_STATUS_CODES.get(received.status, "")
+            reason = responses.get(received.status, "")
             parts["answer"] = http_text(f"{received.status} {reason}", received.answer_headers, received.answer)
     if step.run:
         parts["result"] = (step.run.result or b"").decode() or step.run.error or ""

@@ -1,5 +1,5 @@
 """Local DingTalk, Function Compute, OSS and OpenAI API: real HTTP servers that refuse what the real services refuse.
 
-What each one checks is taken from the services' public documents and from the SDKs' source; where a
-document is silent, the comment at that place says what is assumed.
+The checks come from the services' public documents and from the SDKs' source. Where a document is silent, a comment
+at the check says what is assumed.
 """

@@ -1,8 +1,13 @@
 """Local DingTalk: signs and posts messages to the bot, and takes its replies on the session webhook.
 
-A reply that DingTalk refuses is refused here, with its errcode inside an HTTP 200 (PLATFORM.md 4.4). The documents
-name the codes but neither the order of the checks nor, for most codes, the exact condition: the order here is that
-of `_receive_reply`, and what is assumed stands at the check. The chat page is not here.
+A reply that DingTalk refuses is refused here, with its errcode inside an HTTP 200. The documents name the codes, but
+neither the order of the checks nor, for most codes, the exact condition. The order here is that of `_problem`; a
+comment at a check says what it assumes.
+
+https://open.dingtalk.com/document/development/receive-message
+https://open.dingtalk.com/document/dingstart/robot-message-type
+https://open.dingtalk.com/document/development/robot-reply-and-send-messages
+https://open.dingtalk.com/document/development/custom-robots-send-group-messages
 """
 
 from __future__ import annotations
@@ -22,21 +27,21 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import requests
-from flask import Response, jsonify, request
 
-from .server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn, json_answer
 
 DATA = Path(__file__).parent.parent / "data"
 
-PUSH_TIMEOUT_SECONDS = 2.5  # written for DingTalk's events; whether HTTP robots get the same is unknown
+REPLY_PATH = "/robot/sendBySession"
+PUSH_TIMEOUT_SECONDS = 2.5  # documented for DingTalk's events; unknown for HTTP robots
 SESSION_MS = 5_400_000  # a session webhook lives 90 minutes
 MAX_REPLY_BYTES = 20_000
 MAX_AT_USERS = 50
-MAX_MARKDOWN_CHARACTERS = 3_500  # a longer one is accepted and does not show (seen by others, about this number)
+MAX_MARKDOWN_CHARACTERS = 3_500  # DingTalk accepts a longer one but does not show it (others report about this number)
 
 HTTP_ANSWER_TYPES = ("text", "markdown", "actionCard", "feedCard")  # shown when the bot answers the push with one
 NOT_IN_GROUPS = ("audio", "video", "file")  # DingTalk hands these to a robot in private chats only
-# Message type -> its fields that must not be empty. The fields are documented; that blank ones are refused is assumed.
+# Message type -> the fields that it needs, as documented. Assumed: DingTalk refuses blank ones.
 NEEDED_FIELDS: Mapping[str, tuple[str, ...]] = {
     "text": ("content",),
     "markdown": ("title", "text"),
@@ -50,7 +55,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Person:
-    """Someone who chats; an outsider, who is not in the organisation, has no staff_id."""
+    """Someone who chats. A person from outside the organisation has no staff_id."""
 
     nick: str
     staff_id: str
@@ -77,9 +82,8 @@ class Shown:
     kind: str  # the msgtype
     text: str
     title: str = ""
-    at_user_ids: tuple[str, ...] = ()  # who is really @-ed: named in atUserIds and by @id in the text
-    at_all: bool = False
-    by_http_answer: bool = False  # came as the answer to the push, not through the session webhook
+    at_user_ids: tuple[str, ...] = ()  # who gets the @: it takes the id in atUserIds and @id in the text
+    by_http_answer: bool = False  # the bot sent it as its answer to the push, not to the session webhook
 
 
 @dataclass(frozen=True)
@@ -111,11 +115,10 @@ class Session:
 
     conversation_id: str
     expires_ms: int
-    replies_at: list[float] = field(default_factory=list)  # time.monotonic() of the accepted ones, for the rate
 
 
 def signature(timestamp: str, secret: str) -> str:
-    """The `sign` header that goes with the `timestamp` header; the body has no part in it."""
+    """The `sign` header for this `timestamp` header. The body is not signed."""
     signed = f"{timestamp}\n{secret}".encode()
     return base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()
 
@@ -127,19 +130,15 @@ class Dingtalk(StandIn):
         self,
         app_secret: str = "example-app-secret",
         clock: Callable[[], float] = time.time,
-        replies_per_minute: int | None = None,
     ) -> None:
-        """`replies_per_minute`: of one session; whether the real DingTalk limits them, and how, is unknown."""
         super().__init__()
         self.app_secret = app_secret
         self.clock = clock
-        self.replies_per_minute = replies_per_minute
         self.bot_url: str | None = None
         self.refusals: list[Refusal] = []
         self._shown: list[Shown] = []
         self._sessions: dict[str, Session] = {}
         self._changed = threading.Condition()  # guards the three above
-        self.app.add_url_rule("/robot/sendBySession", view_func=self._receive_reply, methods=["POST"])
 
     def reset(self) -> None:
         """Also forget what was shown and end every session."""
@@ -180,7 +179,7 @@ class Dingtalk(StandIn):
             senderId=person.sender_id,
             createAt=now_ms,
             sessionWebhookExpiredTime=now_ms + SESSION_MS,
-            sessionWebhook=f"{self.url}/robot/sendBySession?session={session}",
+            sessionWebhook=f"{self.url}{REPLY_PATH}?session={session}",
         )
         if group is not None:
             at_users = [{"dingtalkId": message["chatbotUserId"]}]
@@ -198,43 +197,33 @@ class Dingtalk(StandIn):
         self,
         message: Message,
         *,
-        timestamp: str | None = None,
-        sign: str | None = None,
         secret: str | None = None,
-        age_ms: int = 0,
         body: bytes | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        method: str = "POST",
         timeout: float = PUSH_TIMEOUT_SECONDS,
     ) -> Delivery:
         """Push `message` to the bot once; show its answer in the chat if it is a message.
 
-        By default everything is as DingTalk does it; each argument spoils or replaces one thing. A header that is
-        None is left out. No answer in time is a Delivery without status; no connection is requests' own exception.
+        `secret` and `body` replace the right ones. Without an answer in time the Delivery has no status; without a
+        connection requests raises its own exception.
         """
         if self.bot_url is None:
             raise RuntimeError("set bot_url first: the address that receives the messages")
-        if timestamp is None:
-            timestamp = str(int(self.clock() * 1000) - age_ms)
-        if sign is None:
-            sign = signature(timestamp, self.app_secret if secret is None else secret)
-        if body is None:
-            body = json.dumps(message, ensure_ascii=False).encode()
-        sent: dict[str, str | None] = {
+        timestamp = str(int(self.clock() * 1000))
+        headers = {
             "Content-Type": "application/json; charset=utf-8",
             "timestamp": timestamp,
-            "sign": sign,
-            **(headers or {}),
+            "sign": signature(timestamp, self.app_secret if secret is None else secret),
         }
+        if body is None:
+            body = json.dumps(message, ensure_ascii=False).encode()
         started = time.monotonic()
         try:
             with requests.Session() as session:
                 session.trust_env = False  # a proxy of this machine must not see a request to 127.0.0.1
-                answer = session.request(
-                    method,
+                answer = session.post(
                     self.bot_url,
                     data=body,
-                    headers={name: value for name, value in sent.items() if value is not None},
+                    headers=headers,
                     timeout=timeout,
                     allow_redirects=False,  # assumed
                 )
@@ -245,7 +234,7 @@ class Dingtalk(StandIn):
         return delivery
 
     def redeliver(self, message: Message, times: int = 1, **how: Any) -> list[Delivery]:
-        """Push the same message again, with a fresh timestamp: what DingTalk does when it saw no answer."""
+        """Push the same message again with a new timestamp, as DingTalk does when it got no answer."""
         return [self.deliver(message, **how) for _ in range(times)]
 
     def say(self, text: str | None = None, **same: Any) -> Delivery:
@@ -286,36 +275,34 @@ class Dingtalk(StandIn):
 
     # -- what can go wrong --------------------------------------------------------------------------------
 
-    def expire(self, message: Message) -> None:
-        """The session webhook of this message is over now, whatever the message says."""
-        with self._changed:
-            self._sessions[session_of(message)].expires_ms = 0
-
     def refuse_next(self, errcode: int | str, errmsg: str, times: int = 1) -> None:
         """Answer the next replies with this errcode in an HTTP 200 and show nothing."""
         self.plan(refusal_fault(errcode, errmsg, times=times))
 
     # -- the bot replies ----------------------------------------------------------------------------------
 
-    def _receive_reply(self) -> Response:
-        session = request.args.get("session", "")
-        body = request.get_data()
-        problem = self._problem(session, request.mimetype, body)
+    def respond(self, received: Received) -> Answer:
+        if received.path != REPLY_PATH:
+            return Answer(404)
+        if received.method != "POST":
+            return Answer(405)
+        session = received.query.get("session", "")
+        problem = self._problem(session, received.media_type, received.body)
         if problem is None:
-            reply = json.loads(body)
+            reply = json.loads(received.body)
             problem = invisible(reply)
             if problem is None:
                 self._show(bubble(reply, self._sessions[session].conversation_id, session))
         if problem is None:
-            return jsonify({"errcode": 0, "errmsg": "ok"})
+            return json_answer({"errcode": 0, "errmsg": "ok"})
         errcode, errmsg = problem
         with self._changed:
             self.refusals.append(Refusal(session, errcode, errmsg))
-        return jsonify({"errcode": errcode, "errmsg": errmsg if errcode else "ok"})
+        return json_answer({"errcode": errcode, "errmsg": errmsg if errcode else "ok"})
 
-    def _problem(self, session: str, content_type: str, body: bytes) -> tuple[int, str] | None:
+    def _problem(self, session: str, media_type: str, body: bytes) -> tuple[int, str] | None:
         """errcode and errmsg of the first thing that DingTalk would refuse."""
-        if content_type != "application/json":
+        if media_type != "application/json":
             return 43004, "无效的HTTP HEADER Content-Type"
         try:
             reply = json.loads(body)
@@ -328,7 +315,6 @@ class Dingtalk(StandIn):
             or size_problem(body)
             or content_problem(reply)
             or at_problem(reply.get("at", {}))
-            or self._rate_problem(session)
         )
 
     def _session_problem(self, session: str) -> tuple[int, str] | None:
@@ -338,21 +324,8 @@ class Dingtalk(StandIn):
                 return 300001, "session 不存在"
         return None
 
-    def _rate_problem(self, session: str) -> tuple[int, str] | None:
-        """Last, and counting accepted replies only: which of them the real limit counts is unknown."""
-        if self.replies_per_minute is None:
-            return None
-        now = time.monotonic()
-        with self._changed:
-            known = self._sessions[session]
-            known.replies_at = [at for at in known.replies_at if now - at < 60]
-            if len(known.replies_at) >= self.replies_per_minute:
-                return 660026, "发送速度太快而限流"
-            known.replies_at.append(now)
-        return None
-
     def _show_http_answer(self, delivery: Delivery) -> None:
-        """A bot may answer the push with a message. What is no message is ignored, an @ in it too (unknown)."""
+        """Show the answer to the push if it is a message. Assumed: an @ in it does nothing."""
         try:
             reply = delivery.json
         except ValueError:
@@ -383,13 +356,13 @@ def example(name: str) -> str:
 
 
 def opaque_id(prefix: str, meaning: str) -> str:
-    """An id of the documented look. It always has a + and a /, so that no test passes by luck without quoting."""
+    """An id in the documented form, always with a + and a /: no test passes by luck without percent-encoding it."""
     letters = base64.b64encode(hashlib.sha256(meaning.encode()).digest()[:16]).decode()
     return f"{prefix}{letters[:6]}+{letters[7:13]}/{letters[14:]}"
 
 
 def conversation_id(person: Person, group: str | None) -> str:
-    """The same for the same group title, or for the same person in private."""
+    """The id of the group with this title, or of the private chat with this person; always the same."""
     return opaque_id("cid", f"private {person.sender_id}" if group is None else f"group {group}")
 
 
@@ -417,7 +390,7 @@ def refusal_fault(
     """A planned refusal of replies: this errcode in an HTTP 200."""
     body = json.dumps({"errcode": errcode, "errmsg": errmsg}, ensure_ascii=False)
     return Fault(
-        where=lambda received: received.path == "/robot/sendBySession" and where(received),
+        where=lambda received: received.path == REPLY_PATH and where(received),
         times=times,
         status=200,
         body=body,
@@ -428,7 +401,7 @@ def refusal_fault(
 
 
 def size_problem(body: bytes) -> tuple[int, str] | None:
-    """Assumed: the whole body counts, as it was sent, \\uXXXX escapes with six bytes each."""
+    """Assumed: the whole body counts as sent, and an escape like \\u4f60 counts as six bytes."""
     if len(body) > MAX_REPLY_BYTES:
         return 460101, f"消息内容过长：{len(body)} 字节，上限 {MAX_REPLY_BYTES} 字节"
     return None
@@ -457,7 +430,7 @@ def links_are_good(links: object) -> bool:
 
 
 def at_problem(at: object) -> tuple[int, str] | None:
-    """Assumed: a wrong type has the code of a missing parameter, and so have too many people."""
+    """Assumed: a wrong type and too many people have the code of a missing parameter."""
     if not isinstance(at, dict):
         return 40035, "参数 at 不是对象"
     for name in ("atUserIds", "atMobiles"):
@@ -495,6 +468,5 @@ def bubble(reply: Mapping[str, Any], conversation: str, session: str, *, by_http
         text=text,
         title=content.get("title", ""),
         at_user_ids=tuple(user for user in at.get("atUserIds", []) if f"@{user}" in text),
-        at_all=at.get("isAtAll", False),
         by_http_answer=by_http_answer,
     )

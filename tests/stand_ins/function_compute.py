@@ -2,8 +2,15 @@
 
 Both generations, as one account may have both: a function is one of 2.0, in the only service, or one of 3.0. Every
 function runs in processes of its own (instance.py) with nothing but its own file and its own environment. What the
-documentation leaves open is marked "assumed"; the facts and their sources are in PLATFORM.md 1 and 2, in
-https://help.aliyun.com/document_detail/85445.html (statuses of HTTP triggers), and in generation_3.py.
+documents leave open is marked "assumed". They are, for 2.0 (generation_3.py names those of 3.0):
+
+https://help.aliyun.com/document_detail/52736.html (errors of the API)
+https://help.aliyun.com/document_detail/53252.html (its signature)
+https://help.aliyun.com/document_detail/85445.html (statuses of HTTP triggers)
+https://help.aliyun.com/document_detail/191345.html (headers of HTTP triggers)
+https://help.aliyun.com/document_detail/422868.html (ids of asynchronous tasks)
+https://help.aliyun.com/document_detail/69777.html (environment variables)
+https://help.aliyun.com/document_detail/422182.html (the context)
 
 How things hang together: a `_Pool` per function holds its instances and its queue of events. A thread of the server
 runs a synchronous or HTTP request; workers, at most one per possible instance, run the events. One lock, `_state`,
@@ -33,16 +40,14 @@ import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from flask import Response, request
-from werkzeug.datastructures import Headers
-
 from . import generation_3
-from .server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn, json_answer
 
 INSTANCE = Path(__file__).with_name("instance.py")
 MAX_CLOCK_DIFFERENCE_SECONDS = 15 * 60
@@ -128,8 +133,8 @@ class Invocation:
 # -- the signature of 2.0, written from the documentation and not from the SDK -----------------------------
 
 
-def signature(method: str, path: str, headers: Headers, secret: str) -> str:
-    """The base64 text after `FC <id>:`; `path` as sent, without the query. The body is not covered."""
+def signature(method: str, path: str, headers: Message[str, str], secret: str) -> str:
+    """The base64 text after `FC <id>:`. `path` is as sent, without the query. The body is not signed."""
     own = sorted((name.lower(), value) for name, value in headers.items() if name.lower().startswith("x-fc-"))
     lines = [method, *(headers.get(name, "") for name in ("Content-MD5", "Content-Type", "Date"))]
     lines += [f"{name}:{value}" for name, value in own]
@@ -351,9 +356,8 @@ class FunctionCompute(StandIn):
         retry_seconds: float = 0.05,  # pause before a failed event is run again; really unknown
         root_log_level: str = "INFO",  # of the functions' root logger; assumed
         freeze: bool = False,  # SIGSTOP idle instances, as FC does; not on Windows; they outlive a SIGKILL of ours
-        port: int = 0,
     ) -> None:
-        super().__init__(port)
+        super().__init__()
         self.account_id = account_id
         self.region = region
         self.service = service
@@ -373,8 +377,6 @@ class FunctionCompute(StandIn):
         self._number = itertools.count()
         self._folder = Path(tempfile.mkdtemp(prefix="function-compute-"))
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        # Not routes: those know methods and rewrite paths ("//", "/../"), and a trigger passes everything on.
-        self.app.before_request(self._dispatch)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -515,8 +517,7 @@ class FunctionCompute(StandIn):
 
     # -- requests -----------------------------------------------------------------------------------------
 
-    def _dispatch(self) -> Response:
-        received: Received = request.environ["stand_in.received"]
+    def respond(self, received: Received) -> Answer:
         request_id = str(uuid.uuid4())
         trigger = TRIGGER_PATH.fullmatch(received.path)
         trigger_3 = TRIGGER_3_PATH.fullmatch(received.path)
@@ -525,14 +526,14 @@ class FunctionCompute(StandIn):
         try:
             if trigger:
                 service, qualifier, name, path = trigger.groups()
-                response = self._trigger(received, request_id, self._find(service, qualifier, name), qualifier, path)
+                answer = self._trigger(received, request_id, self._find(service, qualifier, name), qualifier, path)
             elif trigger_3:
                 name, path = trigger_3.groups()
-                response = self._trigger(received, request_id, self._find_3(name, None), None, path)
+                answer = self._trigger(received, request_id, self._find_3(name, None), None, path)
             elif invoke and received.method == "POST":
-                response = self._invoke_2(received, request_id, *invoke.groups())
+                answer = self._invoke_2(received, request_id, *invoke.groups())
             elif invoke_3 and received.method == "POST":
-                response = self._invoke_3(received, request_id, *invoke_3.groups())
+                answer = self._invoke_3(received, request_id, *invoke_3.groups())
             else:
                 message = f"'{received.path}' against '{received.method}' is not supported"
                 raise _Refused(400, "PathNotSupported", message)
@@ -541,15 +542,12 @@ class FunctionCompute(StandIn):
                 body = {"Code": error.code, "Message": str(error), "RequestId": request_id}
             else:
                 body = {"ErrorCode": error.code, "ErrorMessage": str(error)}
-            response = _json_response(error.status, body)
+            answer = json_answer(body, error.status)
             if trigger or trigger_3:
-                response.headers["X-Fc-Error-Type"] = "FcCommonError"
-        response.headers["X-Fc-Request-Id"] = request_id  # that 3.0 has it too is assumed
-        return response
+                answer = answer.with_header("X-Fc-Error-Type", "FcCommonError")
+        return answer.with_header("X-Fc-Request-Id", request_id)  # that 3.0 has it too is assumed
 
-    def _invoke_2(
-        self, received: Received, request_id: str, service: str, qualifier: str | None, name: str
-    ) -> Response:
+    def _invoke_2(self, received: Received, request_id: str, service: str, qualifier: str | None, name: str) -> Answer:
         """InvokeFunction of 2.0. The order of the checks is assumed, here and below."""
         self._check_caller(received)
         self._check_permission(f"services/{service}/functions/{name}")
@@ -559,7 +557,7 @@ class FunctionCompute(StandIn):
         task_id = received.headers.get("x-fc-stateful-async-invocation-id")
         return self._invoke(received, request_id, pool, qualifier, task_id)
 
-    def _invoke_3(self, received: Received, request_id: str, name: str) -> Response:
+    def _invoke_3(self, received: Received, request_id: str, name: str) -> Answer:
         """InvokeFunction of 3.0."""
         self._check_caller_3(received)
         self._check_permission(f"functions/{name}")
@@ -569,7 +567,7 @@ class FunctionCompute(StandIn):
 
     def _invoke(
         self, received: Received, request_id: str, pool: _Pool, qualifier: str | None, task_id: str | None
-    ) -> Response:
+    ) -> Answer:
         """The same on both generations: synchronous or not."""
         function = pool.deployment.function
         kind = received.headers.get("x-fc-invocation-type", "Sync")
@@ -578,19 +576,20 @@ class FunctionCompute(StandIn):
         if kind == "Sync":
             outcome = self._run_now(pool, request_id, qualifier, {}, received.body)
             if "error" in outcome:
-                return _error_response(200, outcome["error"])
-            return Response(base64.b64decode(outcome["result"]), 200, content_type="application/octet-stream")
+                return _failed_run(200, outcome["error"])
+            content_type = ("Content-Type", "application/octet-stream")
+            return Answer(200, (content_type,), base64.b64decode(outcome["result"]))
         if len(received.body) > MAX_ASYNC_BYTES:
             raise _Refused(
                 400, "EntityTooLarge", f"payload size exceeds maximum allowed size ({MAX_ASYNC_BYTES} bytes)"
             )
-        task_id = task_id if function.stateful else None  # with task mode off the id is ignored: assumed
+        task_id = task_id if function.stateful else None  # assumed: with task mode off FC ignores the id
         if task_id is not None and not TASK_ID.fullmatch(task_id):
             raise _Refused(400, "InvalidArgument", f"the id '{task_id}' of the asynchronous task is invalid")
         with self._state:
             if task_id in pool.task_ids:
-                # The code is not in Alibaba's documents; third-party code tests for it, with the 2021 API. That 3.0
-                # has the same is assumed.
+                # Alibaba's documents do not name the code; others' code tests for it, with the API of 2021. Assumed:
+                # 3.0 has the same.
                 raise _Refused(
                     409, "StatefulAsyncInvocationAlreadyExists", f"stateful invocation '{task_id}' already exists"
                 )
@@ -601,7 +600,7 @@ class FunctionCompute(StandIn):
                 pool.repeat -= 1
                 event.deliveries = 2
             self._queue(pool, event, delay=0)
-        return Response(b"", 202)
+        return Answer(202)
 
     def _check_permission(self, resource: str) -> None:
         if "fc:InvokeFunction" in self.denied_actions:
@@ -610,7 +609,7 @@ class FunctionCompute(StandIn):
             raise _Refused(403, "AccessDenied", message)
 
     def _check_caller(self, received: Received) -> None:
-        """Raise _Refused unless the request is signed by someone we know, now, in the way of 2.0."""
+        """Raise _Refused unless a known key signed the request, within 15 minutes, in the way of 2.0."""
         headers = received.headers
         for name in ("Authorization", "Date"):
             if not headers.get(name):
@@ -621,7 +620,7 @@ class FunctionCompute(StandIn):
         wanted = signature(received.method, received.path, headers, key.access_key_secret)
         if not hmac.compare_digest(wanted.encode(), sent.encode()):
             raise _Refused(403, "SignatureNotMatch", SIGNATURE_NOT_MATCH)
-        # 403 is documented for the next two, their codes are assumed.
+        # Documented for the next two: 403. Assumed: the codes.
         if headers.get("x-fc-security-token", "") != key.security_token:
             raise _Refused(403, "AccessDenied", "the security token is not that of the access key")
         try:
@@ -693,14 +692,14 @@ class FunctionCompute(StandIn):
 
     def _trigger(
         self, received: Received, request_id: str, pool: _Pool, qualifier: str | None, path: str | None
-    ) -> Response:
+    ) -> Answer:
         """A request to an HTTP trigger with authType anonymous."""
         name, function = pool.deployment.name, pool.deployment.function
         if not function.http:
             raise _Refused(404, "TriggerNotFound", f"function '{name}' has no HTTP trigger")
         if function.methods is not None and received.method not in function.methods:
             raise _Refused(403, "AccessDenied", f"the HTTP trigger does not allow the method {received.method}")
-        if sum(len(name) + len(value) for name, value in received.headers) > MAX_HEADER_BYTES:
+        if sum(len(name) + len(value) for name, value in received.headers.items()) > MAX_HEADER_BYTES:
             raise _Refused(400, "InvalidArgument", f"the request's headers exceed {MAX_HEADER_BYTES} bytes")
         if len(received.path) > MAX_PATH_BYTES:
             raise _Refused(400, "InvalidArgument", f"the request's path exceeds {MAX_PATH_BYTES} bytes")
@@ -712,7 +711,7 @@ class FunctionCompute(StandIn):
             event = generation_3.http_event(received, path or "/", name, self.account_id, request_id)
             outcome = self._run_now(pool, request_id, qualifier, {}, event)
         if "error" in outcome:
-            return _error_response(502, outcome["error"])  # of 3.0 assumed
+            return _failed_run(502, outcome["error"])  # of 3.0 assumed
         body = base64.b64decode(outcome["result"])
         if function.generation == 2:
             status, headers = int(outcome["status"][:3]), outcome["headers"]
@@ -720,11 +719,9 @@ class FunctionCompute(StandIn):
             status, headers, body = generation_3.http_answer(body)
         headers = [(name, value) for name, value in headers if not FORBIDDEN_RESPONSE_HEADER.fullmatch(name)]
         if sum(len(name) + len(value) for name, value in headers) > MAX_HEADER_BYTES:
-            return _error_response(502, {"errorMessage": f"the response's headers exceed {MAX_HEADER_BYTES} bytes"})
-        response = Response(body, status)
-        response.headers = Headers(headers)
-        response.headers["Content-Disposition"] = "attachment"  # of the default domain
-        return response
+            return _failed_run(502, {"errorMessage": f"the response's headers exceed {MAX_HEADER_BYTES} bytes"})
+        headers = [(name, value) for name, value in headers if name.lower() != "content-disposition"]
+        return Answer(status, (*headers, ("Content-Disposition", "attachment")), body)  # of the default domain
 
     def _run_now(
         self, pool: _Pool, request_id: str, qualifier: str | None, job: dict[str, Any], body: bytes
@@ -915,7 +912,7 @@ def is_trigger(received: Received) -> bool:
 
 
 def error_fault(status: int, code: str, times: int = 1) -> Fault:
-    """The next requests to the invoke API are refused with this; the body can be read as that of either generation."""
+    """A refusal of the next requests to the invoke API. Clients of either generation can read its body."""
     request_id = str(uuid.uuid4())
     body = {"ErrorCode": code, "ErrorMessage": "planned", "Code": code, "Message": "planned", "RequestId": request_id}
     headers = (("Content-Type", "application/json"), ("X-Fc-Request-Id", request_id))
@@ -923,7 +920,7 @@ def error_fault(status: int, code: str, times: int = 1) -> Fault:
 
 
 def _check(name: str, function: Function) -> None:
-    """Raise ValueError for what FC would not take, naming variables but never a value."""
+    """Raise ValueError if FC would refuse the function. The message names variables but no value."""
     if not TASK_ID.fullmatch(name):  # the same pattern
         raise ValueError(f"not the name of a function: {name!r}")
     if function.runtime not in RUNTIMES[function.generation]:
@@ -957,19 +954,13 @@ def _environ(received: Received, path: str) -> dict[str, str]:
         "REMOTE_ADDR": received.connection.rpartition(":")[0],
         "fc.request_uri": received.path + (f"?{received.query_string}" if received.query_string else ""),
     }
-    for name, value in received.headers:
+    for name, value in received.headers.items():
         variable = "HTTP_" + name.upper().replace("-", "_")
         if variable not in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
             environ[variable] = f"{environ[variable]},{value}" if variable in environ else value
     return environ
 
 
-def _json_response(status: int, body: Mapping[str, object]) -> Response:
-    return Response(json.dumps(body), status, content_type="application/json")
-
-
-def _error_response(status: int, error: Mapping[str, object]) -> Response:
-    """A run that failed, told to the caller."""
-    response = _json_response(status, error)
-    response.headers["X-Fc-Error-Type"] = "UnhandledInvocationError"
-    return response
+def _failed_run(status: int, error: Mapping[str, object]) -> Answer:
+    """What the caller of a run that failed is told."""
+    return json_answer(error, status).with_header("X-Fc-Error-Type", "UnhandledInvocationError")

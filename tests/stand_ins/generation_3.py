@@ -14,8 +14,6 @@ import time
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
-from werkzeug.datastructures import Headers
-
 from .server import Received
 
 SIGNED = ("host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce", "x-acs-version")
@@ -46,15 +44,15 @@ def signature(received: Received, signed: list[str], secret: str) -> str:
         received.path,
         "&".join(f"{quote(name, safe='~')}={quote(value, safe='~')}" for name, value in query),
     ]
-    canonical += [f"{name}:{','.join(map(str.strip, received.headers.getlist(name)))}" for name in signed]
+    canonical += [f"{name}:{','.join(map(str.strip, received.headers.get_all(name, [])))}" for name in signed]
     canonical += ["", ";".join(signed), hashlib.sha256(received.body).hexdigest()]
     hashed = hashlib.sha256("\n".join(canonical).encode()).hexdigest()
     return hmac.new(secret.encode(), f"ACS3-HMAC-SHA256\n{hashed}".encode(), hashlib.sha256).hexdigest()
 
 
 def unsigned(received: Received, signed: list[str]) -> list[str]:
-    """The headers that must be signed and are not: the common ones, and of these others that are there."""
-    there = {name.lower() for name, _ in received.headers}
+    """The headers that must be signed but are not: SIGNED, x-acs-* and content-type."""
+    there = {name.lower() for name in received.headers}
     others = {name for name in there if name.startswith("x-acs-") or name == "content-type"}
     return sorted({*SIGNED, *others} - set(signed))
 
@@ -65,7 +63,7 @@ def http_event(received: Received, path: str, name: str, account_id: str, reques
     Assumed: names of headers as Go's net/http writes them (Content-Type), and base64 for a body that is not UTF-8.
     """
     headers: dict[str, str] = {}
-    for header, value in received.headers:
+    for header, value in received.headers.items():
         header = header.title()
         headers[header] = f"{headers[header]},{value}" if header in headers else value
     now = time.time()
@@ -103,14 +101,17 @@ def body_fields(body: bytes) -> dict[str, Any]:
 
 
 def http_answer(result: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, headers and body that a function's result stands for; without a statusCode it is the body itself."""
+    """Status, headers and body of the answer. A result without a statusCode is itself the body."""
     try:
         answer: Any = json.loads(result)
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or "statusCode" not in answer:
         return 200, [("Content-Type", "application/json")], result
-    headers = {"Content-Type": "application/json", **answer.get("headers", {})}
+    given = {"Content-Type": "application/json", **answer.get("headers", {})}
+    headers = [(name, str(value)) for name, value in given.items()]
     body = answer.get("body", "")
     data = base64.b64decode(body) if answer.get("isBase64Encoded") else body.encode()
-    return int(answer["statusCode"]), list(Headers(headers)), data
+    if any(end in text for header in headers for text in header for end in "\r\n"):
+        raise ValueError(f"a line break in a header: {headers}")
+    return int(answer["statusCode"]), headers, data

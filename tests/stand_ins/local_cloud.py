@@ -13,8 +13,6 @@ from types import ModuleType, TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from typing_extensions import Self
-
 from .dingtalk import Dingtalk, Message
 from .function_compute import Function, FunctionCompute
 from .openai_api import OpenaiApi
@@ -64,7 +62,7 @@ class LocalCloud:
         self._runtime, self._python = runtime, python
         self._stack = contextlib.ExitStack()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> LocalCloud:
         for stand_in in (self.dingtalk, self.openai_api, self.oss, self.function_compute):
             self._stack.enter_context(stand_in)
         self.deploy()

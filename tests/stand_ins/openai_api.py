@@ -1,7 +1,8 @@
 """Local OpenAI API: chat completions and models, answering from a few rules instead of a model.
 
-What the real API refuses is refused here, with its status and its body (PLATFORM.md 6: developers.openai.com, the
-SDK's source, and error texts seen in public issues). Of a request only `model` and `messages` shape the answer.
+What the real API refuses is refused here, with its status and its body. They come from
+https://developers.openai.com/docs/guides/error-codes, from the SDK's source, and from error texts in public issues.
+Only `model` and `messages` of a request shape the answer.
 """
 
 from __future__ import annotations
@@ -15,10 +16,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
+from urllib.parse import unquote
 
-from flask import Response, jsonify, request
-
-from .server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn, json_answer
 
 # Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
 PARAMETERS = """
@@ -29,10 +29,11 @@ PARAMETERS = """
     web_search_options
 """
 KNOWN_PARAMETERS = frozenset(PARAMETERS.split())
-# tool and function exist too, with fields that no code of ours has
+# the real API also knows tool and function, which nothing of ours sends
 ROLES = ("system", "developer", "user", "assistant")
+MODEL_PATH = re.compile(r"/v1/models/([^/]+)")
 PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
-FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # whether luna takes other temperatures is unknown; most models do not
+FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # assumed of luna; most models take no other than 1
 QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
 
 
@@ -56,7 +57,7 @@ def error_body(
 
 
 def wrong_key_body(key: str) -> dict[str, Any]:
-    """Shows the first 8 and the last 4 characters of the key, as the real API does. Shorter keys: assumed."""
+    """Like the real API it shows the first 8 and the last 4 characters of the key. For short keys this is assumed."""
     shown = key[:8] + "*" * (len(key) - 12) + key[-4:] if len(key) > 12 else key[:2] + "***"
     message = f"Incorrect API key provided: {shown}. You can find your API key at https://platform.openai.com/account/api-keys."
     return error_body(message, code="invalid_api_key")
@@ -140,7 +141,7 @@ ERRORS: Mapping[str, tuple[int, dict[str, Any] | str]] = {
 
 
 def completion_body(model: str, answer: str | None, asked_characters: int = 0) -> dict[str, Any]:
-    """A whole answer of chat completions. None: the filter of the service took the answer away."""
+    """The body of an answer. With None, the content filter has removed the text."""
     prompt, completion = asked_characters // 2 + 1, len(answer or "") // 2 + 1  # a token is about two characters
     return {
         "id": f"chatcmpl-{uuid.uuid4().hex}",
@@ -159,7 +160,7 @@ def completion_body(model: str, answer: str | None, asked_characters: int = 0) -
     }
 
 
-# Name -> Content-Type and body of a 200 that is not what the API promises: relays and proxies answer like this.
+# Name -> Content-Type and body of a 200 that breaks the API's promise, as relays and proxies send it.
 ODD_ANSWERS: Mapping[str, tuple[str, str]] = {
     "html_page": ("text/html", "<html><body>Please log in.</body></html>"),
     "broken_json": ("application/json", '{"id":"chatcmpl-ex1","object":"chat.comp'),
@@ -375,15 +376,6 @@ class OpenaiApi(StandIn):
         self.asked: list[dict[str, Any]] = []
         self._scripted: deque[str] = deque()
 
-        self.app.url_map.merge_slashes = False  # //v1 is an unknown address, not one to redirect from
-        self.app.add_url_rule("/v1/chat/completions", view_func=self._complete, methods=["POST"])
-        self.app.add_url_rule("/v1/models", view_func=self._list_models, methods=["GET"])
-        self.app.add_url_rule("/v1/models/<model>", view_func=self._show_model, methods=["GET"])
-        self.app.register_error_handler(404, self._unknown_address)
-        self.app.register_error_handler(405, self._unknown_address)  # assumed: no route for this method is no route
-        self.app.register_error_handler(Refused, lambda refused: (refused.body, refused.status))
-        self.app.after_request(with_request_id)
-
     @property
     def base_url(self) -> str:
         return self.url + "/v1"
@@ -403,11 +395,25 @@ class OpenaiApi(StandIn):
             self.asked.clear()
             self._scripted.clear()
 
-    # -- routes -------------------------------------------------------------------------------------------
+    # -- one request --------------------------------------------------------------------------------------
 
-    def _complete(self) -> Response:
-        self._check_key()
-        body = read_json()
+    def respond(self, received: Received) -> Answer:
+        model = MODEL_PATH.fullmatch(received.path)
+        try:
+            if (received.method, received.path) == ("POST", "/v1/chat/completions"):
+                answer = json_answer(self._complete(received))
+            elif received.method == "GET" and model:
+                answer = json_answer(self._describe(received, unquote(model[1])))
+            else:  # assumed: also where only the method is wrong
+                raise Refused(404, error_body(f"Invalid URL ({received.method} {received.path})"))
+        except Refused as refused:
+            answer = json_answer(refused.body, refused.status)
+        return answer.with_header("x-request-id", new_request_id())
+
+    def _complete(self, received: Received) -> dict[str, Any]:
+        """The body of a chat completion."""
+        self._check_key(received.headers.get("Authorization", ""))
+        body = json_body(received)
         self._check_parameters(body)
         characters = check_messages(body["messages"])
         if characters > self.context_characters:
@@ -417,25 +423,18 @@ class OpenaiApi(StandIn):
             scripted = self._scripted.popleft() if self._scripted else None
         time.sleep(self.think_seconds)
         text = answer(talk_of(body["messages"])) if scripted is None else scripted
-        return jsonify(completion_body(body["model"], text, characters))
+        return completion_body(body["model"], text, characters)
 
-    def _list_models(self) -> Response:
-        self._check_key()
-        return jsonify({"object": "list", "data": [model_body(model) for model in self.models]})
-
-    def _show_model(self, model: str) -> Response:
-        self._check_key()
+    def _describe(self, received: Received, model: str) -> dict[str, Any]:
+        """The body of the description of a model."""
+        self._check_key(received.headers.get("Authorization", ""))
         self._check_model(model)
-        return jsonify(model_body(model))
-
-    def _unknown_address(self, error: Exception) -> tuple[dict[str, Any], int]:
-        received: Received = request.environ["stand_in.received"]
-        return error_body(f"Invalid URL ({received.method} {received.path})"), 404
+        return {"id": model, "object": "model", "created": 1_795_334_400, "owned_by": "system", "shutdown_date": None}
 
     # -- checks -------------------------------------------------------------------------------------------
 
-    def _check_key(self) -> None:
-        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+    def _check_key(self, authorization: str) -> None:
+        scheme, _, key = authorization.partition(" ")
         if scheme != "Bearer" or not key:
             message = (
                 "You didn't provide an API key. You need to provide your API key in an Authorization header using "
@@ -466,7 +465,7 @@ class OpenaiApi(StandIn):
         if temperature is not None:
             check_temperature(temperature, body["model"])
         if body.get("stream"):
-            # the real API streams; nothing of ours asks for it, and a stand-in must not pretend
+            # the real API streams; nothing of ours asks for it
             raise Refused(400, error_body("The stand-in does not stream.", code="unsupported_value", param="stream"))
 
 
@@ -491,14 +490,15 @@ def error_fault(
     return Fault(where, times, status=status, body=text, headers=tuple(headers))
 
 
-def read_json() -> dict[str, Any]:
-    if request.mimetype != "application/json":
+def json_body(received: Received) -> dict[str, Any]:
+    if received.media_type != "application/json":
         message = (
-            f"Unsupported content type: '{request.mimetype}'. This API method only accepts 'application/json' requests."
+            f"Unsupported content type: '{received.media_type}'. "
+            "This API method only accepts 'application/json' requests."
         )
         raise Refused(400, error_body(message, code="unsupported_content_type"))
     try:
-        body = json.loads(request.get_data())
+        body = json.loads(received.body)
     except ValueError:
         body = None
     if not isinstance(body, dict):
@@ -523,7 +523,7 @@ def check_temperature(temperature: object, model: str) -> None:
 
 
 def check_messages(messages: object) -> int:
-    """The number of characters in all messages, if there is nothing to refuse."""
+    """Check all messages; the number of their characters."""
     if not isinstance(messages, list):
         raise wrong_type("messages", "an array of objects")
     if not messages:
@@ -542,7 +542,7 @@ def check_messages(messages: object) -> int:
 
 
 def check_content(content: object, where: str) -> int:
-    """The number of characters; an empty text and an empty list are accepted, as by the real API."""
+    """Check one content; the number of its characters. Like the real API it takes an empty text and an empty list."""
     if isinstance(content, str):
         return len(content)
     if not isinstance(content, list):
@@ -576,14 +576,5 @@ def words(content: str | list[dict[str, Any]]) -> str:
     return "\n".join(part["text"] for part in content if part["type"] == "text").strip()
 
 
-def model_body(model: str) -> dict[str, Any]:
-    return {"id": model, "object": "model", "created": 1_795_334_400, "owned_by": "system", "shutdown_date": None}
-
-
 def new_request_id() -> str:
     return f"req_{uuid.uuid4().hex}"
-
-
-def with_request_id(response: Response) -> Response:
-    response.headers["x-request-id"] = new_request_id()
-    return response

@@ -1,8 +1,11 @@
 """Object Storage Service on 127.0.0.1: get with ranges, put, append, head and delete, as oss2 asks for them.
 
-Path-style (`/bucket/key`), as oss2 addresses an endpoint that is an IP address. What OSS does is written in
-PLATFORM.md, section 5; where it is unknown the comment says "assumed". Everything that this stand-in does not know
-(listing, multipart upload, conditions, signed URLs, versions other than the current one) is refused, never ignored.
+A path is `/bucket/key`: so oss2 addresses an endpoint that is an IP address. What the documents leave open is marked
+"assumed". The stand-in refuses what it does not know, and ignores nothing: listing, multipart upload, conditions,
+signed URLs, earlier versions.
+
+https://help.aliyun.com/en/oss/developer-reference/appendobject
+https://help.aliyun.com/document_detail/32005.html (errors)
 """
 
 from __future__ import annotations
@@ -23,9 +26,8 @@ from urllib.parse import quote, unquote
 from xml.sax.saxutils import escape
 
 import crcmod  # type: ignore[import-untyped]
-from flask import Response, request
 
-from tests.stand_ins.server import Fault, Received, StandIn
+from .server import Answer, Fault, Received, StandIn
 
 MAX_KEY_BYTES = 1023
 MAX_SKEW_SECONDS = 15 * 60
@@ -38,13 +40,16 @@ AUTHORIZATION = re.compile(
 )
 # Of several ranges OSS takes the first
 RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)(?:,.*)?", re.ASCII)
-CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+# OSS itself answers 501 to PUT with If-Match; it knows the other headers, and this stand-in does not
+UNKNOWN_HEADERS = (
+    *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
+    *("x-oss-copy-source", "x-oss-forbid-overwrite", "x-oss-range-behavior"),
+)
 
 # CRC-64/XZ, which OSS calls ECMA; crc64(more, crc64(data)) == crc64(data + more)
 crc64: Callable[..., int] = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
 
-Headers = dict[str, str]
-Answer = tuple[int, Headers, bytes]
+Header = tuple[str, str]
 
 
 # -- errors -----------------------------------------------------------------------------------------------
@@ -59,8 +64,6 @@ class Error(NamedTuple):
 # What OSS answers, and what a test may plan with `error_fault`
 ERRORS = {
     "AccessDenied": Error(403, "You have no right to access this object because of bucket acl.", "0003-00000001"),
-    "FileAlreadyExists": Error(409, "The object you specified already exists and can not be overwritten."),
-    "FileImmutable": Error(409, "The object you specified is immutable."),
     "InternalError": Error(500, "We encountered an internal error. Please try again."),
     "InvalidAccessKeyId": Error(
         403, "The OSS Access Key Id you provided does not exist in our records.", "0002-00000902"
@@ -68,7 +71,6 @@ ERRORS = {
     "InvalidArgument": Error(400, "The argument is invalid."),
     "InvalidDigest": Error(400, "The Content-MD5 you specified was invalid."),
     "InvalidObjectName": Error(400, "The specified object is not valid."),
-    "InvalidRange": Error(416, "The requested range cannot be satisfied"),
     "InvalidSecurityToken": Error(403, "The security token you provided is invalid.", "0002-00000006"),
     "NoSuchBucket": Error(404, "The specified bucket does not exist.", "0015-00000101"),
     "NoSuchKey": Error(404, "The specified key does not exist.", "0026-00000001"),
@@ -100,12 +102,12 @@ class Refusal(Exception):
         message: str | None = None,
         *,
         ec: str | None = None,
-        headers: Mapping[str, str] | None = None,
+        headers: tuple[Header, ...] = (),
         **elements: str,  # further elements of the XML
     ) -> None:
         super().__init__(code)
         self.code, self.message, self.ec, self.elements = code, message, ec, elements
-        self.headers = headers or {}
+        self.headers = headers
 
 
 def error_xml(
@@ -146,7 +148,7 @@ def error_fault(
     shown = {
         "Content-Type": "application/xml",
         "x-oss-request-id": request_id,
-        "x-oss-err": base64.b64encode(body).decode(),  # oss2 reads it only where there is no body
+        "x-oss-err": base64.b64encode(body).decode(),  # oss2 reads it only if there is no body
         **(headers or {}),
     }
     status = ERRORS[code].status
@@ -217,13 +219,13 @@ class Object:
 
     data: bytes = field(repr=False)
     appendable: bool
-    crc: int  # CRC-64 of the data, carried along so that an append costs what it adds
+    crc: int  # CRC-64 of the data, kept so that an append only reads the new bytes
     content_type: str = "application/octet-stream"
     modified: float = 0.0  # seconds since 1970
 
     @property
     def etag(self) -> str:
-        if self.appendable:  # not the MD5, as documented; a function of the content all the same
+        if self.appendable:  # documented: it is not the MD5
             return f'"{self.crc:016X}{len(self.data):016X}"'
         return f'"{hashlib.md5(self.data).hexdigest().upper()}"'
 
@@ -251,14 +253,12 @@ class Oss(StandIn):
         region: str = "us-west-1",
         hide_missing_keys: bool = False,
         clock: Callable[[], float] = time.time,
-        port: int = 0,
     ) -> None:
-        """`hide_missing_keys`: answer 403, not 404, to callers without oss:ListObjects; what OSS does is unknown."""
-        super().__init__(port)
+        """With `hide_missing_keys` a caller without oss:ListObjects gets 403, not 404; what OSS does is unknown."""
+        super().__init__()
         self._settings = (dict(access), tuple(buckets), region, hide_missing_keys, clock)
         self._changes = threading.Lock()  # OSS is strongly consistent: one change at a time
         self._restore()
-        self.app.before_request(self._respond)  # before any route: none may touch the slashes and dots of a key
 
     def _restore(self) -> None:
         access, names, self.region, self.hide_missing_keys, self.clock = self._settings
@@ -289,17 +289,13 @@ class Oss(StandIn):
 
     # -- one request --------------------------------------------------------------------------------------
 
-    def _respond(self) -> Response:
-        received: Received = request.environ["stand_in.received"]
+    def respond(self, received: Received) -> Answer:
         request_id = new_request_id()
         try:
-            status, headers, body = self._serve(received)
+            answer = self._serve(received)
         except Refusal as refusal:
-            status, headers, body = self._refuse(received, refusal, request_id)
-        response = Response(body, status, {**headers, "x-oss-request-id": request_id})
-        if "Content-Type" not in headers:
-            del response.headers["Content-Type"]  # Flask's default
-        return response
+            answer = self._refuse(received, refusal, request_id)
+        return answer.with_header("x-oss-request-id", request_id)
 
     def _refuse(self, received: Received, refusal: Refusal, request_id: str) -> Answer:
         host_id = f"{self._bucket_and_key(received)[0]}.oss-{self.region}.aliyuncs.com".lstrip(".")
@@ -312,27 +308,25 @@ class Oss(StandIn):
             **refusal.elements,
         )
         status = ERRORS[refusal.code].status
-        if received.method == "HEAD":  # no body to put it in
-            return status, {**refusal.headers, "x-oss-err": base64.b64encode(body).decode()}, b""
-        return status, {**refusal.headers, "Content-Type": "application/xml"}, body
+        if received.method == "HEAD":  # it has no body, so the error goes into a header
+            return Answer(status, (*refusal.headers, ("x-oss-err", base64.b64encode(body).decode())))
+        return Answer(status, (*refusal.headers, ("Content-Type", "application/xml")), body)
 
     def _serve(self, received: Received) -> Answer:
-        """Who asks, for what, may they: then do it. The order of the checks is assumed."""
+        """Check caller, request and permission, then do what was asked. The order of the checks is assumed."""
         name, key = self._bucket_and_key(received)
         access = self._authenticate(received, f"/{name}/{key}")
         bucket = self._bucket(name)
         operations: dict[tuple[str, frozenset[str]], tuple[str, Callable[..., Answer]]] = {
             ("GET", frozenset()): ("oss:GetObject", self._get),
             ("HEAD", frozenset()): ("oss:GetObject", self._head),
-            ("HEAD", frozenset({"objectMeta"})): ("oss:GetObject", self._meta),
             ("PUT", frozenset()): ("oss:PutObject", self._put),
             ("POST", frozenset({"append"})): ("oss:PutObject", self._append),
             ("POST", frozenset({"append", "position"})): ("oss:PutObject", self._append),
             ("DELETE", frozenset()): ("oss:DeleteObject", self._delete),
         }
         found = operations.get((received.method, frozenset(received.query)))
-        unknown = [header for header in (*CONDITIONS, "x-oss-copy-source") if header in received.headers]
-        # OSS itself answers 501 to PUT with If-Match; the rest it knows, and this stand-in does not
+        unknown = [header for header in UNKNOWN_HEADERS if header in received.headers]
         if not found or not key or unknown:
             what = ", ".join(unknown) or f"{received.method} ?{received.query_string}"
             raise Refusal("NotImplemented", f"{ERRORS['NotImplemented'].message} ({what})")
@@ -347,10 +341,10 @@ class Oss(StandIn):
     def _bucket_and_key(received: Received) -> tuple[str, str]:
         """From the path as sent, decoded exactly once: `%252F` means that the key holds `%2F`."""
         name, _, key = received.path[1:].partition("/")
-        return unquote(name), unquote(key)  # what is not UTF-8 becomes U+FFFD, and no signature fits it
+        return unquote(name), unquote(key)  # bytes that are not UTF-8 become U+FFFD, so the signature cannot match
 
     def _authenticate(self, received: Received, path: str) -> Access:
-        headers = {name.lower(): value for name, value in received.headers}
+        headers = {name.lower(): value for name, value in received.headers.items()}
         authorization = headers.get("authorization")
         if not authorization:
             raise Refusal("AccessDenied")
@@ -375,8 +369,8 @@ class Oss(StandIn):
 
     @staticmethod
     def _check_token(access: Access, token: str | None) -> None:
-        # That each of the three is refused, and its EC, is documented; the code of a missing token is assumed
-        if access.token is None and token is not None:  # OSS takes the key for a temporary one, and has none such
+        # Documented: each of the three is refused, with this EC. Assumed: the code of a missing token
+        if access.token is None and token is not None:  # OSS looks for a temporary key of this id, and finds none
             raise Refusal("InvalidAccessKeyId", ec="0002-00000002")
         if access.token is not None and token is None:
             raise Refusal("InvalidSecurityToken", ec="0002-00000003")
@@ -412,37 +406,27 @@ class Oss(StandIn):
 
     def _get(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         found = self._find(access, bucket, key)
-        standard = received.headers.get("x-oss-range-behavior") == "standard"
-        part = byte_range(received.headers.get("Range", ""), len(found.data), standard)
-        headers = self._describe(found)
+        part = byte_range(received.headers.get("Range", ""), len(found.data))
+        headers = self._describe(found)  # the CRC is always that of the whole object
         if part is None:
-            return 200, headers, found.data
+            return Answer(200, headers, found.data)
         first, last = part
-        headers["Content-Range"] = f"bytes {first}-{last}/{len(found.data)}"
-        return 206, headers, found.data[first : last + 1]  # the CRC stays that of the whole object
+        content_range = ("Content-Range", f"bytes {first}-{last}/{len(found.data)}")
+        return Answer(206, (*headers, content_range), found.data[first : last + 1])
 
     def _head(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         found = self._find(access, bucket, key)
-        headers = self._describe(found)
+        answer = Answer(200, self._describe(found), found.data)
         if found.appendable:
-            headers["x-oss-next-append-position"] = str(len(found.data))
-        return 200, headers, found.data
-
-    def _meta(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
-        """The little that GetObjectMeta tells: length, ETag, time."""
-        found = self._find(access, bucket, key)
-        full = self._describe(found)
-        return 200, {name: full[name] for name in ("ETag", "Last-Modified")}, found.data
+            return answer.with_header("x-oss-next-append-position", str(len(found.data)))
+        return answer
 
     def _put(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         self._check_digest(received)
         new = Object(received.body, False, crc64(received.body), self._content_type(received), self.clock())
-        keep = received.headers.get("x-oss-forbid-overwrite", "").lower() == "true" and not bucket.versioned
         with self._changes:
-            if keep and key in bucket.objects:
-                raise Refusal("FileAlreadyExists")
             self._store(bucket, key, new)
-        return 200, {"ETag": new.etag, "x-oss-hash-crc64ecma": str(new.crc)}, b""
+        return Answer(200, (("ETag", new.etag), ("x-oss-hash-crc64ecma", str(new.crc))))
 
     def _append(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         position = received.query.get("position", "")
@@ -452,29 +436,29 @@ class Oss(StandIn):
         self._check_digest(received)
         with self._changes:
             old = bucket.objects.get(key) or Object(b"", True, 0, self._content_type(received))
-            # Documented: there is no append to a delete marker; the code is assumed
+            # Documented: nothing can be appended to a delete marker. Assumed: the code
             if key in bucket.delete_markers or not old.appendable:
                 raise Refusal("ObjectNotAppendable")
             if int(position) != len(old.data):
-                length = str(len(old.data))
-                raise Refusal("PositionNotEqualToLength", headers={"x-oss-next-append-position": length})
+                position_header = ("x-oss-next-append-position", str(len(old.data)))
+                raise Refusal("PositionNotEqualToLength", headers=(position_header,))
             crc = crc64(received.body, old.crc)
             new = Object(old.data + received.body, True, crc, old.content_type, self.clock())
             self._store(bucket, key, new)
-        headers = {
-            "ETag": new.etag,
-            "x-oss-hash-crc64ecma": str(new.crc),  # of the whole object, not of what was added
-            "x-oss-next-append-position": str(len(new.data)),
-        }
-        return 200, headers, b""
+        headers = (
+            ("ETag", new.etag),
+            ("x-oss-hash-crc64ecma", str(new.crc)),  # of the whole object, not of what was added
+            ("x-oss-next-append-position", str(len(new.data))),
+        )
+        return Answer(200, headers)
 
     def _delete(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         with self._changes:
             bucket.objects.pop(key, None)
             if not bucket.versioned:
-                return 204, {}, b""
-            bucket.delete_markers.add(key)  # also where there was no object
-        return 204, {"x-oss-delete-marker": "true", "x-oss-version-id": secrets.token_hex(16)}, b""
+                return Answer(204)
+            bucket.delete_markers.add(key)  # even if there was no object
+        return Answer(204, (("x-oss-delete-marker", "true"), ("x-oss-version-id", secrets.token_hex(16))))
 
     # -- what the operations share ------------------------------------------------------------------------
 
@@ -484,7 +468,7 @@ class Oss(StandIn):
             return found
         if self.hide_missing_keys and not access.allows("oss:ListObjects", key):
             raise Refusal("AccessDenied")
-        marker = {"x-oss-delete-marker": "true"} if key in bucket.delete_markers else {}
+        marker = (("x-oss-delete-marker", "true"),) if key in bucket.delete_markers else ()
         raise Refusal("NoSuchKey", headers=marker, Key=key)
 
     @staticmethod
@@ -493,16 +477,16 @@ class Oss(StandIn):
         bucket.delete_markers.discard(key)
 
     @staticmethod
-    def _describe(found: Object) -> Headers:
-        return {
-            "Content-Type": found.content_type,
-            "Accept-Ranges": "bytes",
-            "ETag": found.etag,
-            "Last-Modified": formatdate(found.modified, usegmt=True),
-            "x-oss-hash-crc64ecma": str(found.crc),
-            "x-oss-object-type": "Appendable" if found.appendable else "Normal",
-            "x-oss-storage-class": "Standard",
-        }
+    def _describe(found: Object) -> tuple[Header, ...]:
+        return (
+            ("Content-Type", found.content_type),
+            ("Accept-Ranges", "bytes"),
+            ("ETag", found.etag),
+            ("Last-Modified", formatdate(found.modified, usegmt=True)),
+            ("x-oss-hash-crc64ecma", str(found.crc)),
+            ("x-oss-object-type", "Appendable" if found.appendable else "Normal"),
+            ("x-oss-storage-class", "Standard"),
+        )
 
     @staticmethod
     def _content_type(received: Received) -> str:
@@ -515,12 +499,8 @@ class Oss(StandIn):
             raise Refusal("InvalidDigest")
 
 
-def byte_range(header: str, size: int, standard: bool) -> tuple[int, int] | None:
-    """First and last byte of a Range header; None for the whole object, which is OSS's answer to an invalid range.
-
-    `standard` (x-oss-range-behavior: standard) cuts an end past the object and refuses a start past it; that it
-    also refuses a suffix longer than the object, and any range of an empty object, is assumed.
-    """
+def byte_range(header: str, size: int) -> tuple[int, int] | None:
+    """First and last byte of a Range header; None for the whole object, which is OSS's answer to an invalid range."""
     match = RANGE.fullmatch(header)
     if match is None or not (match["first"] or match["last"]):
         return None
@@ -528,10 +508,4 @@ def byte_range(header: str, size: int, standard: bool) -> tuple[int, int] | None
         first, last = int(match["first"]), int(match["last"] or size - 1)
     else:
         first, last = size - int(match["last"]), size - 1
-    if standard and last >= size:
-        last = size - 1
-    if 0 <= first <= last < size:
-        return first, last
-    if standard:
-        raise Refusal("InvalidRange")
-    return None
+    return (first, last) if 0 <= first <= last < size else None

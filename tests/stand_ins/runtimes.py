@@ -54,9 +54,9 @@ def find_python(version: str) -> str | None:
         if candidate:
             code = "import sys, venv; print('{}.{}'.format(*sys.version_info), sys.executable, sep='\\n')"
             run = subprocess.run([candidate, "-c", code], capture_output=True, text=True, timeout=60)
-            found = run.stdout.splitlines()  # nothing of the commands that only say which versions pyenv has
+            found = run.stdout.splitlines()  # empty if the command only tells which versions pyenv has
             if found[:1] == [version]:
-                return found[1]  # and not a script of pyenv's that looks it up every time
+                return found[1]  # the interpreter itself, not pyenv's script that looks for it at every start
     return None
 
 
@@ -93,7 +93,7 @@ def with_packages(python: str, packages: tuple[str, ...]) -> str:
     return str(made)
 
 
-# Where there is no CPython 3.10, the one that runs the tests takes its place: both generations are tested everywhere.
+# Without CPython 3.10 the Python that runs the tests takes its place, so both generations are tested everywhere.
 RUNTIMES = (
     Runtime(2, "3.10", find_python("3.10") or sys.executable),
     Runtime(3, "3.10", find_python("3.10") or sys.executable),

@@ -1,24 +1,26 @@
-"""What the four stand-ins share: a real HTTP server on 127.0.0.1, planned faults, and a record of every request."""
+"""What all stand-ins share: an HTTP server on 127.0.0.1, planned faults, and a record of every request."""
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
-from urllib.parse import parse_qsl, unquote
-
-from flask import Flask
-from typing_extensions import Self
-from werkzeug.datastructures import Headers
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
 
 POLL_SECONDS = 0.01  # serve_forever's default of 0.5 s would make every stop that slow
-MAX_BODY_BYTES = 16 * 1024 * 1024  # more than any test sends; a stand-in reads no body without end
+MAX_BODY_BYTES = 16 * 1024 * 1024  # more than any test sends
+MAX_LINE_BYTES = 64 * 1024  # of a chunk's size or of a trailer
+
+AnyService = TypeVar("AnyService", bound="Service")
 
 
 @dataclass
@@ -28,14 +30,14 @@ class Received:
     method: str
     path: str  # as sent: still percent-encoded, without the query
     query_string: str  # as sent
-    headers: Headers  # case-insensitive
+    headers: Message[str, str]  # finds a name in upper or lower case
     body: bytes = field(repr=False)
     connection: str  # "address:port" of the client: the same text means the same connection
     at: float  # time.monotonic() on arrival
-    sender: str = ""  # for `on_arrival` to fill in
+    sender: str = ""  # `on_arrival` may fill it in
     carried_out: bool = False  # the service did what was asked, whatever was answered
     status: int | None = None  # None: the connection was dropped without an answer
-    answer_headers: list[tuple[str, str]] = field(default_factory=list, repr=False)
+    answer_headers: list[tuple[str, str]] = field(default_factory=list, repr=False)  # without Server and Date
     answer: bytes = field(default=b"", repr=False)
     seconds: float | None = None  # from arrival to the last byte handed to the socket; None if there is none
 
@@ -44,14 +46,36 @@ class Received:
         """The decoded query; a parameter without a value has the value ''."""
         return dict(parse_qsl(self.query_string, keep_blank_values=True))
 
+    @property
+    def media_type(self) -> str:
+        """The Content-Type in lower case and without its parameters; '' if there is none."""
+        return self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+class Answer(NamedTuple):
+    """What a service answers. The server adds Content-Length, Date and Server, and replaces them if they are here."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def with_header(self, name: str, value: str) -> Answer:
+        """The same answer with one more header."""
+        return self._replace(headers=(*self.headers, (name, value)))
+
+
+def json_answer(content: object, status: int = 200) -> Answer:
+    """An answer whose body is JSON."""
+    return Answer(status, (("Content-Type", "application/json"),), json.dumps(content, separators=(",", ":")).encode())
+
 
 @dataclass(frozen=True)
 class Fault:
     """One planned misbehaviour. Without any field set it changes nothing.
 
-    A request meets the first planned fault whose `where` accepts it and whose `times` is not used up. In this
-    order: sleep `delay`; carry the request out unless `drop` or `status` says to answer without doing so (both
-    together with `carry_out=True` do it all the same); call `then`; sleep `delay_answer`; answer.
+    A request meets the first planned fault whose `where` accepts it and whose `times` is not used up. What happens,
+    in this order: sleep `delay`; carry out the request; call `then`; sleep `delay_answer`; answer. With `drop` or
+    `status` the request is carried out only if `carry_out` says so.
     """
 
     where: Callable[[Received], bool] = lambda received: True
@@ -67,29 +91,21 @@ class Fault:
     byte_seconds: float = 0.0  # send the body one byte at a time with this pause
 
 
-class StandIn:
-    """A service on 127.0.0.1 while its `with` block lasts; subclasses add routes to `self.app` in __init__.
+class Service:
+    """An HTTP server on 127.0.0.1 while its `with` block lasts; subclasses say in `respond` what it answers.
 
-    `received` is the record, in order of arrival. `plan` adds a fault; between `stop` and
-    `start` connections are refused. `on_arrival` is called with every request before anything is done about it.
+    `start` after `stop` listens on the same port; in between connections are refused.
     """
 
     server_name = ""  # what the `Server` header says; empty: http.server's own
-    on_arrival: Callable[[Received], object] | None = None
 
     def __init__(self, port: int = 0) -> None:
-        self.app = Flask(type(self).__name__)
-        self.received: list[Received] = []
-        self._faults: list[Fault] = []
-        self._lock = threading.Lock()
-        self._resets = 0
+        """`port` 0 takes a free one."""
         self._port = port
         self._server: _Server | None = None
 
-    # -- life ---------------------------------------------------------------------------------------------
-
     def start(self) -> None:
-        """Begin to listen: on a free port the first time, on the same one after `stop`."""
+        """Begin to listen; OSError if the port is busy."""
         self._server = _Server(("127.0.0.1", self._port), self)
         self._port = self._server.server_port
         threading.Thread(
@@ -104,7 +120,7 @@ class StandIn:
             self._server.close_connections()
             self._server = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self: AnyService) -> AnyService:
         self.start()
         return self
 
@@ -118,10 +134,41 @@ class StandIn:
         """http://127.0.0.1:<port>, without a trailing slash."""
         return f"http://127.0.0.1:{self._port}"
 
-    # -- faults and the record ----------------------------------------------------------------------------
+    def respond(self, received: Received) -> Answer:
+        """Do what the request asks, and answer it. Several threads may be in here at once."""
+        raise NotImplementedError
+
+    def handle(self, received: Received) -> tuple[Answer | None, float]:
+        """The answer, and the seconds between its bytes; None drops the connection."""
+        return self._try_to_respond(received), 0.0
+
+    def _try_to_respond(self, received: Received) -> Answer:
+        """A mistake in `respond` is a 500: a dropped connection would look like a planned fault."""
+        try:
+            return self.respond(received)
+        except Exception:
+            traceback.print_exc()
+            return Answer(500)
+
+
+class StandIn(Service):
+    """A service that keeps a record and fails as planned.
+
+    `received` is the record, in order of arrival. `plan` adds a fault. `on_arrival` is called with every request
+    before anything is done about it.
+    """
+
+    on_arrival: Callable[[Received], object] | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[Received] = []
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+        self._resets = 0
 
     def plan(self, fault: Fault) -> None:
-        """Add one planned fault; see Fault for which request meets it."""
+        """Add one planned fault; Fault tells which request meets it."""
         with self._lock:
             self._faults.append(fault)
 
@@ -138,7 +185,12 @@ class StandIn:
         """The client addresses seen: as many as connections were opened."""
         return {received.connection for received in self.received}
 
-    # -- one request --------------------------------------------------------------------------------------
+    def handle(self, received: Received) -> tuple[Answer | None, float]:
+        """As in the base class, with the record and the planned faults."""
+        if self.on_arrival:
+            self.on_arrival(received)
+        fault = self._take(received)
+        return self._answer(received, fault), fault.byte_seconds
 
     def _take(self, received: Received) -> Fault:
         """Put the request on record and find the fault it meets."""
@@ -153,36 +205,23 @@ class StandIn:
                     return fault
         return Fault()
 
-    def _answer(self, received: Received, fault: Fault) -> tuple[int, list[tuple[str, str]], bytes] | None:
-        """Status, headers and body of the answer; None to drop the connection."""
+    def _answer(self, received: Received, fault: Fault) -> Answer | None:
+        """The answer; None to drop the connection."""
         resets = self._resets
         time.sleep(fault.delay)
         if resets != self._resets:
-            return None  # it was slow in a test that is over, and must not turn up in the next one
-        answer: tuple[int, list[tuple[str, str]], bytes] | None = None
+            return None  # the test that planned this delay is over: the request must not act in the next one
+        answer: Answer | None = None
         if fault.carry_out or not (fault.drop or fault.status):
-            done = self.app.test_client().open(
-                received.path + ("?" + received.query_string if received.query_string else ""),
-                method=received.method,
-                headers=received.headers,
-                data=received.body,
-                environ_overrides={"stand_in.received": received, "PATH_INFO": path_info(received.path)},
-            )
+            answer = self._try_to_respond(received)
             received.carried_out = True
-            answer = done.status_code, list(done.headers), done.data
         if fault.status:
             body = fault.body.encode() if isinstance(fault.body, str) else fault.body
-            answer = fault.status, list(fault.headers), body
+            answer = Answer(fault.status, fault.headers, body)
         if fault.then:
             fault.then()
         time.sleep(fault.delay_answer)
         return None if fault.drop else answer
-
-
-def path_info(path: str) -> str:
-    """The decoded path for Flask, which takes //x for /x; the real services do not, so no route may fit: /%2Fx."""
-    decoded = unquote(path, "latin-1")
-    return "/%2F" + decoded[2:] if decoded.startswith("//") else decoded
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -192,55 +231,74 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def handle_one_request(self) -> None:
-        """As in the base class, with every method going the same way and the body read in any case."""
+        """As in the base class, but every method goes the same way and the body is always read."""
         self.raw_requestline = self.rfile.readline(65537)
         if not self.raw_requestline or not self.parse_request():
             self.close_connection = True
             return
-        length = int(self.headers.get("Content-Length") or 0)
-        if length > MAX_BODY_BYTES or "Transfer-Encoding" in self.headers:
-            raise ValueError("a body that no client of ours sends")
         # as sent: self.path has lost the second slash of //x, which the real services take for another address
         path, _, query_string = self.requestline.split()[1].partition("?")
         received = Received(
             method=self.command,
             path=path,
             query_string=query_string,
-            headers=Headers(self.headers.items()),
-            body=self.rfile.read(length),
+            headers=self.headers,
+            body=self._read_body(),
             connection="{}:{}".format(*self.client_address[:2]),
             at=time.monotonic(),
         )
-        if self.server.stand_in.on_arrival:
-            self.server.stand_in.on_arrival(received)
-        fault = self.server.stand_in._take(received)
-        answer = self.server.stand_in._answer(received, fault)
+        answer, byte_seconds = self.server.service.handle(received)
         if answer is None:
             self.close_connection = True
             return
-        status, headers, body = answer
-        received.status, received.answer_headers, received.answer = status, headers, body
-        told_length = str(len(body))
-        self.send_response(status)
+        self._send(answer, received, byte_seconds)
+        received.seconds = time.monotonic() - received.at
+
+    def _read_body(self) -> bytes:
+        """The whole body, of known length or in chunks; ValueError if it is too long or its length is no number."""
+        if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
+            return self._read(int(self.headers.get("Content-Length") or 0), 0)
+        body = bytearray()
+        while size := int(self.rfile.readline(MAX_LINE_BYTES).partition(b";")[0], 16):
+            body += self._read(size, len(body))
+            self.rfile.readline(MAX_LINE_BYTES)  # the line break after the chunk
+        while self.rfile.readline(MAX_LINE_BYTES).strip():
+            pass  # trailers
+        return bytes(body)
+
+    def _read(self, size: int, before: int) -> bytes:
+        """The next `size` bytes of a body of which `before` bytes were read already."""
+        if not 0 <= size <= MAX_BODY_BYTES - before:
+            raise ValueError(f"a body of {before + size} bytes, limit {MAX_BODY_BYTES}")
+        data = self.rfile.read(size)
+        if len(data) < size:
+            raise ConnectionError("the client hung up in the middle of a body")
+        return data
+
+    def _send(self, answer: Answer, received: Received, byte_seconds: float) -> None:
+        """Send the answer and put it on record as it went out."""
+        body = b"" if answer.status in (204, 304) else answer.body
+        own = ("content-length", "date", "server")
+        headers = [(name, value) for name, value in answer.headers if name.lower() not in own]
+        headers.append(("Content-Length", str(len(body))))  # to HEAD, of the body that GET would bring
+        if self.command == "HEAD":
+            body = b""
+        received.status, received.answer_headers, received.answer = answer.status, headers, body
+        self.send_response(answer.status)
         for name, value in headers:
-            if name.lower() not in ("content-length", "date", "server"):
-                self.send_header(name, value)
-            elif name.lower() == "content-length" and self.command == "HEAD":
-                told_length = value  # of the body that a GET would bring
-        self.send_header("Content-Length", told_length)
+            self.send_header(name, value)
         self.end_headers()
-        if self.command != "HEAD" and fault.byte_seconds:
+        if byte_seconds:
             for byte in body:
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
-                time.sleep(fault.byte_seconds)
-        elif self.command != "HEAD":
+                time.sleep(byte_seconds)
+        else:
             self.wfile.write(body)
         self.wfile.flush()
-        received.seconds = time.monotonic() - received.at
 
     def version_string(self) -> str:
-        return self.server.stand_in.server_name or super().version_string()
+        return self.server.service.server_name or super().version_string()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the record is `StandIn.received`."""
@@ -253,8 +311,8 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 512  # 200 people at once
     allow_reuse_address = True
 
-    def __init__(self, address: tuple[str, int], stand_in: StandIn) -> None:
-        self.stand_in = stand_in
+    def __init__(self, address: tuple[str, int], service: Service) -> None:
+        self.service = service
         self._open: set[socket.socket] = set()
         super().__init__(address, _Handler)
 
@@ -267,7 +325,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing for a client that hangs up in the middle: that is part of the tests. The rest is a bug."""
+        """Print nothing if a client hangs up in the middle: that is part of the tests. Anything else is a bug."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)
 

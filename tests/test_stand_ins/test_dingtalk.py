@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import requests
-from flask import Response, request
 
 from tests.stand_ins.dingtalk import (
     DATA,
@@ -27,7 +26,7 @@ from tests.stand_ins.dingtalk import (
     Dingtalk,
     signature,
 )
-from tests.stand_ins.server import Fault, StandIn
+from tests.stand_ins.server import Answer, Fault, Received, StandIn, json_answer
 
 COMMON_FIELDS = {
     "conversationId": str,
@@ -59,14 +58,13 @@ class EchoBot(StandIn):
         super().__init__()
         self.push_answer: Any = {"msgtype": "empty"}
         self.replies = True
-        self.app.add_url_rule("/", view_func=self._hear, methods=["POST", "PUT"])
 
-    def _hear(self) -> Response:
-        message = request.get_json()
+    def respond(self, received: Received) -> Answer:
+        message = json.loads(received.body)
         if self.replies:
             heard = message.get("text", {}).get("content", message["msgtype"])
             post(message["sessionWebhook"], {"msgtype": "text", "text": {"content": f"听到：{heard.strip()}"}})
-        return Response(json.dumps(self.push_answer), content_type="application/json")
+        return json_answer(self.push_answer)
 
     def reset(self) -> None:
         super().reset()
@@ -240,7 +238,7 @@ def test_change_replaces_a_field(dingtalk: Dingtalk) -> None:
 
 
 def test_signature_of_the_known_vector() -> None:
-    """The literal of PLATFORM.md 4.1."""
+    """A literal timestamp and secret, and the sign that the documented code makes of them."""
     assert signature("1577262236757", "this is a secret") == "DJrE6qdyVGCQz9z5r2MDuNcNAhwYnuAkyj13cx169CA="
 
 
@@ -269,42 +267,18 @@ def test_clock_sets_the_times() -> None:
         assert bot.received[0].headers["timestamp"] == "1795334400000"
 
 
-@pytest.mark.parametrize(
-    ("spoil", "header", "value"),
-    [
-        ({"timestamp": "soon"}, "timestamp", "soon"),
-        ({"sign": "wrong"}, "sign", "wrong"),
-        (
-            {"timestamp": "1577262236757", "secret": "this is a secret"},
-            "sign",
-            signature("1577262236757", "this is a secret"),
-        ),
-        ({"headers": {"sign": None}}, "sign", None),
-        ({"headers": {"timestamp": None}}, "timestamp", None),
-        ({"headers": {"Content-Type": "text/plain"}}, "Content-Type", "text/plain"),
-    ],
-)
-def test_push_can_be_spoiled_in_one_place(
-    dingtalk: Dingtalk, bot: EchoBot, spoil: dict[str, Any], header: str, value: str | None
-) -> None:
-    """What a bot must refuse can be sent."""
-    dingtalk.deliver(dingtalk.message(), **spoil)
-    assert bot.received[0].headers.get(header) == value
-
-
-def test_old_push_is_signed_for_its_own_time(dingtalk: Dingtalk, bot: EchoBot) -> None:
-    """Only the age is wrong, not the signature."""
-    dingtalk.deliver(dingtalk.message(), age_ms=3_600_001)
+def test_push_with_another_secret_is_signed_wrong(dingtalk: Dingtalk, bot: EchoBot) -> None:
+    """A message that DingTalk cannot have sent."""
+    dingtalk.deliver(dingtalk.message(), secret="another")
     headers = bot.received[0].headers
-    assert 3_600_000 < time.time() * 1000 - int(headers["timestamp"]) < 3_610_000
-    assert headers["sign"] == signature(headers["timestamp"], "example-app-secret")
+    assert headers["sign"] == signature(headers["timestamp"], "another")
 
 
-def test_body_and_method_can_be_replaced(dingtalk: Dingtalk, bot: EchoBot) -> None:
-    """The signature does not cover them."""
+def test_body_of_a_push_can_be_replaced(dingtalk: Dingtalk, bot: EchoBot) -> None:
+    """The signature does not cover it."""
     bot.replies = False
-    assert dingtalk.deliver(dingtalk.message(), body=b"{}", method="PUT").status == 200
-    assert (bot.received[0].method, bot.received[0].body) == ("PUT", b"{}")
+    assert dingtalk.deliver(dingtalk.message(), body=b"{}").status == 200
+    assert bot.received[0].body == b"{}"
 
 
 def test_redelivered_message_is_the_same_with_a_fresh_timestamp() -> None:
@@ -392,7 +366,7 @@ def test_good_reply_is_shown(dingtalk: Dingtalk, reply: dict[str, Any], title: s
     assert post(message["sessionWebhook"], reply).json() == {"errcode": 0, "errmsg": "ok"}
     [shown] = dingtalk.shown(message["conversationId"])
     assert (shown.kind, shown.title, shown.text) == (reply["msgtype"], title, text)
-    assert (shown.by_http_answer, shown.at_user_ids, shown.at_all) == (False, (), False)
+    assert (shown.by_http_answer, shown.at_user_ids) == (False, ())
 
 
 @pytest.mark.parametrize(
@@ -454,14 +428,6 @@ def test_unknown_session_does_not_exist(dingtalk: Dingtalk) -> None:
     assert errcode(dingtalk.url + "/robot/sendBySession") == 300001
 
 
-def test_expired_session_does_not_exist(dingtalk: Dingtalk) -> None:
-    """A test can end a session before its time; the others go on."""
-    message, other = dingtalk.message(), dingtalk.message()
-    dingtalk.expire(message)
-    assert errcode(message["sessionWebhook"]) == 300001
-    assert errcode(other["sessionWebhook"]) == 0
-
-
 @pytest.mark.parametrize(("later_ms", "code"), [(SESSION_MS - 1, 0), (SESSION_MS, 300001), (SESSION_MS + 1, 300001)])
 def test_session_ends_after_90_minutes(later_ms: int, code: int) -> None:
     """As sessionWebhookExpiredTime says."""
@@ -493,14 +459,6 @@ def test_asker_is_told_only_if_named_twice(
 def test_fifty_people_can_be_told(dingtalk: Dingtalk) -> None:
     """The limit itself is allowed."""
     assert errcode(dingtalk.message()["sessionWebhook"], {**GOOD, "at": {"atUserIds": ["1"] * 50}}) == 0
-
-
-def test_too_many_replies_a_minute_are_refused() -> None:
-    """The optional limit holds for each session on its own."""
-    with Dingtalk(replies_per_minute=2) as dingtalk:
-        message, other = dingtalk.message(), dingtalk.message()
-        assert [errcode(message["sessionWebhook"]) for _ in range(3)] == [0, 0, 660026]
-        assert errcode(other["sessionWebhook"]) == 0
 
 
 @pytest.mark.parametrize("code", [-1, 410100, "430101"])

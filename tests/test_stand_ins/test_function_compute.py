@@ -13,6 +13,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email import message_from_string
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ import fc2
 import fc2.auth
 import pytest
 import requests
-from werkzeug.datastructures import Headers
 
 from tests.helpers import deploy_source
 from tests.stand_ins.function_compute import Credentials, Function, FunctionCompute, is_invoke, signature
@@ -163,16 +163,16 @@ def invoke(
 
 
 def test_known_request_has_the_known_signature() -> None:
-    """The literal vector of PLATFORM.md 1.4."""
-    headers = Headers(
-        {
-            "Content-Type": "application/json",
-            "Date": "Sun, 22 Nov 2026 08:00:00 GMT",
-            "X-Fc-Stateful-Async-Invocation-Id": "m0123abc",
-            "X-Fc-Security-Token": "example-token",
-            "X-Fc-Invocation-Type": "Async",
-            "User-Agent": "is not signed",
-        }
+    """A literal request and the signature that aliyun-fc2 2.5.2 makes for it."""
+    headers = message_from_string(
+        """\
+Content-Type: application/json
+Date: Sun, 22 Nov 2026 08:00:00 GMT
+X-Fc-Stateful-Async-Invocation-Id: m0123abc
+X-Fc-Security-Token: example-token
+X-Fc-Invocation-Type: Async
+User-Agent: is not signed
+"""
     )
     path = "/2016-08-15/services/ChatGTP_Services/functions/Dingtalk_ChatGPT_Reply/invocations"
     assert signature("POST", path, headers, "example-secret") == "0yab2Mq+4+YAQ4gZK62gL9++cJ7qwMksp9xdDdRXk3s="

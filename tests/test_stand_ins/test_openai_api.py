@@ -112,11 +112,6 @@ def test_known_model_is_described(api: OpenaiApi, client: openai.OpenAI) -> None
     assert (model.id, model.object, model.shutdown_date) == ("gpt-6-luna", "model", None)
 
 
-def test_models_are_listed(api: OpenaiApi, client: openai.OpenAI) -> None:
-    """All models that can be asked are in the list."""
-    assert [model.id for model in client.models.list()] == ["gpt-6-luna", "gpt-6-sol"]
-
-
 # -- what is refused ----------------------------------------------------------------------------------------
 
 
@@ -137,10 +132,9 @@ def test_missing_key_is_refused(api: OpenaiApi, headers: dict[str, str]) -> None
     assert "didn't provide an API key" in answer.json()["error"]["message"]
 
 
-def test_model_route_checks_the_key(api: OpenaiApi) -> None:
-    """The self-check of a wrong key fails too."""
+def test_model_is_described_to_a_known_key_only(api: OpenaiApi) -> None:
+    """The self-check finds a wrong key."""
     assert requests.get(api.base_url + "/models/gpt-6-luna", timeout=5).status_code == 401
-    assert requests.get(api.base_url + "/models", timeout=5).status_code == 401
 
 
 def test_unknown_model_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
