@@ -157,12 +157,15 @@ REFUSALS: dict[str, tuple[int, Answer]] = {  # what the log calls the situation:
     "NotFromDingtalk": (logging.WARNING, only_status("403 Forbidden")),
     "TooLarge": (logging.WARNING, only_status("413 Content Too Large")),
     "NotAMessage": (logging.WARNING, only_status("400 Bad Request")),
-    "NotHandedOver": (logging.ERROR, NOTHING_TO_SHOW),  # but for the sentence that each cause has
+    "NotHandedOver": (logging.ERROR, NOTHING_TO_SHOW),  # plus the sentence that every cause has
 }
 
 
 class Refused(Exception):
-    """The request goes no further. Its sender gets the answer, the log the reason, the chat the sentence."""
+    """The request goes no further. The sender gets the answer, the log gets the reason.
+
+    `sentence`: what the answer makes the chat show, for the situation NotHandedOver.
+    """
 
     def __init__(self, situation: str, reason: str, sentence: str = "") -> None:
         super().__init__(reason)
@@ -199,10 +202,10 @@ class Deployment(NamedTuple):
 
 
 class Decision(NamedTuple):
-    """What a good request leads to."""
+    """What a good request leads to: an answer, after a message is handed over."""
 
     answer: Answer
-    message: Message | None = None  # to hand over before answering
+    message: Message | None = None  # None: the answer is all
 
 
 def respond(read_request: Callable[[], Request], context: Any, generation: int) -> Answer:
@@ -357,7 +360,7 @@ def hand_over(message: Message, deployment: Deployment) -> str:
 
 def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
     """Invoke by the API of 2.0: through aliyun-fc2, made to try once, to give up in time and to log nothing."""
-    import fc2  # here and not above: 3.0 does without it, and its python3.12 does not have it
+    import fc2  # here, because python3.12, which only 3.0 has, comes without it
 
     # By itself aliyun-fc2 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
     # failed request, authorization and security token among them, through the root logger.
@@ -410,7 +413,7 @@ def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
         timeout = (CONNECT_SECONDS, READ_SECONDS)
         call = functools.partial(post, connections, deployment.endpoint + path, event, headers, timeout)
         answer, body = within(INVOKE_SECONDS, call)
-    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which is assumed
+    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which one is assumed
     if answer.status_code < 400:
         return FcAnswer(answer.status_code, request_id)
     error = json.loads(body)
