@@ -1,34 +1,26 @@
 """Takes a message from DingTalk, hands it to Dingtalk_ChatGPT_Reply, and answers DingTalk at once.
 
-    DingTalk -> verify the signature -> check the message -> invoke Dingtalk_ChatGPT_Reply asynchronously -> answer
+    verify the signature -> check the message -> invoke Dingtalk_ChatGPT_Reply asynchronously -> answer DingTalk
 
-Handler: Dingtalk_Conversation.handler (HTTP trigger without authentication), on either generation of Function Compute:
-
-    2.0, python3.10        called as WSGI; invokes through aliyun-fc2, which the runtime has
-    3.0, python3.10, 3.12  called with the request as an event; invokes with requests alone
+Handler: Dingtalk_Conversation.handler (HTTP trigger without authentication, on Function Compute 2.0 or 3.0)
 
     situation                                    HTTP answer                       log
-    Function Compute took the message            200 {"msgtype": "empty"}          INFO
-    it had taken this message before (409)       200 {"msgtype": "empty"}          INFO
+    Function Compute accepts the message         200 {"msgtype": "empty"}          INFO
+    Function Compute has the message already     200 {"msgtype": "empty"}          INFO
     GET: a person opens the address              200 what is set, what is missing  -
     another method                               405                               INFO
     timestamp or sign missing, stale or wrong    403                               WARNING: which, and both clocks
     the body is too long                         413                               WARNING
-    the body is no message                       400                               WARNING: the field
+    the body is encrypted, or is no message      400                               WARNING: the field, what to change
     3.0: the event is no HTTP request            400 what to do instead            WARNING
-    a setting is missing or malformed            200 a text that the chat shows    ERROR
-    Function Compute refused or is not there     200 a text that the chat shows    ERROR: its code and request id
+    a setting is missing or malformed            200 a text for the chat           ERROR
+    Function Compute refuses or does not answer  200 a text for the chat           ERROR: its code and request id
     anything unforeseen                          500                               ERROR: where it happened
 
-DingTalk waits 2.5 s and may then send the message again. So nothing here takes longer than 2 s, and every invocation
-carries an id made of DingTalk's msgId, by which Function Compute refuses a message that it was already given.
+DingTalk waits 2.5 s and may then send the message again. So the function takes at most 2 s, and every invocation has
+an id made of DingTalk's msgId: Function Compute refuses a message that it has already.
 
 https://open.dingtalk.com/document/development/receive-message   what DingTalk sends and how it signs
-https://help.aliyun.com/document_detail/74756.html               2.0: WSGI handlers
-https://help.aliyun.com/document_detail/52877.html               2.0: the API that aliyun-fc2 calls, its signature
-https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function      3.0: the event
-https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism       3.0: the signature
-https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction
 """
 
 from __future__ import annotations
@@ -67,21 +59,19 @@ SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS),
     ("VERBOSE", "level", logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
 )
 
-MAX_AGE_MS = 60 * 60 * 1000  # DingTalk asks receivers to refuse a timestamp that is more than one hour off
-MAX_AHEAD_MS = 5 * 60 * 1000  # clocks differ a little, but an hour ahead would double the life of a stolen signature
-MAX_BODY_BYTES = 64 * 1024  # Function Compute takes 128 KiB asynchronously; no documented message comes near
-CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
-INVOKE_SECONDS = 1.5  # for handing over, all in all
-MAX_ANSWER_BYTES = 64 * 1024  # of Function Compute's answer; an error takes 200
-NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
 
-STRANGER = (
-    "收到的回应不像是函数计算发来的。请稍后再发一次；"
-    "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
-)
-NO_JSON_OBJECT = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
-NO_ANSWER = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
-JSON, PLAIN = "application/json; charset=utf-8", "text/plain; charset=utf-8"
+def handler(environ_or_event: Any, start_response_or_context: Any) -> Any:
+    """Answers one HTTP request; never raises. Function Compute 2.0 calls it as WSGI, 3.0 with an event."""
+    if isinstance(environ_or_event, dict):
+        return handle_wsgi(environ_or_event, start_response_or_context)
+    return handle_event(environ_or_event, start_response_or_context)
+
+
+# --- the two forms: WSGI and event ---
+# https://help.aliyun.com/document_detail/74756.html                                       2.0: WSGI
+# https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function   3.0: the event
+
+MAX_BODY_BYTES = 64 * 1024  # Function Compute takes 128 KiB asynchronously; no documented message comes near
 
 
 class Request(NamedTuple):
@@ -102,131 +92,11 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-class Message(NamedTuple):
-    """A verified message."""
-
-    id: str  # DingTalk's msgId
-    body: bytes  # exactly as received: the event of Dingtalk_ChatGPT_Reply
-
-
-class Run(NamedTuple):
-    """What one run of this function goes by."""
-
-    generation: int  # of Function Compute: 2 or 3
-    context: Any
-    settings: SimpleNamespace
-    credentials: Any  # of the role; None if there is none
-
-    @property
-    def endpoint(self) -> str:
-        """The address of Function Compute's API, the same for both generations."""
-        return self.settings.endpoint or f"https://{self.context.account_id}.{self.context.region}.fc.aliyuncs.com"
-
-    @property
-    def service(self) -> str:
-        """The service that both functions are in; 3.0 has no services."""
-        return str(self.settings.service_name or self.context.service.name)
-
-    @property
-    def owner(self) -> str:
-        """What the deployer gives the role to."""
-        return "服务" if self.generation == 2 else "函数"
-
-
-class FcAnswer(NamedTuple):
-    """What Function Compute answered to an invocation."""
-
-    status: int
-    request_id: str | None
-    error: str = ""  # its code
-
-
-class Refused(Exception):
-    """The request goes no further: its sender sees the status, the log the reason."""
-
-    http_status = "400 Bad Request"
-    level = logging.WARNING
-
-    def answer(self) -> Answer:
-        """The HTTP answer, without a detail that could help somebody who is not DingTalk."""
-        return Answer(self.http_status, PLAIN, self.http_status.encode())
-
-
-class NotAMessage(Refused):
-    """Only the log sees it: DingTalk's messages are JSON objects with NEEDED_FIELDS."""
-
-
-class WrongMethod(Refused):
-    """Programs that try addresses see it: DingTalk posts, and a browser gets."""
-
-    http_status = "405 Method Not Allowed"
-    level = logging.INFO
-
-    def answer(self) -> Answer:
-        return super().answer()._replace(headers=(("Allow", "GET, POST"),))
-
-
-class NotARequest(Refused):
-    """The deployer sees it, who tried the function with an event of their own: HTTP triggers of 3.0 send requests."""
-
-    def answer(self) -> Answer:
-        sentence = (
-            "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。\n"
-            "This event is no HTTP request. Open the address of the function's HTTP trigger in a browser instead.\n"
-        )
-        return super().answer()._replace(body=sentence.encode())
-
-
-class NotFromDingtalk(Refused):
-    """The sender learns nothing, the log which check failed."""
-
-    http_status = "403 Forbidden"
-
-
-class TooLarge(Refused):
-    """Only the log sees it: DingTalk never sends this much."""
-
-    http_status = "413 Content Too Large"
-
-
-class NotHandedOver(Refused):
-    """The person who wrote sees the sentence in the chat, the log the cause behind it."""
-
-    http_status = "200 OK"
-    level = logging.ERROR
-
-    def __init__(self, sentence: str, cause: str) -> None:
-        super().__init__(cause)
-        self.sentence = sentence
-
-    def answer(self) -> Answer:
-        text = {"msgtype": "text", "text": {"content": self.sentence}}
-        return Answer(self.http_status, JSON, json.dumps(text, ensure_ascii=False).encode())
-
-
-def handler(environ_or_event: Any, start_response_or_context: Any) -> Any:
-    """Answers one HTTP request; never raises. Function Compute 2.0 calls it as WSGI, 3.0 with an event."""
-    if isinstance(environ_or_event, dict):
-        return handle_wsgi(environ_or_event, start_response_or_context)
-    return handle_event(environ_or_event, start_response_or_context)
-
-
 def handle_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
     """Answers in the WSGI form, that of 2.0."""
     answer = respond(lambda: request_in_environ(environ), environ.get("fc.context"), generation=2)
     start_response(answer.status, [("Content-Type", answer.content_type), *answer.headers])
     return [answer.body]
-
-
-def handle_event(event: bytes, context: Any) -> dict[str, Any]:
-    """Answers in the form that the HTTP triggers of 3.0 expect."""
-    answer = respond(lambda: request_in_event(event), context, generation=3)
-    return {
-        "statusCode": int(answer.status[:3]),
-        "headers": {"Content-Type": answer.content_type, **dict(answer.headers)},
-        "isBase64Encoded": False,
-        "body": answer.body.decode(),
-    }
 
 
 def request_in_environ(environ: dict[str, Any]) -> Request:
@@ -241,8 +111,19 @@ def request_in_environ(environ: dict[str, Any]) -> Request:
     )
 
 
+def handle_event(event: bytes, context: Any) -> dict[str, Any]:
+    """Answers in the form that the HTTP triggers of 3.0 expect."""
+    answer = respond(lambda: request_in_event(event), context, generation=3)
+    return {
+        "statusCode": int(answer.status[:3]),
+        "headers": {"Content-Type": answer.content_type, **dict(answer.headers)},
+        "isBase64Encoded": False,
+        "body": answer.body.decode(),
+    }
+
+
 def request_in_event(event: bytes) -> Request:
-    """The request in an event, or NotARequest; whether names of headers are in lower case is not documented."""
+    """The request in an event, or Refused; the documents do not say whether header names are in lower case."""
     try:
         fields = json.loads(event)
         headers = {name.lower(): value for name, value in fields["headers"].items()}
@@ -252,168 +133,272 @@ def request_in_event(event: bytes) -> Request:
         if not all(isinstance(text, str) for text in (method, timestamp, sign)):
             raise TypeError("not texts")
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise NotARequest("the event is not one of an HTTP trigger") from error
+        raise Refused("NotARequest", "the event is not one of an HTTP trigger") from error
     return Request(method, timestamp, sign, data[: MAX_BODY_BYTES + 1])
 
 
+# --- deciding what becomes of a request ---
+
+JSON, PLAIN = "application/json; charset=utf-8", "text/plain; charset=utf-8"
+NOTHING_TO_SHOW = Answer("200 OK", JSON, b'{"msgtype": "empty"}')
+USE_A_BROWSER = (
+    "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。\n"
+    "This event is no HTTP request. Open the address of the function's HTTP trigger in a browser instead.\n"
+)
+
+
+def only_status(status: str) -> Answer:
+    """An answer that tells nothing else, so that it helps nobody who is not DingTalk."""
+    return Answer(status, PLAIN, status.encode())
+
+
+REFUSALS: dict[str, tuple[int, Answer]] = {  # what the log calls the situation: level in the log, answer
+    "NotARequest": (logging.WARNING, Answer("400 Bad Request", PLAIN, USE_A_BROWSER.encode())),
+    "WrongMethod": (logging.INFO, only_status("405 Method Not Allowed")._replace(headers=(("Allow", "GET, POST"),))),
+    "NotFromDingtalk": (logging.WARNING, only_status("403 Forbidden")),
+    "TooLarge": (logging.WARNING, only_status("413 Content Too Large")),
+    "NotAMessage": (logging.WARNING, only_status("400 Bad Request")),
+    "NotHandedOver": (logging.ERROR, NOTHING_TO_SHOW),  # plus the sentence that every cause has
+}
+
+
+class Refused(Exception):
+    """The request goes no further. The sender gets the answer, the log gets the reason.
+
+    `sentence`: what the answer makes the chat show, for the situation NotHandedOver.
+    """
+
+    def __init__(self, situation: str, reason: str, sentence: str = "") -> None:
+        super().__init__(reason)
+        self.situation = situation
+        self.level, self.answer = REFUSALS[situation]
+        if sentence:
+            text = {"msgtype": "text", "text": {"content": sentence}}
+            self.answer = Answer("200 OK", JSON, json.dumps(text, ensure_ascii=False).encode())
+
+
+class Deployment(NamedTuple):
+    """This function as it is deployed."""
+
+    generation: int  # of Function Compute: 2 or 3
+    context: Any
+    settings: SimpleNamespace
+    problems: list[str]  # a sentence for each setting that is missing or malformed
+    credentials: Any  # of the role; None if there is no role
+
+    @property
+    def endpoint(self) -> str:
+        """The address of Function Compute's API, the same for both generations."""
+        return self.settings.endpoint or f"https://{self.context.account_id}.{self.context.region}.fc.aliyuncs.com"
+
+    @property
+    def service(self) -> str:
+        """The service that both functions are in; 3.0 has no services."""
+        return str(self.settings.service_name or self.context.service.name)
+
+    @property
+    def role_owner(self) -> str:
+        """What the deployer gives the role to."""
+        return "服务" if self.generation == 2 else "函数"
+
+
+class Decision(NamedTuple):
+    """What a good request leads to: an answer, after a message is handed over."""
+
+    answer: Answer
+    message: Message | None = None  # None: the answer is all
+
+
 def respond(read_request: Callable[[], Request], context: Any, generation: int) -> Answer:
-    """The answer to a request, with one line in the log."""
+    """The answer to a request; writes one line to the log, none for a GET."""
     started = time.monotonic()
-    request_id = getattr(context, "request_id", None)
+    request_id = printable(getattr(context, "request_id", None))
     settings, problems = read_settings(os.environ)
     log.setLevel(settings.verbose)
-    run = Run(generation, context, settings, role_credentials(context, os.environ))
+    deployment = Deployment(generation, context, settings, problems, role_credentials(context, os.environ))
     try:
-        request = read_request()
-        if request.method == "GET":
-            return self_check(problems, run)
-        message = accept(request, settings, problems, now_ms=time.time_ns() // 1_000_000)
-        result = hand_over(message, run)
+        answer, message = decide(read_request(), deployment, now_ms=time.time_ns() // 1_000_000)
+        if message:
+            result = hand_over(message, deployment)
+            milliseconds = round(1000 * (time.monotonic() - started))
+            log.info("request %s: message %.99r %s in %d ms", request_id, message.id, result, milliseconds)
+        return answer
     except Refused as refused:
-        log.log(refused.level, "request %s: %s: %s", request_id, type(refused).__name__, refused)
-        return refused.answer()
+        log.log(refused.level, "request %s: %s: %s", request_id, refused.situation, refused)
+        return refused.answer
     except Exception as error:
         log.error("request %s: unforeseen: %s", request_id, trace(error))
-        return Answer("500 Internal Server Error", PLAIN, b"500 Internal Server Error")
-    milliseconds = round(1000 * (time.monotonic() - started))
-    log.info("request %s: message %.99r %s in %d ms", request_id, message.id, result, milliseconds)
-    return Answer("200 OK", JSON, b'{"msgtype": "empty"}')
+        return only_status("500 Internal Server Error")
 
 
-def self_check(problems: list[str], run: Run) -> Answer:
-    """The page for a person who opens the address: names of settings, never values, and no outgoing request."""
-    if not run.credentials:
-        problems = [*problems, f"{run.owner}没有角色，不能调用别的函数 / no role: it cannot invoke the other function"]
-    if problems:
-        todo = "\n".join(
-            (
-                f"请部署者改正下面各项（函数的环境变量、{run.owner}的角色），再打开本页：",
-                "Correct these (the function's environment variables, its role), then open this page again:",
-                *(f"  - {problem}" for problem in problems),
-            )
-        )
-    else:
-        todo = (
-            "设置齐全。下一步：在钉钉开发者后台把本页的地址填为机器人的消息接收地址（HTTP 模式），\n"
-            "然后对机器人说“你好”。\n"
-            "All settings are there. Next: in DingTalk's developer console, enter this page's address as the robot's\n"
-            "message-receiving address (HTTP mode), then say hello to the robot."
-        )
-    page = f"Dingtalk_Conversation 已部署。\nDingtalk_Conversation is deployed.\n\n{todo}\n"
-    return Answer("200 OK", PLAIN, page.encode())
-
-
-def accept(request: Request, settings: SimpleNamespace, problems: list[str], now_ms: int) -> Message:
-    """The message that the request brings, or Refused. Pure: what it is given is all that it knows."""
+def decide(request: Request, deployment: Deployment, now_ms: int) -> Decision:
+    """The answer, and the message to hand over if there is one; or Refused. Pure: no clock, environment or network."""
+    if request.method == "GET":
+        return Decision(Answer("200 OK", PLAIN, self_check_page(deployment).encode()))
     if request.method != "POST":
-        raise WrongMethod(f"{request.method:.20}")
-    if settings.dingtalk_app_secret:  # without it nobody can be verified, and everybody is told so just below
-        problem = signature_problem(request, settings.dingtalk_app_secret.encode(), now_ms)
+        raise Refused("WrongMethod", printable(request.method, 20))
+    secret = deployment.settings.dingtalk_app_secret
+    if secret:  # without it no request can be verified, and every sender is told so just below
+        problem = signature_problem(request.timestamp, request.sign, secret.encode(), now_ms)
         if problem:
-            raise NotFromDingtalk(problem)
-    if problems:
+            raise Refused("NotFromDingtalk", problem)
+    if deployment.problems:
+        problems = deployment.problems
         sentence = f"机器人还没有设置好。请部署者检查 Dingtalk_Conversation 的环境变量：{'；'.join(problems)}。"
-        raise NotHandedOver(sentence, "; ".join(problems))
+        raise Refused("NotHandedOver", "; ".join(problems), sentence)
     if len(request.body) > MAX_BODY_BYTES:
-        raise TooLarge(f"the body is longer than {MAX_BODY_BYTES} bytes")
-    return Message(message_id(request.body), request.body)
+        raise Refused("TooLarge", f"the body is longer than {MAX_BODY_BYTES} bytes")
+    return Decision(NOTHING_TO_SHOW, parse_message(request.body))
 
 
-def signature_problem(request: Request, secret: bytes, now_ms: int) -> str | None:
-    """Why DingTalk cannot have sent this, for the log; None if it can have.
+def printable(text: object, limit: int = 64) -> str:
+    """A text from outside, as the log may hold it: 'a\\nb' -> 'a?b'. A request id has 36 characters or a few more."""
+    return re.sub(r"[^ -~]", "?", str(text)[:limit])
+
+
+# --- the signature ---
+
+MAX_AGE_MS = 60 * 60 * 1000  # DingTalk asks receivers to refuse a timestamp that is more than one hour off
+MAX_AHEAD_MS = 5 * 60 * 1000  # clocks differ a little, but an hour ahead would double the life of a stolen signature
+
+
+def signature_problem(timestamp: str, sign: str, secret: bytes, now_ms: int) -> str | None:
+    """Why DingTalk cannot have sent these two headers, for the log; None if it can have.
 
     sign = base64(HMAC-SHA256(secret, timestamp + newline + secret)). It does not cover the body: whoever saw one
-    request can send other bodies with its headers for an hour, so the body stays untrusted.
+    request can send other bodies with its headers for an hour. So the body stays untrusted.
     """
-    timestamp = request.timestamp
     if not re.fullmatch(r"[0-9]{1,15}", timestamp):
         return "the header timestamp is missing or not a number"
     if not -MAX_AHEAD_MS <= now_ms - int(timestamp) <= MAX_AGE_MS:
         return f"the header timestamp is {timestamp}, our clock {now_ms}: too old or too far ahead"
-    if not request.sign:
+    if not sign:
         return "the header sign is missing"
     wanted = base64.b64encode(hmac.digest(secret, timestamp.encode() + b"\n" + secret, "sha256"))
-    if not hmac.compare_digest(wanted, request.sign.encode("utf-8", "replace")):
+    if not hmac.compare_digest(wanted, sign.encode("utf-8", "replace")):
         return "the header sign is wrong: is DINGTALK_APP_SECRET the AppSecret of this robot's application?"
     return None
 
 
-def message_id(body: bytes) -> str:
-    """The msgId of a message that has all NEEDED_FIELDS, or NotAMessage naming the field."""
+# --- the message ---
+
+NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
+
+
+class Message(NamedTuple):
+    """A message from DingTalk."""
+
+    id: str  # DingTalk's msgId
+    body: bytes  # exactly as received: the event of Dingtalk_ChatGPT_Reply
+
+
+def parse_message(body: bytes) -> Message:
+    """The message, if the body is a JSON object with all NEEDED_FIELDS; else Refused, with the name of the field."""
     try:
-        message = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise NotAMessage("the body is not JSON") from error
-    if not isinstance(message, dict):
-        raise NotAMessage("the body is not a JSON object")
+        raise Refused("NotAMessage", "the body is not JSON") from error
+    if not isinstance(fields, dict):
+        raise Refused("NotAMessage", "the body is not a JSON object")
+    if fields.keys() == {"encrypt"}:
+        raise Refused("NotAMessage", "the message is encrypted: switch message encryption off at the robot in DingTalk")
     for name in NEEDED_FIELDS:
-        if not (isinstance(message.get(name), str) and message[name].strip()):
-            raise NotAMessage(f"the field {name} is missing or not a text")
-    return str(message["msgId"])
+        if not (isinstance(fields.get(name), str) and fields[name].strip()):
+            raise Refused("NotAMessage", f"the field {name} is missing or not a text")
+    return Message(fields["msgId"], body)
 
 
-def hand_over(message: Message, run: Run) -> str:
-    """Ask Function Compute to run Dingtalk_ChatGPT_Reply with the message; 'accepted' or 'already accepted'.
+# --- handing the message over ---
 
-    NotHandedOver says why it was not taken, in words that the deployer can act on.
-    """
-    if not run.credentials:
-        sentence = (
-            f"{run.owner}没有角色，不能调用别的函数。"
-            f"请部署者在函数计算控制台给{run.owner}配置角色（权限 fc:InvokeFunction）。"
-        )
-        raise NotHandedOver(sentence, "no credentials: there is no role")
+CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
+INVOKE_SECONDS = 1.5  # for handing over, all in all
+MAX_ANSWER_BYTES = 64 * 1024  # of Function Compute's answer; an error takes 200
+ALREADY_EXISTS = "StatefulAsyncInvocationAlreadyExists"  # Function Compute's code for an id that it has already
+NOT_JSON_ERRORS = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
+NO_ANSWER_ERRORS = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
+
+
+class FcAnswer(NamedTuple):
+    """Function Compute's answer to an invocation."""
+
+    status: int
+    request_id: str | None
+    error: str | None = None  # its code, "" if it has none; None if the answer is no error
+
+
+def hand_over(message: Message, deployment: Deployment) -> str:
+    """Invoke Dingtalk_ChatGPT_Reply with the message: 'accepted' or 'already accepted', else Refused."""
+    owner = deployment.role_owner
+    if not deployment.credentials:
+        todo = f"请部署者在函数计算控制台给{owner}配置角色（权限 fc:InvokeFunction）。"
+        raise Refused("NotHandedOver", "no credentials: there is no role", f"{owner}没有角色，不能调用别的函数。{todo}")
     digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
-    invoke = invoke_2 if run.generation == 2 else invoke_3
+    invoke = invoke_2 if deployment.generation == 2 else invoke_3
     try:
-        answer = invoke(message.body, f"m{digest}", run)  # an id must begin with a letter or _
-    except (*NO_JSON_OBJECT, *NO_ANSWER) as error:
-        raise unanswered(error) from error
-    if answer.status == 409:
+        answer = invoke(message.body, f"m{digest}", deployment)  # an id must begin with a letter or _
+    except NOT_JSON_ERRORS as error:
+        reason = f"not Function Compute's answer: {type(error).__name__}"
+        raise Refused("NotHandedOver", reason, NOT_FUNCTION_COMPUTE) from error
+    except NO_ANSWER_ERRORS as error:
+        if may_have_arrived(error):
+            raise Refused("NotHandedOver", f"no answer: {type(error).__name__}", NOT_CONFIRMED) from error
+        raise Refused("NotHandedOver", f"unreachable: {type(error).__name__}", NOT_REACHED) from error
+    if answer.error == ALREADY_EXISTS or (answer.status == 409 and not answer.error):
         return "already accepted"
-    if answer.error:
-        raise refusal(answer, run)
+    if answer.error is not None:
+        code = printable(answer.error or f"HTTP {answer.status}")
+        reason = f"code {code}, status {answer.status}, its request {printable(answer.request_id)}"
+        raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, deployment))
     if answer.status != 202:
-        raise NotHandedOver(STRANGER, f"status {answer.status}: not Function Compute's answer to an invocation")
+        reason = f"status {answer.status}: not Function Compute's answer to an invocation"
+        raise Refused("NotHandedOver", reason, NOT_FUNCTION_COMPUTE)
     return "accepted"
 
 
-def invoke_2(event: bytes, task_id: str, run: Run) -> FcAnswer:
+# --- handing over on 2.0 ---
+# https://help.aliyun.com/document_detail/52877.html   the API that aliyun-fc2 calls, its signature
+
+
+def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
     """Invoke by the API of 2.0: through aliyun-fc2, made to try once, to give up in time and to log nothing."""
-    import fc2  # here and not above: 3.0 does without, and its python3.12 does not have it
+    import fc2  # here, because python3.12, which only 3.0 has, comes without it
 
     # By itself aliyun-fc2 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
-    # failed request, authorization and security token among them, through the module `logging`, that is to the root.
+    # failed request, authorization and security token among them, through the root logger.
     fc2.client.retries = 0
     fc2.client.HTTPAdapter = VerifiedConnections  # it makes new connections for every message
     fc2.client.logging = fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)
     client = fc2.Client(
-        endpoint=run.endpoint,
-        accessKeyID=run.credentials.access_key_id,
-        accessKeySecret=run.credentials.access_key_secret,
-        securityToken=run.credentials.security_token or "",
+        endpoint=deployment.endpoint,
+        accessKeyID=deployment.credentials.access_key_id,
+        accessKeySecret=deployment.credentials.access_key_secret,
+        securityToken=deployment.credentials.security_token or "",
         Timeout=(CONNECT_SECONDS, READ_SECONDS),
     )
     headers = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": task_id}
-    invoke = functools.partial(
-        client.invoke_function, run.service, run.settings.chatgpt_function, payload=event, headers=headers
-    )
+    function = deployment.settings.chatgpt_function
+    invoke = functools.partial(client.invoke_function, deployment.service, function, payload=event, headers=headers)
     try:
         answer = call_until(time.monotonic() + INVOKE_SECONDS, invoke)
     except fc2.FcError as error:
         # The documents print errorCode, which aliyun-fc2 does not read.
-        code = error.err_code or json.loads(error.message).get("errorCode") or f"HTTP {error.status_code}"
-        return FcAnswer(error.status_code, error.request_id, code)
+        code = error.err_code or json.loads(error.message).get("errorCode") or ""
+        return FcAnswer(error.status_code, error.request_id, str(code))
     request_id = answer.headers.get("x-fc-request-id")
     return FcAnswer(202 if request_id else 200, request_id)  # aliyun-fc2 does not tell the status
 
 
-def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
-    """Invoke by the API of 3.0, with requests alone: aliyun-fc2 does not know it, and its own SDK is in no runtime."""
-    key, path = run.credentials, f"/2023-03-30/functions/{run.settings.chatgpt_function}/invocations"
+# --- handing over on 3.0 ---
+# https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction
+# https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism
+
+
+def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
+    """Invoke by the API of 3.0, with requests alone: aliyun-fc2 does not know it, and no runtime has its own SDK."""
+    key, path = deployment.credentials, f"/2023-03-30/functions/{deployment.settings.chatgpt_function}/invocations"
     headers = {
         "content-type": "application/octet-stream",
-        "host": urlsplit(run.endpoint).netloc,
+        "host": urlsplit(deployment.endpoint).netloc,
         "x-acs-action": "InvokeFunction",
         "x-acs-content-sha256": hashlib.sha256(event).hexdigest(),
         "x-acs-date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -427,19 +412,19 @@ def invoke_3(event: bytes, task_id: str, run: Run) -> FcAnswer:
     headers["authorization"] = authorization(path, headers, key.access_key_id, key.access_key_secret)
     with contextlib.closing(VerifiedConnections()) as connections:
         timeout = (CONNECT_SECONDS, READ_SECONDS)
-        call = functools.partial(post, connections, run.endpoint + path, event, headers, timeout)
+        call = functools.partial(post, connections, deployment.endpoint + path, event, headers, timeout)
         answer, body = call_until(time.monotonic() + INVOKE_SECONDS, call)
-    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which is assumed
+    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which one is assumed
     if answer.status_code < 400:
         return FcAnswer(answer.status_code, request_id)
     error = json.loads(body)
     if not isinstance(error, dict):
         raise TypeError("no JSON object")
-    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or f"HTTP {answer.status_code}"))
+    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or ""))
 
 
 def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret: str) -> str:
-    """The signature of a POST by ACS3-HMAC-SHA256, which covers all these headers; their names are in lower case."""
+    """The header of that name for a POST: ACS3-HMAC-SHA256 over all these headers, whose names are in lower case."""
     names = ";".join(sorted(headers))
     lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
     request = "\n".join(("POST", path, "", lines, names, headers["x-acs-content-sha256"]))
@@ -448,46 +433,70 @@ def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret
     return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}"
 
 
-def refusal(answer: FcAnswer, run: Run) -> NotHandedOver:
-    """What an error answer of Function Compute means for the people concerned."""
-    status, request_id, code = answer
-    owner, function = run.owner, run.settings.chatgpt_function
+# --- what the chat shows if Function Compute did not take the message ---
+
+NOT_FUNCTION_COMPUTE = (
+    "收到的回应不像是函数计算发来的。请稍后再发一次；"
+    "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
+)
+NOT_CONFIRMED = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
+NOT_REACHED = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
+
+
+def refusal_sentence(status: int, code: str, deployment: Deployment) -> str:
+    """What an error answer of Function Compute means, and who can do what about it."""
+    owner, function = deployment.role_owner, deployment.settings.chatgpt_function
     if re.match("Signature|InvalidAccessKey|InvalidSecurityToken", code):
-        sentence = f"函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
-    elif status == 403:
-        sentence = f"没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
-    elif status == 404 and run.generation == 2:
-        sentence = (
-            f"找不到服务 {run.service} 中的函数 {function}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
-        )
-    elif status == 404:
-        sentence = f"找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
-    elif status == 429:
-        sentence = "现在提问的人太多，函数计算限流了。请稍后再发一次。"
-    elif status >= 500:
-        sentence = "函数计算暂时出错。请稍后再发一次。"
-    else:
-        sentence = f"函数计算拒绝了这条消息（{code}）。请部署者查看 Dingtalk_Conversation 的日志。"
-    return NotHandedOver(sentence, f"code {code}, status {status}, its request {request_id}")
+        return f"函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
+    if status == 403:
+        return f"没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
+    if status == 404 and deployment.generation == 2:
+        place = f"服务 {deployment.service} 中的函数 {function}"
+        return f"找不到{place}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
+    if status == 404:
+        return f"找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
+    if status == 429:
+        return "现在提问的人太多，函数计算限流了。请稍后再发一次。"
+    if status >= 500 or status == 409:  # a conflict, such as ConcurrentUpdateError, passes by itself
+        return "函数计算暂时出错。请稍后再发一次。"
+    return f"函数计算拒绝了这条消息（{code}）。请部署者查看 Dingtalk_Conversation 的日志。"
 
 
-def unanswered(error: Exception) -> NotHandedOver:
-    """What it means that there is no answer, or none that makes sense.
-
-    Only if a connection was made can the message have been taken all the same.
-    """
-    if isinstance(error, NO_JSON_OBJECT):
-        return NotHandedOver(STRANGER, f"not Function Compute's answer: {type(error).__name__}")
-    cause = error.args[0] if error.args else None
+def may_have_arrived(error: Exception) -> bool:
+    """Whether Function Compute may have taken the message although no answer came: only if there was a connection."""
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
-    sent = isinstance(error, cut_off) or (
-        type(error) is requests.ConnectionError and not hasattr(cause, "reason")  # urllib3 gives one if it never sent
-    )
-    if sent:
-        sentence = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
+    if isinstance(error, cut_off):
+        return True
+    cause = error.args[0] if error.args else None
+    return type(error) is requests.ConnectionError and not hasattr(
+        cause, "reason"
+    )  # urllib3 gives one if it never sent
+
+
+# --- self-check: the page for a person who opens the address ---
+
+
+def self_check_page(deployment: Deployment) -> str:
+    """What is missing and what to do next, in Chinese and English: names of settings, never values."""
+    owner, problems = deployment.role_owner, deployment.problems
+    if not deployment.credentials:
+        problems = [*problems, f"{owner}没有角色，不能调用别的函数 / no role: it cannot invoke the other function"]
+    if problems:
+        todo = "\n".join(
+            (
+                f"请部署者改正下面各项（函数的环境变量、{owner}的角色），再打开本页：",
+                "Correct these (the function's environment variables, its role), then open this page again:",
+                *(f"  - {problem}" for problem in problems),
+            )
+        )
     else:
-        sentence = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
-    return NotHandedOver(sentence, f"{'no answer' if sent else 'unreachable'}: {type(error).__name__}")
+        todo = (
+            "设置齐全。下一步：在钉钉开发者后台把本页的地址填为机器人的消息接收地址（HTTP 模式），\n"
+            "然后对机器人说“你好”。\n"
+            "All settings are there. Next: in DingTalk's developer console, enter this page's address as the robot's\n"
+            "message-receiving address (HTTP mode), then say hello to the robot."
+        )
+    return f"Dingtalk_Conversation 已部署。\nDingtalk_Conversation is deployed.\n\n{todo}\n"
 
 
 # --- the same in both files, from here: settings, role, log, limits, connections ---

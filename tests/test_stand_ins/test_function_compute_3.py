@@ -118,7 +118,7 @@ def invoke(
 
 
 def test_known_request_has_the_known_signature() -> None:
-    """One literal signature, made by alibabacloud_tea_openapi 0.4.6 as test_conversation_3.py tells."""
+    """One literal signature, made by alibabacloud_tea_openapi 0.4.6 as test_handing_over_3.py tells."""
     headers = message_from_string(
         """\
 Content-Type: application/octet-stream
