@@ -218,8 +218,11 @@ def test_every_file_that_is_named_exists(document: str) -> None:
 
 def test_every_command_is_one_that_the_tests_know() -> None:
     """Those of other programs by their first words; ours are tried below."""
-    others = ("npm install -g @serverless-devs/s@", "s ", "cp .env.example .env", "python3 -m venv .venv")
-    others += ("python3 -m zipfile ", ".venv/bin/python -m pip install -q -r tests/requirements.txt")
+    others = (
+        *("npm install -g @serverless-devs/s@", "s ", "cp .env.example .env"),
+        *("python3 -m venv .venv", ".venv/bin/python -m pip install -q -r tests/requirements.txt"),
+        "python3 -m zipfile ",
+    )
     assert [command for command in commands() if not command.startswith(others) and command not in our_commands()] == []
 
 
