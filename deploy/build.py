@@ -36,17 +36,17 @@ DOWNLOAD_SECONDS = 600
 COMPILE_SECONDS = 300
 
 NO_PACKAGES = """\
-没能下载 Python 包，原因见上面 pip 的输出。请检查这个 Python 有没有 pip（{python} -m pip --version），
-能不能连上 PyPI 或它的镜像。
+Python 包下载失败，原因见上面 pip 的输出。请检查这个 Python 有没有 pip（{python} -m pip --version），
+以及能不能连上 PyPI 或镜像站。
 The packages could not be downloaded; pip says above why. Check that this Python has pip ({python} -m pip --version)
 and that it reaches PyPI or a mirror."""
 NO_BYTECODE = """\
-没有字节码：可以部署，但每次冷启动要多用一倍的 CPU。请安装 CPython 3.10，或者 Node.js 18 或更新的版本，再构建一次。
+没有字节码：可以部署，但每次冷启动要多用一倍的 CPU。安装 CPython 3.10，或者 Node.js 18 及以上版本，再构建一次即可。
 No bytecode: this can be deployed, but a cold start takes twice the CPU. Install CPython 3.10, or Node.js 18 or newer,
 and build again."""
 WRONG_FILE = """\
-{file} 不是应有的文件。请删除它，再构建一次。
-{file} is not the file that it should be. Delete it and build again."""
+{file} 的内容不对。请删除它，再构建一次。
+{file} has the wrong content. Delete it and build again."""
 
 
 class Problem(Exception):

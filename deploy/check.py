@@ -43,7 +43,7 @@ TEMPLATES = {
 def main(generation: int) -> int:
     """Print what is wrong with a deployment to this generation of Function Compute; the exit status."""
     if not hasattr(str, "removeprefix"):  # which the functions use, whose own code reads the settings
-        raise Problem("检查需要 Python 3.9 或更新的版本。\nThe check needs Python 3.9 or newer.")
+        raise Problem("检查需要 Python 3.9 及以上版本。\nThe check needs Python 3.9 or newer.")
     problems = list(find_problems(TEMPLATES[generation]))
     for problem in problems:
         print(f"- {problem}")
@@ -61,9 +61,9 @@ def find_problems(template: Template) -> Iterator[str]:
         used = {match[1] or match[2] for match in REFERENCE.finditer(str(document))}
         for name in sorted(values.keys() - CREDENTIALS - template.needless - used):
             what = template.file
-            yield f".env：{what} 没有用到 {name}，请检查名称。 / .env: {what} does not use {name}; check the name."
+            yield f".env：{what} 没有设置 {name}，请检查名称。 / .env: {what} does not use {name}; check the name."
     else:
-        yield "没有 .env：请把 .env.example 复制为 .env 再填写。 / No .env: copy .env.example to it, then fill it in."
+        yield "没有 .env：请把 .env.example 复制为 .env，再填写。 / No .env: copy .env.example to it, then fill it in."
     for name, file in FUNCTIONS.items():
         function = function_in(document, name, template)
         code = settings_of(text_of(ROOT / file))
@@ -77,7 +77,7 @@ def text_of(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise Problem(f"{file.name} 不见了，请从仓库里恢复。\n{file.name} is missing; restore it.") from error
+        raise Problem(f"找不到 {file.name}，请从仓库里恢复。\n{file.name} is missing; restore it.") from error
     except UnicodeDecodeError as error:
         raise Problem(
             f"{file.name} 不是 UTF-8，请另存为 UTF-8。\n{file.name} is not UTF-8; save it as UTF-8."
@@ -95,14 +95,14 @@ def read_dotenv(text: str) -> tuple[dict[str, str], list[str]]:
             value = quoted[2].replace("\\n", "\n") if quoted[1] == '"' else quoted[2]
         elif match[3] and text[match.start(3) - 1] not in " \t":
             problems.append(
-                f".env：{name} 的值里有 #，后面的会丢失，请用引号把值括起来。"
-                f" / .env: {name} has a #, and what follows is lost; put the value into quotes."
+                f".env：{name} 的值里有 #，# 后面的内容会丢失，请用引号把值括起来。"
+                f" / .env: {name} has a #, and what follows it is lost; put the value into quotes."
             )
         values[name] = value.replace("\\\\$", "$")
         if "$" in value.replace("\\\\$", ""):
             problems.append(
-                f".env：{name} 的值里有 $，它和后面的字会丢失，请写成 \\\\$ 。"
-                f" / .env: {name} has a $, which is lost with what follows; write \\\\$ for it."
+                f".env：{name} 的值里有 $，$ 和后面的内容会丢失；2.0 请写成 \\\\$ ，3.0 请写成 \\\\\\$ 。"
+                f" / .env: {name} has a $, which is lost with what follows; write \\\\$ on 2.0, \\\\\\$ on 3.0."
             )
     rest = ASSIGNMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
     for number, line in enumerate(rest.split("\n"), 1):
@@ -219,7 +219,7 @@ def package_problems(folder: Path, expected: Mapping[str, bytes]) -> Iterator[st
     built = folder.with_suffix(".sha256")
     if wrong:
         example = min(wrong, key=lambda path: (path.count("/"), path))
-        yield f"{what} 过时了，例如 {example}，请运行 {build} / {what} is out of date, {example} for one; run {build}"
+        yield f"{what} 不是最新的，如 {example}，请运行 {build} / {what} is out of date, {example} for one; run {build}"
     elif not built.exists() or built.read_text() != fingerprint(folder):  # the bytecode might be of other sources
         yield f"{what} 在构建以后被改过，请运行 {build} / {what} was changed after it was built; run {build}"
     elif len(sources) == len(files):

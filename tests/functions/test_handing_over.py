@@ -96,7 +96,7 @@ def test_key_without_token_signs_without_it(conversation: Conversation, cloud: L
     conversation.context = role_context(security_token=None)
     assert conversation.post().chat_text  # refused: the role of the stand-in has a token
     (request,) = cloud.function_compute.received
-    assert not {"x-fc-security-token", "x-acs-security-token"} & {name.lower() for name, _ in request.headers}
+    assert not {"x-fc-security-token", "x-acs-security-token"} & {name.lower() for name in request.headers}
 
 
 # --- Function Compute has the message already ---

@@ -78,7 +78,7 @@ def show(cloud: LocalCloud, real_model: bool, asked: argparse.Namespace) -> int:
                 file=sys.stderr,
             )
             return 1
-        model = "真实的模型 the real model" if real_model else "本机的替身 a stand-in on this machine"
+        model = "真实的模型 the real model" if real_model else "本机的模拟服务 a stand-in on this machine"
         print(f"试玩页面 Playground: {page.url}\nChatGPT: {model}\n按 Ctrl-C 结束。Press Ctrl-C to end.", flush=True)
         if not asked.no_browser and has_screen():
             webbrowser.open(page.url)

@@ -147,7 +147,7 @@ class Page(Service):
     def _settings(self, query: dict[str, str]) -> Answer:
         """Every setting of both functions: what it means, what it is by default, and here; secrets without value."""
         rows = []
-        english = readme_meanings()
+        english = documented_meanings()
         for function, name, kind, default, meaning in all_settings():
             value = self.chat.cloud.environment(function).get(name, "")
             row = {
@@ -251,7 +251,8 @@ def all_settings() -> list[tuple[str, str, str, str, str]]:
 
 
 @functools.cache
-def readme_meanings() -> dict[str, str]:
-    """Name -> English meaning, from the table in README.md."""
-    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|.*\| (.*?) \|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+def documented_meanings() -> dict[str, str]:
+    """Name -> English meaning, from the table in docs/en/settings.md."""
+    text = (ROOT / "docs/en/settings.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|.*\| (.*?) \|$", text, re.M)
     return {name: meaning.replace("`", "") for names, meaning in rows for name in re.findall(r"[A-Z_]+", names)}

@@ -1,47 +1,65 @@
-"""Both READMEs: equal in content, and true where the files of the repository can tell."""
+"""READMEs and docs: equal in both languages, and true where the files of the repository can tell."""
 
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
+import shlex
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
-ENGLISH, CHINESE = "README.md", "README.zh-CN.md"
-TROUBLESHOOTING = {ENGLISH: "## Troubleshooting", CHINESE: "## 排查问题"}
-SETTINGS = {ENGLISH: "## Settings", CHINESE: "## 设置"}
+PAGES = sorted(path.name for path in (ROOT / "docs/en").iterdir())
+PAIRS = [("README.md", "README.zh-CN.md"), *((f"docs/en/{page}", f"docs/zh/{page}") for page in PAGES)]
+DOCUMENTS = [document for pair in PAIRS for document in pair]
+SETTINGS = ("docs/en/settings.md", "docs/zh/settings.md")
+TROUBLESHOOTING = ("docs/en/troubleshooting.md", "docs/zh/troubleshooting.md")
+PERMISSIONS = "docs/en/permissions.md"
+MAX_README_LINES = 200
 PICTURES = "tests/playground/pictures/"
 
-each_readme = pytest.mark.parametrize("readme", [ENGLISH, CHINESE])
+each_document = pytest.mark.parametrize("document", DOCUMENTS)
+each_pair = pytest.mark.parametrize(("english", "chinese"), PAIRS, ids=["README.md", *PAGES])
+each_troubleshooting = pytest.mark.parametrize("document", TROUBLESHOOTING)
 
 
-def text_of(readme: str) -> str:
-    return (ROOT / readme).read_text(encoding="utf-8")
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
 
 
-def prose(readme: str) -> str:
+def prose(document: str) -> str:
     """The text without its code blocks."""
-    return re.sub(r"^```.*?^```$", "", text_of(readme), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"^```.*?^```$", "", text_of(document), flags=re.MULTILINE | re.DOTALL)
 
 
-def section(readme: str, heading: str) -> str:
-    """What stands under a heading of the second level."""
-    _, found, rest = prose(readme).partition(f"\n{heading}\n")
-    assert found, heading
-    return rest.partition("\n## ")[0]
-
-
-def headings(readme: str) -> list[tuple[str, str]]:
+def headings(document: str) -> list[tuple[str, str]]:
     """Level ('##') and words."""
-    return re.findall(r"^(#+) (.+)$", prose(readme), flags=re.MULTILINE)
+    return re.findall(r"^(#+) (.+)$", prose(document), flags=re.MULTILINE)
 
 
-def code_blocks(readme: str) -> list[tuple[str, str]]:
+def code_blocks(document: str) -> list[tuple[str, str]]:
     """Language and content."""
-    return re.findall(r"^```(\w*)\n(.*?)^```$", text_of(readme), flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```(\w*)\n(.*?)^```$", text_of(document), flags=re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Each command in a block of the documents, once."""
+    lines = [
+        line
+        for document in DOCUMENTS
+        for kind, code in code_blocks(document)
+        if kind == "sh"
+        for line in code.splitlines()
+    ]
+    return sorted({command for line in lines for command in line.split(" && ")})
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -50,19 +68,22 @@ def tables(text: str) -> list[list[list[str]]]:
     return [[row.strip("|").split("|") for row in table.splitlines() if set(row) - set("|- ")] for table in found]
 
 
-def links(readme: str) -> list[str]:
+def links(document: str) -> list[str]:
     """The targets of all links and pictures."""
-    return re.findall(r"\]\(([^)\s]+)\)", prose(readme))
+    return re.findall(r"\]\(([^)\s]+)\)", prose(document))
 
 
-def anchor(heading: str) -> str:
-    """What GitHub makes of a heading: 'Step 5, route A: `s deploy`' -> 'step-5-route-a-s-deploy'"""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+def anchors(document: str) -> list[str]:
+    """What GitHub makes of the headings: '5. The tool: `s`' -> '5-the-tool-s'"""
+    return [re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-") for _, words in headings(document)]
 
 
-def quoted_in_troubleshooting(readme: str) -> list[str]:
+def quoted_in_troubleshooting(document: str) -> list[str]:
     """What the tables say that the chat, the log or a self-check shows: the code in their first columns."""
-    rows = [row for table in tables(section(readme, TROUBLESHOOTING[readme])) for row in table]
+    parts = re.split(r"^## ", prose(document), flags=re.MULTILINE)
+    rows = [
+        row for part in parts[3:] for table in tables(part) for row in table
+    ]  # the deployment tool's words are not ours
     return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row[0])]
 
 
@@ -77,81 +98,211 @@ def sentences(function: str) -> list[str]:
     return texts
 
 
-def test_both_have_the_same_headings() -> None:
-    """The same levels in the same order: a section that exists in one language only is a section forgotten."""
-    assert [level for level, _ in headings(ENGLISH)] == [level for level, _ in headings(CHINESE)]
+# --- both languages ---
 
 
-def test_both_have_the_same_code() -> None:
-    """What is typed and what is shown is the same in both; only a diagram is labelled in its language."""
-
-    def comparable(readme: str) -> list[tuple[str, object]]:
-        blocks = code_blocks(readme)
-        return [(kind, len(code.splitlines()) if kind == "mermaid" else code) for kind, code in blocks]
-
-    assert comparable(ENGLISH) == comparable(CHINESE)
+def test_both_languages_have_the_same_pages() -> None:
+    """A page that exists in one language only is a page forgotten."""
+    assert [path.name for path in sorted((ROOT / "docs/zh").iterdir())] == PAGES
 
 
-def test_both_have_the_same_tables() -> None:
+@each_pair
+def test_page_has_the_same_headings_in_both_languages(english: str, chinese: str) -> None:
+    """The same levels in the same order."""
+    assert [level for level, _ in headings(english)] == [level for level, _ in headings(chinese)]
+
+
+@each_pair
+def test_page_has_the_same_code_in_both_languages(english: str, chinese: str) -> None:
+    """What is typed and what is shown; only a diagram is in its language."""
+
+    def comparable(document: str) -> list[tuple[str, object]]:
+        return [(kind, len(code.splitlines()) if "▼" in code else code) for kind, code in code_blocks(document)]
+
+    assert comparable(english) == comparable(chinese)
+
+
+@each_pair
+def test_page_has_the_same_tables_in_both_languages(english: str, chinese: str) -> None:
     """As many, with as many rows and columns each."""
 
-    def shape(readme: str) -> list[list[int]]:
-        return [[len(row) for row in table] for table in tables(prose(readme))]
+    def shape(document: str) -> list[list[int]]:
+        return [[len(row) for row in table] for table in tables(prose(document))]
 
-    assert shape(ENGLISH) == shape(CHINESE)
-
-
-def test_both_quote_the_same_in_their_troubleshooting() -> None:
-    """A symptom can be looked up in either language."""
-    assert quoted_in_troubleshooting(ENGLISH) == quoted_in_troubleshooting(CHINESE)
+    assert shape(english) == shape(chinese)
 
 
-def test_both_have_the_same_settings() -> None:
-    """Row for row: the names, the function, and a default that is code."""
+@each_pair
+def test_page_has_the_same_lists_in_both_languages(english: str, chinese: str) -> None:
+    """A step that is missing in one language is missed by somebody."""
 
-    def rows(readme: str) -> list[tuple[list[str], list[str]]]:
-        (table,) = tables(section(readme, SETTINGS[readme]))
+    def items(document: str) -> list[str]:
+        return re.findall(r"^(\d+\.|-) ", prose(document), flags=re.MULTILINE)
+
+    assert items(english) == items(chinese)
+
+
+@each_pair
+def test_page_leads_to_the_same_files_in_both_languages(english: str, chinese: str) -> None:
+    """Each language to its own pages, and to the same pictures and files otherwise."""
+
+    def files(document: str, own: str) -> list[str]:
+        found = [link.partition("#")[0] for link in links(document) if not link.startswith("http")]
+        names = [Path(file).name.replace(".zh-CN", "").replace(".zh.", ".").replace(".en.", ".") for file in found]
+        assert not [file for file in found if f"/{own}/" in file and file != found[0]]
+        return names
+
+    assert files(english, "zh") == files(chinese, "en")
+
+
+def test_settings_have_the_same_rows_in_both_languages() -> None:
+    """The names, and a default that is code."""
+
+    def rows(document: str) -> list[tuple[list[str], list[str]]]:
+        (table,) = tables(prose(document))
         codes = [[re.findall(r"`([^`]+)`", cell) for cell in row] for row in table[1:]]
         return [(cells[0], cells[2]) for cells in codes]
 
-    assert rows(ENGLISH) == rows(CHINESE)
+    english, chinese = map(rows, SETTINGS)
+    assert english == chinese
 
 
-@each_readme
-def test_every_link_inside_the_page_leads_somewhere(readme: str) -> None:
-    """An anchor is made of the heading's words, so a heading that is reworded breaks it."""
-    anchors = [anchor(words) for _, words in headings(readme)]
-    assert len(set(anchors)) == len(anchors)
-    wanted = {link[1:] for link in links(readme) if link.startswith("#")}
-    assert wanted and not wanted - set(anchors)
+def test_troubleshooting_quotes_the_same_in_both_languages() -> None:
+    """A symptom can be looked up in either language."""
+    english, chinese = map(quoted_in_troubleshooting, TROUBLESHOOTING)
+    assert english == chinese
 
 
-@each_readme
-def test_every_linked_file_exists(readme: str) -> None:
-    """Pictures, the licence, the other language."""
-    files = [link for link in links(readme) if not re.match(r"#|https?://", link)]
-    assert files
-    if not (ROOT / PICTURES).is_dir():
-        files = [file for file in files if not file.startswith(PICTURES)]
-    assert [file for file in files if not (ROOT / Path(file)).is_file()] == []
+# --- every document ---
 
 
-@each_readme
-def test_every_sentence_quoted_is_one_of_the_functions(readme: str) -> None:
+@pytest.mark.parametrize("readme", PAIRS[0])
+def test_readme_is_short(readme: str) -> None:
+    """What one reads once per event is in docs/."""
+    assert len(text_of(readme).splitlines()) <= MAX_README_LINES
+
+
+@each_document
+def test_headings_of_a_page_have_anchors_of_their_own(document: str) -> None:
+    """Of two headings with the same words, only the first can be linked to."""
+    assert len(set(anchors(document))) == len(anchors(document))
+
+
+@each_document
+def test_every_relative_link_leads_somewhere(document: str) -> None:
+    """To a file that exists and, with an anchor, to one of its headings."""
+    found = [link for link in links(document) if not re.match(r"https?://", link)]
+    assert found
+    missing = []
+    for link in found:
+        path, _, anchor = link.partition("#")
+        file = (ROOT / document).parent / path if path else ROOT / document
+        name = os.path.relpath(file, ROOT)
+        if name.startswith(PICTURES) and not (ROOT / PICTURES).is_dir():
+            continue
+        if not file.is_file() or (anchor and anchor not in anchors(name)):
+            missing.append(link)
+    assert missing == []
+
+
+@each_document
+def test_every_file_that_is_named_exists(document: str) -> None:
+    """A file that was moved is named by its old place for a long time."""
+    made_by_commands = (".package", ".s", ".env", "reply.zip", "chat-", "python", "index.", "~")
+    named = re.findall(r"`((?:[\w.-]+/)*[\w.-]+(?:/|\.(?:py|yaml|txt|md)))`", prose(document))
+    assert [name for name in named if not name.startswith(made_by_commands) and not (ROOT / name).exists()] == []
+
+
+# --- commands ---
+
+
+def test_every_command_is_one_that_the_tests_know() -> None:
+    """Those of other programs by their first words; ours are tried below."""
+    others = (
+        *("npm install -g @serverless-devs/s@", "s ", "cp .env.example .env"),
+        *("python3 -m venv .venv", ".venv/bin/python -m pip install -q -r tests/requirements.txt"),
+        "python3 -m zipfile ",
+    )
+    assert [command for command in commands() if not command.startswith(others) and command not in our_commands()] == []
+
+
+def our_commands() -> list[str]:
+    """Commands of this repository, and pytest."""
+    return [command for command in commands() if re.search(r"python3? -m (deploy|pytest|tests\.)", command)]
+
+
+@pytest.mark.parametrize("command", our_commands())
+def test_command_of_ours_takes_its_arguments(command: str) -> None:
+    """With --help, so that it ends at once: what stands before that must be right."""
+    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=.*", word)]
+    assert words[0] in ("python3", ".venv/bin/python")
+    run = [sys.executable, *words[1:], "--help"]
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
+
+
+def test_command_of_serverless_devs_names_a_file_that_exists() -> None:
+    """And begins with a word that the tool knows."""
+    words = [shlex.split(command) for command in commands() if command.startswith("s ")]
+    assert {each[1] for each in words} == {"-v", "config", "deploy", "remove", "reply"}
+    assert {each[each.index("-t") + 1] for each in words if "-t" in each} == {"s.fc3.yaml"}
+    assert "reply" in yaml.safe_load(text_of("s.yaml"))["services"]
+
+
+def test_zip_command_puts_the_function_at_the_top(tmp_path: Path) -> None:
+    """Function Compute looks for it there only."""
+    (command,) = [command for command in commands() if "zipfile" in command]
+    package = tmp_path / ".package/reply"
+    (package / "oss2").mkdir(parents=True)
+    for name in (f"{REPLY}.py", "oss2/api.py"):
+        (package / name).write_text("")
+    subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=tmp_path, check=True, timeout=60)
+    with zipfile.ZipFile(tmp_path / "reply.zip") as archive:
+        assert {f"{REPLY}.py", "oss2/api.py"} <= set(archive.namelist())
+
+
+# --- content ---
+
+
+def test_policies_allow_what_the_functions_do_and_no_more() -> None:
+    """The same actions as in s.yaml, and the log; on 3.0 without a service in the function's name."""
+    service = yaml.safe_load(text_of("s.yaml"))["vars"]["service"]
+    (policy,) = service["role"]["policies"]
+    needed = {action for part in policy["statement"] for action in part["Action"]} | {"log:PostLogStoreLogs"}
+    documents = [json.loads(code) for kind, code in code_blocks(PERMISSIONS) if kind == "json"]
+    assert len(documents) == 2
+    for generation, document in zip((2, 3), documents, strict=True):
+        parts = document["Statement"]
+        actions = [part["Action"] if isinstance(part["Action"], list) else [part["Action"]] for part in parts]
+        assert {action for several in actions for action in several} == needed
+        (invoked,) = [part["Resource"] for part in parts if part["Action"] == "fc:InvokeFunction"]
+        assert ("services/" in str(invoked)) == (generation == 2) and REPLY in str(invoked)
+
+
+@each_troubleshooting
+def test_every_sentence_quoted_is_one_of_the_functions(document: str) -> None:
     """A person searches the page for what the chat or the log shows, so it must stand there as it is shown."""
     shown = [sentence for function in (CONVERSATION, REPLY) for sentence in sentences(function)]
-    for quote in quoted_in_troubleshooting(readme):
+    quotes = quoted_in_troubleshooting(document)
+    assert quotes
+    for quote in quotes:
         pattern = ".*".join(map(re.escape, quote.split("…")))
         assert any(re.search(pattern, sentence) for sentence in shown), quote
 
 
-@each_readme
-def test_every_failure_can_be_looked_up(readme: str) -> None:
+@each_troubleshooting
+def test_every_failure_can_be_looked_up(document: str) -> None:
     """All that Dingtalk_ChatGPT_Reply may say to a person when something is wrong."""
     reply = load(ROOT / f"{REPLY}.py")
     said = [*reply.FAILURES.values(), *reply.OSS_HINTS.values()]
     said += [reply.UNREADABLE, reply.OVER_QUOTA, reply.USER_REFUSED, reply.GROUP_REFUSED, reply.LIMIT_REACHED]
     said += [reply.INTERNAL, reply.WITHHELD]
-    quotes = quoted_in_troubleshooting(readme)
+    quotes = quoted_in_troubleshooting(document)
     hints = {"请检查环境变量 OSS_BUCKET_NAME": "NoSuchBucket"}  # looked up by its code, which comes with it
     assert [text for text in said if hints.get(text, text).replace("{}", "…") not in quotes] == []
+
+
+def test_changes_name_the_version_that_runs() -> None:
+    """Below what is unreleased, the newest version is the one that \\status shows."""
+    versions = re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), flags=re.MULTILINE)
+    assert versions[:2] == ["Unreleased", load(ROOT / f"{REPLY}.py").VERSION]
