@@ -112,7 +112,7 @@ ENDING_SECONDS = 2  # of the function's time-out: FC kills a run that exceeds it
 LOAD_SHARE = (8, 1 / 5)
 COUNT_SHARE = (4, 1 / 10)  # for DAILY_LIMIT
 COMMIT_SHARE = (6, 1 / 3)
-AFTER_ASKING_SHARE = (20, 2 / 5)  # stays for the commit, sending and the mark; ChatGPT may have all before
+AFTER_ASKING_SHARE = (20, 1 / 2)  # stays for the commit, sending and the mark; ChatGPT may have all before
 MARK_SHARE = (3, 1 / 4)  # stays for the mark, which may have more if sending was quick; sending may have all before
 MARK_SECONDS = 6
 MOST_SECONDS_WITHOUT_CHATGPT = 30  # the above together, which is what the function's time-out needs beside TIMEOUT
@@ -1058,7 +1058,7 @@ class NotDelivered(Exception):
 
 
 SEND_SECONDS = 6  # for one request to the webhook, all in all
-MIN_SEND_SECONDS = 0.5  # with less than this, a request is not worth beginning
+MIN_SEND_SECONDS = 1  # with less left, a request is not begun: given up too early, a part may show twice
 SEND_PAUSES_SECONDS = (1, 2)  # between the three tries
 
 
