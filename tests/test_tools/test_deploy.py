@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from deploy.build import FUNCTIONS, fingerprint
-from tests.stand_ins.function_compute import INSTANCE
+from tests.stand_ins.fork_server import INSTANCE
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 from tests.stand_ins.runtimes import find_python
 
