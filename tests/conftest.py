@@ -10,12 +10,25 @@ import os
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
+import hypothesis
 import pytest
 
 from tests.helpers import Conversation, Conversation3, Reply, as_new, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import REPLY, ROOT, LocalCloud, load
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples hypothesis thinks up: few by default, hundreds when all is tested."""
+    hypothesis.settings.register_profile(
+        "this run",
+        max_examples=15 if config.getoption("markexpr") == "not full" else 200,
+        deadline=None,  # a real request is in every example
+        derandomize=True,  # the same examples in every run: a failure is the change's, not the day's
+        suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    )
+    hypothesis.settings.load_profile("this run")
 
 
 @pytest.fixture(scope="module", autouse=True)

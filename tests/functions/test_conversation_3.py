@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.helpers import Conversation, Conversation3, as_new, http_event, role_context
@@ -170,12 +170,6 @@ JSON = st.recursive(
 )
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 @given(
     changes=st.dictionaries(
         st.sampled_from(["body", "headers", "isBase64Encoded", "requestContext", "queryParameters"]), JSON, max_size=3

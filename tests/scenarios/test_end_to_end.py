@@ -13,7 +13,7 @@ from tests.helpers import as_new
 from tests.stand_ins.dingtalk import XIAODING, XIAOMING
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
-from tests.stand_ins.runtimes import RUNTIMES, Runtime
+from tests.stand_ins.runtimes import EACH_RUNTIME, Runtime
 from tests.stand_ins.server import Fault
 
 
@@ -134,7 +134,7 @@ SECRETS = ("example-app-secret", "sk-example", "example-secret", "example-token"
 WORDS = ("机密的问题", "你说的是", "小明")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+@pytest.mark.parametrize("runtime", EACH_RUNTIME)
 def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
     """At VERBOSE=DEBUG, with the root logger at DEBUG too, whatever fails: no key, token, address or word is logged."""
     debug = {"VERBOSE": "DEBUG"}

@@ -488,6 +488,7 @@ def test_load_starts_instances_that_serve_one_request_at_a_time(fc: FunctionComp
     assert max(end for _, _, end in runs) - min(begin for _, begin, _ in runs) < 0.9, "they did not run side by side"
 
 
+@pytest.mark.full
 def test_two_hundred_events_at_once_are_all_run(fc: FunctionCompute) -> None:
     """None is lost or repeated."""
     payloads = [str(number).encode() for number in range(200)]
