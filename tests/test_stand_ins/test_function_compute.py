@@ -19,6 +19,7 @@ from typing import Any
 
 import fc2
 import fc2.auth
+import psutil
 import pytest
 import requests
 from werkzeug.datastructures import Headers
@@ -130,11 +131,9 @@ def wait_until(happened: Callable[[], object]) -> None:
 def gone(pid: int) -> bool:
     """There is no such process, or only its exit status is left."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
         return True
-    status = Path(f"/proc/{pid}/stat")
-    return status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 # -- the invoke API: who may call, and what -----------------------------------------------------------------

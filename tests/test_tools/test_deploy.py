@@ -333,14 +333,15 @@ def test_check_finds_nothing_wrong_with_what_was_built(clone: Clone, newer_pytho
     assert (found.returncode, found.stdout.splitlines()[-1:]) == (0, ["问题 / problems: 0"]), found
 
 
-def test_check_names_everything_that_is_wrong(tmp_path: Path, newer_python: str) -> None:
+@pytest.mark.full
+def test_check_names_everything_that_is_wrong(clone: Clone, tmp_path: Path, newer_python: str) -> None:
     """Settings, s.yaml and packages in one go, and no value."""
     spoiled = Clone(tmp_path)
-    spoiled.copy()
+    spoiled.copy(files=clone.packages / "files")
     (spoiled.folder / ".env").write_text("CHATGPT_API_KEY=my secret\nOSS_BUCKET=my-secret\n")
     text = (ROOT / "s.yaml").read_text(encoding="utf-8")
     (spoiled.folder / "s.yaml").write_text(text.replace("timeout: 120", "timeout: 60"), encoding="utf-8")
-    (spoiled.packages / "conversation").mkdir(parents=True)
+    (spoiled.packages / "conversation").mkdir()
     found = spoiled.run(f"'{newer_python}' -m deploy check")
     assert found.returncode == 1, found
     for words in (
