@@ -7,6 +7,7 @@ import functools
 import gc
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
@@ -29,6 +30,18 @@ def pytest_configure(config: pytest.Config) -> None:
         suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
     )
     hypothesis.settings.load_profile("this run")
+    # A kill ends the tests as Ctrl-C does: what they started ends with them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests only wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_sessionstart() -> None:
+    """What ignores Ctrl-C, as a suite that was started with nohup does, passes that on to what it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
