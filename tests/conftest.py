@@ -2,17 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import gc
 import logging
 import os
-from collections.abc import Iterator
+import signal
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
+import hypothesis
 import pytest
 
 from tests.helpers import Conversation, Conversation3, Reply, as_new, warm_cloud
+from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import REPLY, ROOT, LocalCloud, load
-from tests.stand_ins.runtimes import GENERATIONS, RUNTIMES
+from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """How many examples hypothesis thinks up: few by default, hundreds when all is tested."""
+    hypothesis.settings.register_profile(
+        "this run",
+        max_examples=15 if config.getoption("markexpr") == "not full" else 200,
+        deadline=None,  # a real request is in every example
+        derandomize=True,  # the same examples in every run: a failure is the change's, not the day's
+        suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
+    )
+    hypothesis.settings.load_profile("this run")
+    # A kill ends the tests as Ctrl-C does: what they started ends with them.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: many tests only wait."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_sessionstart() -> None:
+    """What ignores Ctrl-C, as a suite that was started with nohup does, passes that on to what it starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,28 +56,41 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def forked_instances() -> Iterator[None]:
+    """Instances start without importing the packages: a second of CPU less, several hundred times."""
+    with fork_servers():
+        yield
+
+
 @pytest.fixture(scope="session")
-def shared_cloud() -> Iterator[LocalCloud]:
-    """One for all tests: what takes long is the cold start of the functions."""
-    yield from warm_cloud()
+def warm_clouds(forked_instances: None) -> Iterator[Callable[[Runtime], LocalCloud]]:
+    """The cloud of a runtime, one for all tests of a process, made when the first of them needs it.
+
+    Not a fixture with these parameters: pytest would end it whenever the next test has another one.
+    """
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda runtime: stack.enter_context(warm_cloud(**runtime.settings())))
 
 
-@pytest.fixture(scope="session", params=GENERATIONS, ids=lambda runtime: f"{runtime.generation}.0")
-def cloud_of_each_generation(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
-    """The same, with the functions on either generation of Function Compute."""
-    yield from warm_cloud(**request.param.settings())
+@pytest.fixture(params=GENERATIONS, ids=lambda runtime: f"{runtime.generation}.0")
+def cloud_of_each_generation(
+    request: pytest.FixtureRequest, warm_clouds: Callable[[Runtime], LocalCloud]
+) -> LocalCloud:
+    """All stand-ins, with both functions deployed, on either generation of Function Compute."""
+    return warm_clouds(request.param)
 
 
-@pytest.fixture(scope="session", params=RUNTIMES, ids=str)
-def cloud_of_each_runtime(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
+@pytest.fixture(params=EACH_RUNTIME)
+def cloud_of_each_runtime(request: pytest.FixtureRequest, warm_clouds: Callable[[Runtime], LocalCloud]) -> LocalCloud:
     """The same, with the functions on every runtime that they are for."""
-    yield from warm_cloud(**request.param.settings())
+    return warm_clouds(request.param)
 
 
 @pytest.fixture
-def cloud(shared_cloud: LocalCloud) -> Iterator[LocalCloud]:
+def cloud(warm_clouds: Callable[[Runtime], LocalCloud]) -> Iterator[LocalCloud]:
     """All stand-ins, with both functions deployed and nothing in them from another test."""
-    yield from as_new(shared_cloud)
+    yield from as_new(warm_clouds(GENERATIONS[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -27,6 +28,7 @@ from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, l
 Message = dict[str, Any]
 
 
+@contextlib.contextmanager
 def warm_cloud(**settings: Any) -> Iterator[LocalCloud]:
     """For fixtures: both functions have an instance, for a cold start can take longer than DingTalk waits."""
     with LocalCloud(**settings) as cloud:

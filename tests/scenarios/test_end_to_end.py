@@ -11,9 +11,10 @@ import pytest
 
 from tests.helpers import as_new
 from tests.stand_ins.dingtalk import XIAODING, XIAOMING
+from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
-from tests.stand_ins.runtimes import RUNTIMES, Runtime
+from tests.stand_ins.runtimes import EACH_RUNTIME, Runtime
 from tests.stand_ins.server import Fault
 
 
@@ -130,11 +131,19 @@ def test_people_write_while_an_answer_is_under_way(cloud: LocalCloud) -> None:
     waiting.join()
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("runtime", EACH_RUNTIME)
+def test_true_cold_start_answers(runtime: Runtime) -> None:
+    """Both functions in processes that import the packages themselves, as Function Compute starts them."""
+    with fork_servers(used=False), LocalCloud(**runtime.settings()) as cloud:
+        assert cloud.dingtalk.ask("1+1=?", timeout=60) == "1+1=2"
+
+
 SECRETS = ("example-app-secret", "sk-example", "example-secret", "example-token")
 WORDS = ("机密的问题", "你说的是", "小明")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+@pytest.mark.parametrize("runtime", EACH_RUNTIME)
 def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
     """At VERBOSE=DEBUG, with the root logger at DEBUG too, whatever fails: no key, token, address or word is logged."""
     debug = {"VERBOSE": "DEBUG"}

@@ -38,7 +38,7 @@ from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
 from tests.stand_ins.oss import error_fault as error_of_oss
-from tests.stand_ins.runtimes import RUNTIMES
+from tests.stand_ins.runtimes import EACH_RUNTIME
 from tests.stand_ins.server import Fault, Received, StandIn
 
 STEPS = INVOKE, READ, ASK, APPEND, SEND, MARK = "invoke", "read", "ask", "append", "send", "mark"
@@ -276,10 +276,10 @@ def asked_in(body: bytes) -> str:
 # --- many at once: what takes its time, and what stays ---
 
 
-@pytest.fixture(scope="module", params=RUNTIMES, ids=str)
+@pytest.fixture(scope="module", params=EACH_RUNTIME)
 def wide_cloud(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
     """Enough instances for the slow ones at about the same instant."""
-    with LocalCloud(reply={"TIMEOUT": "6"}, max_instances=4, **request.param.settings()) as cloud:
+    with LocalCloud(reply={"TIMEOUT": "6"}, max_instances=len(STEPS), **request.param.settings()) as cloud:
         yield cloud
 
 

@@ -89,6 +89,7 @@ def test_twenty_messages_of_one_person_at_once_are_all_answered_and_kept(
     run_all(busy_cloud, messages, record_property)
 
 
+@pytest.mark.full
 def test_two_hundred_people_at_once_are_all_answered(
     busy_cloud: LocalCloud, record_property: Callable[[str, object], None]
 ) -> None:
@@ -97,6 +98,7 @@ def test_two_hundred_people_at_once_are_all_answered(
     run_all(busy_cloud, messages, record_property)
 
 
+@pytest.mark.full
 def test_twenty_runs_that_append_at_the_same_instant_lose_nothing(
     reply: Reply, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:

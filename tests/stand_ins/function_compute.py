@@ -30,7 +30,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -47,9 +46,9 @@ from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
 from . import generation_3
+from .fork_server import Process, start_instance
 from .server import Answer, Fault, Received, StandIn, json_answer
 
-INSTANCE = Path(__file__).with_name("instance.py")
 MAX_CLOCK_DIFFERENCE_SECONDS = 15 * 60
 MAX_ASYNC_BYTES = 128 * 1024
 MAX_ENVIRONMENT_BYTES = 4 * 1024  # names and values together: how FC counts is assumed
@@ -176,7 +175,7 @@ class Instance:
         self._environment = environment
         self._log_file = log_file  # a file and no pipe: all of a run's log is there when its outcome arrives
         self._freeze = freeze
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
         self._ended_by: str | None = None
         self._lock = threading.Lock()  # between a kill, the start and the time-out
 
@@ -216,15 +215,7 @@ class Instance:
         with self._lock, self._log_file.open("ab") as log:
             if self._ended_by:
                 return
-            self._process = subprocess.Popen(
-                [function.python, "-I", "-X", "utf8", str(INSTANCE)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                cwd=code,
-                env=self._environment,
-                start_new_session=True,  # Ctrl-C in a terminal is for us; we end the instances
-            )
+            self._process = start_instance(function.python, code, self._environment, log)
             self.pid = self._process.pid
 
     def _exchange(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -243,7 +234,7 @@ class Instance:
         timer.start()
         begun = time.monotonic()
         try:
-            if self._process and self._process.stdin and self._process.stdout:
+            if self._process:
                 self._process.stdin.write(json.dumps(job).encode() + b"\n")
                 self._process.stdin.flush()
                 line = self._process.stdout.readline()
@@ -281,11 +272,10 @@ class Instance:
         if self._process:
             self._process.wait(ENDING_SECONDS)
             for pipe in (self._process.stdin, self._process.stdout):
-                if pipe:
-                    try:
-                        pipe.close()
-                    except BrokenPipeError:
-                        pass  # what was still unsent to the dead process
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    pass  # what was still unsent to the dead process
 
     def log_end(self) -> int:
         """Where the log ends now."""

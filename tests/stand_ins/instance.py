@@ -8,18 +8,24 @@ a line on stdin is a job, a line on stdout its outcome; bytes travel as base64.
     {"context", "environ", "body"}                   HTTP request, WSGI   -> {"status", "headers", "result"}
     any of them                                                           -> {"error": as FC reports it}
 
+With the argument "fork" it is no instance: it imports the packages once and forks the instances (fork_server.py).
+
 Standard library only: it runs isolated, and in other versions of Python.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import gc
 import importlib.util
 import io
 import json
 import logging
 import os
 import queue
+import signal
+import socket
 import sys
 import threading
 import time
@@ -27,6 +33,10 @@ import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+
+# What an instance has imported when it is forked: the packages, and modules that openai imports at its first request.
+PACKAGES = ("requests", "fc2", "oss2", "openai", "openai.resources.chat")
+MAX_FORK_BYTES = 64 * 1024
 
 
 def make_context(
@@ -211,5 +221,57 @@ def main() -> None:
         outcomes.flush()
 
 
+def fork_instances() -> None:
+    """Import the packages, then fork an instance for every request on stdin, which is a socket, until it ends.
+
+    A request is {"folder", "environment"} as JSON, with the three standard streams of the instance; the answer is the
+    number of its process. The first answer comes when the packages are imported, and means nothing else.
+    """
+    for name in PACKAGES:
+        with contextlib.suppress(ImportError):  # an interpreter need not have all of them
+            importlib.import_module(name)
+    gc.freeze()  # what is never collected is not copied either
+    signal.signal(signal.SIGCHLD, reap)
+    requests = socket.socket(fileno=os.dup(0))
+    requests.send(b"0")
+    while True:
+        request, streams, _, _ = socket.recv_fds(requests, MAX_FORK_BYTES, 3)
+        if not request:
+            return
+        process = os.fork()
+        if process == 0:
+            requests.close()
+            become_instance(json.loads(request), streams)
+        for stream in streams:
+            os.close(stream)
+        requests.send(str(process).encode())
+
+
+def reap(*_: object) -> None:
+    """Take the exit status of every instance that ended, or it would stay as a zombie."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
+
+
+def become_instance(request: dict[str, Any], streams: list[int]) -> None:
+    """All that tells a process that was forked from one that was started; it does not return."""
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.chdir(request["folder"])
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        time.tzset()
+        main()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(1)
+
+
 if __name__ == "__main__":
-    main()
+    fork_instances() if sys.argv[1:] == ["fork"] else main()

@@ -100,3 +100,12 @@ RUNTIMES = (
     Runtime(3, "3.12", find_python("3.12")),
 )
 GENERATIONS = (Runtime(2, "3.10", sys.executable), Runtime(3, "3.10", sys.executable))
+# For tests that go the whole way: this Python by default, and every other one when all is tested.
+EACH_RUNTIME = (
+    pytest.param(GENERATIONS[0], id=str(GENERATIONS[0])),
+    *(
+        pytest.param(runtime, id=str(runtime), marks=pytest.mark.full)
+        for runtime in RUNTIMES
+        if runtime != GENERATIONS[0]
+    ),
+)

@@ -514,6 +514,7 @@ def test_reset_forgets_bubbles_and_sessions(dingtalk: Dingtalk) -> None:
     assert errcode(message["sessionWebhook"]) == 300001
 
 
+@pytest.mark.full
 def test_two_hundred_people_at_once_each_see_their_reply(dingtalk: Dingtalk) -> None:
     """Nothing is lost or mixed up between threads."""
 

@@ -70,6 +70,7 @@ def test_every_budget_of_the_design_has_a_row_and_an_explanation() -> None:
     assert not [what for what in BUDGETS if what not in readme]
 
 
+@pytest.mark.full
 def test_counted_budgets_hold() -> None:
     """Requests, new connections and bytes, which are the same on every machine, however busy."""
     status, told, errors = benchmark("counts")
@@ -79,6 +80,7 @@ def test_counted_budgets_hold() -> None:
     assert told["python"].startswith("CPython 3.")
 
 
+@pytest.mark.full
 def test_broken_budgets_make_the_command_fail_and_are_named(tmp_path: Path) -> None:
     """A client made anew for every message, and a journal that is read as a whole, in a copy of the function."""
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))

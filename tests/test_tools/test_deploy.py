@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from deploy.build import FUNCTIONS, fingerprint
-from tests.stand_ins.function_compute import INSTANCE
+from tests.stand_ins.fork_server import INSTANCE
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 from tests.stand_ins.runtimes import find_python
 
@@ -105,6 +105,7 @@ def code(clone: Clone) -> Path:
     return clone.folder.parent / "code"
 
 
+@pytest.mark.full
 def test_reply_package_answers_under_cpython_310_without_site_packages(
     cloud: LocalCloud, code: Path, python_310: str
 ) -> None:
@@ -139,6 +140,7 @@ def test_reply_package_answers_under_cpython_310_without_site_packages(
     assert fingerprint(code / "reply") == before
 
 
+@pytest.mark.full
 def test_reply_package_trusts_the_certificates_that_it_brings(code: Path, python_310: str) -> None:
     """Whatever the image has: requests, which oss2 uses too, and the context that openai gets, have certifi's."""
     script = f"""
@@ -156,6 +158,7 @@ print(os.path.relpath(bundles[0], {str(code / "reply")!r}))
     assert (ran.returncode, ran.stdout.split()) == (0, 2 * ["certifi/cacert.pem"]), ran.stderr
 
 
+@pytest.mark.full
 def test_conversation_package_answers_on_what_the_runtime_has(code: Path, python_310: str, tmp_path: Path) -> None:
     """aliyun-fc2 2.5.2 and requests 2.28.1, and what they need: a signed message goes all the way to the chat."""
     python = tmp_path / "runtime" / "bin" / "python"
@@ -172,6 +175,7 @@ def test_conversation_package_answers_on_what_the_runtime_has(code: Path, python
         assert cloud.dingtalk.ask("你好") == "你好！有什么可以帮你？"
 
 
+@pytest.mark.full
 @each_package
 def test_every_source_has_bytecode_that_cpython_310_accepts(name: str, code: Path, python_310: str) -> None:
     """Its magic number, the flag that says not to look at the source, this source's hash, the path for logs."""
@@ -209,6 +213,7 @@ def needed_versions(elf: bytes) -> Iterator[str]:
             offset += following
 
 
+@pytest.mark.full
 def test_no_shared_library_is_too_new_for_the_image(clone: Clone) -> None:
     """All are for CPython 3.10 or any, on x86_64, and for glibc 2.28; none needs the C++ library."""
     libraries = [
@@ -223,6 +228,7 @@ def test_no_shared_library_is_too_new_for_the_image(clone: Clone) -> None:
             assert kind == "GCC" or tuple(map(int, number.split("."))) <= (2, 28), (library, version)
 
 
+@pytest.mark.full
 def test_reply_package_has_the_packages_of_the_requirements_with_their_licences(clone: Clone) -> None:
     """As pinned, aliyun-fc2 excepted, which Reply does not import; and each project's licence goes along."""
     pins = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "deploy/reply.txt").read_text(encoding="utf-8"), re.M))
@@ -236,6 +242,7 @@ def test_reply_package_has_the_packages_of_the_requirements_with_their_licences(
         assert list(about.rglob("LICENSE*")), about
 
 
+@pytest.mark.full
 def test_second_build_is_the_same_without_network_under_the_oldest_python(
     clone: Clone, tmp_path: Path, python_310: str
 ) -> None:
@@ -253,6 +260,7 @@ def test_second_build_is_the_same_without_network_under_the_oldest_python(
     assert there == {"files", "conversation", "conversation.sha256", "reply", "reply.sha256"}
 
 
+@pytest.mark.full
 def test_failed_download_stops_the_deployment_and_keeps_the_old_package(
     clone: Clone, tmp_path: Path, newer_python: str
 ) -> None:
@@ -292,6 +300,7 @@ def test_package_without_a_compiler_is_built_without_bytecode(
     assert [path.name for path in (clone.packages / "conversation").rglob("*")] == [f"{CONVERSATION}.py"]
 
 
+@pytest.mark.full
 def test_node_compiles_where_no_cpython_310_is(
     tmp_path: Path, newer_python: str, few_programs: Path, python_310: str
 ) -> None:
@@ -315,6 +324,7 @@ def test_node_compiles_where_no_cpython_310_is(
     assert ran.stdout == "compiled\n", ran.stderr
 
 
+@pytest.mark.full
 def test_check_finds_nothing_wrong_with_what_was_built(clone: Clone, newer_python: str) -> None:
     """With the three required settings in .env, and without PyYAML installed."""
     example = (clone.folder / ".env.example").read_text(encoding="utf-8")
@@ -323,6 +333,7 @@ def test_check_finds_nothing_wrong_with_what_was_built(clone: Clone, newer_pytho
     assert (found.returncode, found.stdout.splitlines()[-1:]) == (0, ["问题 / problems: 0"]), found
 
 
+@pytest.mark.full
 def test_check_names_everything_that_is_wrong(clone: Clone, tmp_path: Path, newer_python: str) -> None:
     """Settings, s.yaml and packages in one go, and no value."""
     spoiled = Clone(tmp_path)

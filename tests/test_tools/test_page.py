@@ -128,6 +128,7 @@ def test_private_chat_remembers(page: Page) -> None:
     assert page.all(".bubble.mine") and page.one(".bubble.theirs .tag").text == "机器人"
 
 
+@pytest.mark.full
 def test_clear_forgets(page: Page) -> None:
     """The bot's own command, as in DingTalk."""
     page.say("我叫小明")
@@ -138,6 +139,7 @@ def test_clear_forgets(page: Page) -> None:
     page.hear("我还不知道你叫什么")
 
 
+@pytest.mark.full
 def test_group_answer_names_the_asker(page: Page) -> None:
     """In the group the asker is @-ed by name, and the private chat stays as it was."""
     page.say("你好")
@@ -154,6 +156,7 @@ def test_group_answer_names_the_asker(page: Page) -> None:
     assert [words for _, words in page.bubbles()] == ["你好", "你好！有什么可以帮你？"]
 
 
+@pytest.mark.full
 def test_markdown_is_rendered(page: Page) -> None:
     """Headings, code, lists and links, and a table as DingTalk can show it."""
     page.say("给我一段代码")
@@ -165,6 +168,7 @@ def test_markdown_is_rendered(page: Page) -> None:
     assert page.one(".markdown a").get_attribute("rel") == "noopener noreferrer"
 
 
+@pytest.mark.full
 def test_html_in_an_answer_is_only_text(page: Page) -> None:
     """An answer of ChatGPT runs nothing in the page."""
     page.say("**x** <img src=x onerror=alert(1)> [link](javascript:alert(1))")
@@ -173,6 +177,7 @@ def test_html_in_an_answer_is_only_text(page: Page) -> None:
     assert not page.all(".markdown img") and not page.all(".markdown a")
 
 
+@pytest.mark.full
 def test_long_answer_comes_in_order(page: Page) -> None:
     """Several bubbles, numbered."""
     page.say("写一篇长文")
@@ -182,6 +187,7 @@ def test_long_answer_comes_in_order(page: Page) -> None:
     assert [found and found[1] for found in numbers] == [str(n + 1) for n in range(len(numbers))]
 
 
+@pytest.mark.full
 def test_fault_brings_its_sentence(page: Page) -> None:
     """Switched on, the person sees what to do; switched off, the answer."""
     page.click("#tab-faults")
@@ -195,6 +201,7 @@ def test_fault_brings_its_sentence(page: Page) -> None:
     page.hear("2+2=4")
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("fault", "heard"),
     [("oss_down", "OSS 错误 ServiceUnavailable"), ("chatgpt_down", "ChatGPT 暂时出错了"), ("fc_repeats", "1+1=2")],
@@ -208,6 +215,7 @@ def test_each_fault_brings_one_reply(page: Page, fault: str, heard: str) -> None
     assert len(page.bubbles()) == 2
 
 
+@pytest.mark.full
 def test_fault_that_is_switched_off_is_over(page: Page) -> None:
     """Also if Function Compute refused what it was to run twice: a redelivery."""
     page.ask("switch", names=["fc_repeats"])
@@ -223,6 +231,7 @@ def test_fault_that_is_switched_off_is_over(page: Page) -> None:
     assert page.steps().count("oss_read") == 1
 
 
+@pytest.mark.full
 def test_reply_that_dingtalk_refused_comes_later(page: Page) -> None:
     """The webhook takes nothing; Function Compute runs the event again, and then it does."""
     page.ask("switch", names=["webhook_refuses"])
@@ -236,6 +245,7 @@ def test_reply_that_dingtalk_refused_comes_later(page: Page) -> None:
     assert not page.all("#typing")
 
 
+@pytest.mark.full
 def test_slow_chatgpt_shows_typing(page: Page) -> None:
     """While the answer is under way."""
     page.ask("switch", names=["chatgpt_slow"])
@@ -246,6 +256,7 @@ def test_slow_chatgpt_shows_typing(page: Page) -> None:
     assert not page.all("#typing")
 
 
+@pytest.mark.full
 def test_redelivery_is_answered_once(page: Page) -> None:
     """Function Compute knows the message; the way shows its 409."""
     page.say("1+1=?")
@@ -259,6 +270,7 @@ def test_redelivery_is_answered_once(page: Page) -> None:
     assert len(page.bubbles()) == 2
 
 
+@pytest.mark.full
 def test_ten_at_once_get_ten_answers(page: Page) -> None:
     """In the group from everybody; on several instances, and every way is its own."""
     page.click("[data-place=group]")
@@ -275,6 +287,7 @@ def test_ten_at_once_get_ten_answers(page: Page) -> None:
         assert [kinds.count(kind) for kind in ("push", "invoke", "chatgpt", "webhook")] == [1, 1, 1, 1]
 
 
+@pytest.mark.full
 def test_way_shows_every_step(page: Page) -> None:
     """From DingTalk to DingTalk, cold starts marked; a step opens to its request and answer, without secrets."""
     page.ask("set")  # restarts both functions
@@ -295,6 +308,7 @@ def test_way_shows_every_step(page: Page) -> None:
     assert not re.search(r"session=\w", opened)
 
 
+@pytest.mark.full
 def test_journal_and_log_grow(page: Page) -> None:
     """The object in OSS line by line, and what both functions logged."""
     page.click("#tab-journal")
@@ -307,6 +321,7 @@ def test_journal_and_log_grow(page: Page) -> None:
     assert "我叫小明" not in page.text("#log-lines")
 
 
+@pytest.mark.full
 def test_setting_can_be_tried(page: Page) -> None:
     """A deployer sets a limit, sees it work, checks the settings, and takes it back."""
     page.click("#tab-settings")
@@ -322,6 +337,7 @@ def test_setting_can_be_tried(page: Page) -> None:
     page.ask("set", Dingtalk_ChatGPT_Reply={"DAILY_LIMIT": None})
 
 
+@pytest.mark.full
 def test_missing_setting_is_named_by_both(page: Page) -> None:
     """The sentence in the chat and the self-check name the variable; a secret's value is never shown."""
     page.ask("set", Dingtalk_Conversation={"DINGTALK_APP_SECRET": ""})
@@ -335,6 +351,7 @@ def test_missing_setting_is_named_by_both(page: Page) -> None:
         page.ask("set", Dingtalk_Conversation={"DINGTALK_APP_SECRET": None})
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "heard"), [(2, "1+1=2"), (3, "1+1=2"), (4, "图片、视频和文件还读不了"), (5, "图片、视频和文件还读不了")]
 )
@@ -347,6 +364,7 @@ def test_each_kind_of_message_is_answered(page: Page, number: int, heard: str) -
     page.hear(heard)
 
 
+@pytest.mark.full
 def test_quotation_reaches_the_bot(page: Page) -> None:
     """The quoted words stand in the bubble and in what ChatGPT is asked."""
     page.say("明天下午三点开会")
@@ -361,6 +379,7 @@ def test_quotation_reaches_the_bot(page: Page) -> None:
     page.eventually(lambda: page.text(".chatgpt .detail").count("明天下午三点开会") >= 2)
 
 
+@pytest.mark.full
 def test_page_speaks_two_languages(page: Page) -> None:
     """Every text of the page changes, and none is missing."""
     chinese = [each.text for each in page.all("[data-text]") if each.is_displayed()]
@@ -372,6 +391,7 @@ def test_page_speaks_two_languages(page: Page) -> None:
     assert all(len(pair) == 2 and all(pair) for pair in pairs)
 
 
+@pytest.mark.full
 def test_keyboard_is_enough(page: Page) -> None:
     """Tabs and kinds of messages by arrow keys, Shift+Enter for a new line, a name for everything that can be used."""
     page.click("#tab-way")
@@ -387,6 +407,7 @@ def test_keyboard_is_enough(page: Page) -> None:
     assert all(each.accessible_name for each in usable)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("width", [1280, 390])
 def test_page_fits_its_width(page: Page, width: int) -> None:
     """Nothing sticks out, on a desktop and on a phone."""

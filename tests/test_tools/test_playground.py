@@ -99,6 +99,7 @@ def test_say_prints_the_answer_and_ends() -> None:
     ]
 
 
+@pytest.mark.full
 def test_generation_can_be_chosen() -> None:
     """The same chat on Function Compute 3.0, and the same steps on the page."""
     with started("--no-browser", "--fc", "3") as (_, url):
@@ -113,7 +114,7 @@ def test_generation_can_be_chosen() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal like Ctrl-C for one process")
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ending", [pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGTERM])
 def test_ending_leaves_no_process_behind(ending: int) -> None:
     """Ctrl-C, also in the middle of an answer: exit status 0, and every instance of a function is gone."""
     with started("--no-browser") as (process, url):
@@ -145,12 +146,14 @@ def test_busy_port_is_told() -> None:
     assert "Traceback" not in played.stderr
 
 
+@pytest.mark.full
 def test_setting_in_the_environment_can_be_tried() -> None:
     """A deployer sees what a setting does before using it."""
     played = play("--say", "你好", "--say", "1+1=?", DAILY_LIMIT="1")
     assert "DAILY_LIMIT" in played.stdout
 
 
+@pytest.mark.full
 def test_key_in_the_environment_asks_that_model(real_model: OpenaiApi) -> None:
     """With CHATGPT_API_KEY, and here the address of another service, the page chats with that."""
     real_model.answer_next("这是真的模型。")

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tests.stand_ins.runtimes import HERE, RUNTIMES, Runtime, find_python
+from tests.stand_ins.runtimes import EACH_RUNTIME, HERE, Runtime, find_python
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=str)
+@pytest.mark.parametrize("runtime", EACH_RUNTIME)
 def test_runtime_is_played_by_its_own_python(runtime: Runtime) -> None:
     """With the packages of requirements.txt, but for aliyun-fc2 where Function Compute does not have it either."""
     python = runtime.settings()["python"]
