@@ -85,7 +85,7 @@ LIST: tuple[dict[str, Any], list[str]] = (
 )
 HOSTS: tuple[dict[str, Any], list[str]] = (
     {"dingtalk.com": ("dingtalk.com",), "A.com， 127.0.0.1,": ("a.com", "127.0.0.1")},
-    [",", "https://a.com", "a.com:443", "*.a.com", ".com", "a.com/", "a b", "钉钉"],
+    [",", "https://a.com", "a.com:443", "*.a.com", ".com", "a.com/", "钉钉"],
 )
 
 ROWS = [
@@ -174,10 +174,10 @@ def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
 
 @each_function
 def test_every_setting_says_what_it_means(function: str) -> None:
-    """People read it when the value is bad; every kind has a reader, and no reader is left over."""
-    module = MODULES[function]
-    assert all(isinstance(text, str) and text for _, _, _, text in module.SETTINGS)
-    assert {kind for _, kind, _, _ in module.SETTINGS} == set(module.READERS)
+    """People read it when the value is bad; every setting has a check."""
+    for _, check, _, text in MODULES[function].SETTINGS:
+        assert isinstance(text, str) and text
+        assert isinstance(check, (str, range)) or callable(check)
 
 
 @each_row
@@ -209,9 +209,10 @@ def test_a_good_one_is_read(row: Row, text: str, wanted: object) -> None:
     [pytest.param(row, text, id=f"{row_id(row)}-{text[:20]!r}") for row in ROWS for text in row.bad],
 )
 def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
-    """The same sentence whatever the value is; the default stands in for it."""
+    """With advice that does not repeat the value; the default stands in for it."""
     value, problems = read(row, text)
-    assert problems == [f"{row.name} 格式不对（{meaning(row)}）"]
+    (problem,) = problems
+    assert problem.startswith(f"{row.name} 格式不对") and problem.endswith(f"（{meaning(row)}）")
     assert value == (None if row.default is REQUIRED else row.default)
 
 
