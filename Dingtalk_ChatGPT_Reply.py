@@ -1170,8 +1170,8 @@ def send_reply(message: Message, text: str, reply_format: str, sent: int = 0) ->
             time.sleep(pause_seconds)
 
 
-# What DingTalk answers in `errcode` when it shows nothing. The words of `errmsg` tell of codes that are not listed, and
-# every other code, listed nowhere, is taken for one that passes: busy, too fast.
+# What DingTalk answers in `errcode` when it shows nothing. For a code that is not listed the words of `errmsg` decide;
+# where they say nothing, it is taken for one that passes.
 FINAL = {  # nothing is shown in this chat any more
     "300001": "the session is over",
     "310000": "the robot's security settings do not allow it",
@@ -1194,6 +1194,7 @@ REFUSED_TEXT = {  # other texts are shown, this one is not
     "400402": "a parameter is missing or malformed",
     "43004": "an unknown kind of body",
 }
+TRANSIENT = ("-1", "130101", "410100", "500100", "660026")  # busy, and several codes for: too fast
 GONE = "(robot|机器人).{0,20}(not exist|不存在)"
 FAMILIES = (  # of the words of an errmsg, in this order
     (
@@ -1238,7 +1239,7 @@ def family_of(errcode: str, errmsg: str) -> str:
         return "final"
     if errcode in REFUSED_TEXT:
         return "text"
-    if errcode in ("-1", "130101", "410100", "500100", "660026"):
+    if errcode in TRANSIENT:
         return "passes"
     return next((family for family, words in FAMILIES if re.search(words, errmsg, re.IGNORECASE)), "passes")
 
@@ -1511,7 +1512,7 @@ def read_value(text: str, check: Any, name: str, optional: bool) -> Any:
     if callable(check):
         return check(text)
     if isinstance(check, range):
-        number = int(text)
+        number = int(text) if re.fullmatch(r"[+-]?\d{1,9}", text) else None
         if number not in check:
             raise Malformed(f"应该是 {check[0]} 到 {check[-1]} 的整数")
         return number
@@ -1678,7 +1679,7 @@ NO_OPTIONS = {
 def read_base_url(text: str) -> str:
     """The address of a service; one that ends in /chat/completions is taken as it is, see openai_client."""
     address = read_address(text)
-    if re.search(r"/(responses|messages|models|embeddings|images/generations|(?<!/chat/)completions)$", address):
+    if re.search(r"/v\d\w*/(chat|completions|responses|messages|models|embeddings|images/generations)$", address):
         raise Malformed("应该是服务的地址，或者以 /chat/completions 结尾的完整地址")
     return address
 
@@ -1743,8 +1744,8 @@ def option_warnings(options: dict[str, Any]) -> list[str]:
     try:
         checked.model_validate({"body": {"model": "", "messages": [], **known}})
     except ValueError as error:  # pydantic's, which openai brings along
-        names = dict.fromkeys(problem["loc"][1] for problem in error.errors())  # type: ignore[attr-defined]
-        warnings += [f"{name} 的值不是 OpenAI 规定的那样" for name in names]
+        bad = {problem["loc"][1] for problem in error.errors()}  # type: ignore[attr-defined]
+        warnings += [f"{name} 的值不是 OpenAI 规定的那样" for name in known if name in bad]
     return warnings
 
 

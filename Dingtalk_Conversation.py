@@ -532,7 +532,7 @@ def read_value(text: str, check: Any, name: str, optional: bool) -> Any:
     if callable(check):
         return check(text)
     if isinstance(check, range):
-        number = int(text)
+        number = int(text) if re.fullmatch(r"[+-]?\d{1,9}", text) else None
         if number not in check:
             raise Malformed(f"应该是 {check[0]} 到 {check[-1]} 的整数")
         return number

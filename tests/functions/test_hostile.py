@@ -40,6 +40,11 @@ FIELDS = (
     "msgtype",
     "text",
     "content",
+    "isInAtList",
+    "atUsers",
+    "chatbotUserId",
+    "quoteMessage",
+    "originalMsgId",
     "sessionWebhookExpiredTime",
     "createAt",
 )

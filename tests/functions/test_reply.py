@@ -388,6 +388,39 @@ def test_wrong_oss_setting_is_named(reply: Reply, cloud: LocalCloud, spoil: dict
     assert hint in reply.run(b"{}")["OSS"]
 
 
+@pytest.mark.parametrize(
+    ("status", "code", "words", "hint"),
+    [
+        (403, "UserDisable", "UserDisable", "欠费"),
+        (403, "InDebt", "Current user is indebted", "欠费"),
+        (403, "InDebtOverdue", "Current user is indebted Overdue", "欠费"),
+        (403, "BucketDisable", "BucketDisable", "停用"),
+        (403, "AccessDenied", "The bucket you access does not belong to you.", "OSS_BUCKET_NAME"),
+        (403, "BucketNotBelongTo", "The bucket you access does not belong to you.", "OSS_BUCKET_NAME"),
+        (400, "InvalidBucketName", "The specified bucket is not valid.", "OSS_BUCKET_NAME"),
+        (403, "AccessDenied", "The bucket must be addressed using the specified endpoint.", "OSS_REGION"),
+        (403, "AccessDenied", "Transfer acceleration is not enabled for this bucket.", "OSS_ENDPOINT"),
+        (403, "AccessDenied", "You have no right to access this object because of bucket acl.", "oss:PutObject"),
+        (403, "RequestTimeTooSkewed", "The difference between the times is too large.", "时钟"),
+        (403, "SecurityTokenExpired", "The security token you provided has expired.", "角色"),
+        (403, "InvalidAccessKeyId", "The Access Key ID is disabled.", "ACCESS_KEY_ID"),
+        (503, "TotalQpsLimitExceeded", "Please reduce your request rate.", "限流"),
+        (418, "Strange\x07Code\n2", "?", "OSS 错误 Strange Code 2，"),
+    ],
+)
+def test_error_of_oss_says_who_can_do_what(
+    reply: Reply, cloud: LocalCloud, caplog: Any, status: int, code: str, words: str, hint: str
+) -> None:
+    """By the words of its code and message; what reaches the log holds no sign of control."""
+    body = f"<Error><Code>{code}</Code><Message>{words}</Message><RequestId>1</RequestId></Error>".replace(
+        "\x07", "&#x85;"
+    )
+    cloud.oss.plan(Fault(status=status, body=body, times=9))
+    text = reply.ask("1+1=?")
+    assert text.startswith("1+1=2") and hint in text
+    assert "\x85" not in caplog.text
+
+
 def test_access_key_of_a_user_works_as_well(reply: Reply, cloud: LocalCloud) -> None:
     """ACCESS_KEY_ID and ACCESS_KEY_SECRET are used instead of the role."""
     cloud.oss.access = {"LTAI-key": Access("key-secret")}
