@@ -175,7 +175,7 @@ class Part(NamedTuple):
     """A piece of a message, as the model is to see it."""
 
     words: str  # or the mark of what cannot be read
-    noun: str = ""  # of NOUNS, for a mark
+    noun: str = ""  # of NOUNS, for a mark; MENTION for the name of a person
 
 
 def parse_message(event: bytes) -> Message | None:
@@ -208,26 +208,23 @@ def parse_message(event: bytes) -> Message | None:
 
 
 def own_parts(raw: dict[str, Any]) -> list[Part]:
-    """What the person sent, without the bot's own name; a mark if no words are found in a kind that is no text."""
+    """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
     kind = text_in(raw, "msgtype") or "text"
     if kind == "text":
-        body: Any = {"text": raw.get("text") or raw.get("content")}
+        bodies: list[Any] = [{"text": raw.get("text") or raw.get("content")}]
     else:
-        names = ("content", kind, "text")
-        body = next(
-            ({name: raw[name]} for name in names if isinstance(raw.get(name), (dict, list, str)) and raw[name]), {}
-        )
-    parts = without_own_name(parts_in_object({"msgtype": kind, **body}, "", 0), raw)
-    if words_of(parts) or kind == "text" or noun_of(kind) or kind == "richText":
-        return parts
-    return [Part("[消息]", "消息")]
+        bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw] or [{}]
+    found = [parts_in_object({"msgtype": kind, **body}, "", 0) for body in bodies]
+    parts = next((parts for parts in found if parts and not unreadable_in(parts)), found[0])
+    parts = without_own_name(parts, raw)
+    return parts if words_of(parts) or kind in ("text", "richText") else [Part("[消息]", "消息")]
 
 
 def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
     """The parts without the robot's visible name, which some clients leave in front; no message tells that name.
 
     '@小助手 /clear', '@小助手/clear' -> '/clear'. Only where the robot was @-ed, and as many names are to be seen as
-    people were @-ed: if there are fewer, its own is gone already.
+    people were @-ed: if there are fewer, its own is gone already. A name ends at a blank, unless a command follows.
     """
     users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
     people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
@@ -239,8 +236,10 @@ def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
         if part.noun == MENTION:
             return parts[number + 1 :] if len(people) <= 1 else parts
         if part.words.strip(BLANKS):
-            words = re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", part.words.lstrip(BLANKS))
-            return [Part(words, part.noun), *parts[number + 1 :]]
+            words, rest = part.words.lstrip(BLANKS), parts[number + 1 :]
+            if words.startswith("@") and command_in(words_of(rest)):
+                return rest
+            return [Part(re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words), part.noun), *rest]
     return parts
 
 
@@ -321,17 +320,14 @@ def parts_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Part
     for name in sorted(list(fields)[:MAX_FIELDS], key=lambda name: (name != "title", name.lower() in RECORDS)):
         if NO_WORDS.search(name[-60:]):
             continue
-        value = fields[name]
         if name.lower() in RECORDS:
-            parts = parts_in_records(value, "\n".join(map(words_of, found)), depth + 1)
+            parts = parts_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
         else:
-            parts = parts_in(value, name, owner if isinstance(value, str) else name, depth + 1)
-        if parts:
+            parts = parts_in(fields[name], name, owner if isinstance(fields[name], str) else name, depth + 1)
+        if parts and parts not in found:
             found.append(parts)
-    texts = [words_of(parts) for parts in found]
-    for number in reversed(range(len(found))):
-        if any(texts[number] in other for other in texts[:number] + texts[number + 1 :]):
-            del found[number], texts[number]
+    if "title" in fields and len(found) > 1 and any(words_of(found[0]) in words_of(parts) for parts in found[1:]):
+        del found[0]
     return joined(found, "\n")
 
 
@@ -341,15 +337,15 @@ def parts_in_records(value: Any, summary: str, depth: int) -> list[Part]:
     lines = []
     for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
         parts = parts_in(entry, RECORDS[0], "", depth)
-        if parts and (words_of(parts) not in summary or parts[0].noun):
-            names = ("senderNick", "senderName", "nickName", "nick", "sender")
-            who = (
-                next((text_in(entry, name) for name in names if text_in(entry, name)), "")
-                if isinstance(entry, dict)
-                else ""
-            )
-            lines.append([Part(f"{who}：")] * bool(who) + parts)
+        if parts and words_of(parts) not in summary:
+            lines.append([Part(f"{sender}：") for sender in senders_in(entry)] + parts)
     return joined(lines, "\n")
+
+
+def senders_in(entry: Any) -> list[str]:
+    """The name of who sent this message of a forwarded conversation, if it is told; an id is none."""
+    names = ("senderNick", "senderName", "nickName", "nick")
+    return [entry[name] for name in names if isinstance(entry, dict) and text_in(entry, name)][:1]
 
 
 def joined(found: list[list[Part]], separator: str) -> list[Part]:
@@ -1024,36 +1020,27 @@ def append_line(line: dict[str, Any], journal: Journal) -> dict[str, Any]:
 
 OSS_SECONDS = 8  # for one request to OSS, all in all; it usually takes 0.05
 # What the deployer can do about an error of OSS, by words of its code and its message; the first that fits.
-OSS_HINTS = (
-    (
-        r"InDebt|UserDisable|Overdue|Arrear|AbnormalBucketOwner",
-        "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
-    ),
-    (r"BucketDisable|UbsmsInvalid", "Bucket 因为安全原因被停用，请在 OSS 控制台查看原因，或者换一个 Bucket"),
-    (r"does not belong to you|BucketNotBelongTo", "这个 Bucket 是别人的，请检查环境变量 OSS_BUCKET_NAME"),
-    (r"NoSuchBucket|InvalidBucketName", "请检查环境变量 OSS_BUCKET_NAME"),
-    (r"acceler", "请先为 Bucket 开启传输加速，或者把环境变量 OSS_ENDPOINT 清空"),
-    (r"PublicEndpointForbidden", "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填"),
-    (r"SecondLevelDomainForbidden", "请检查环境变量 OSS_ENDPOINT，它应该像 https://oss-us-west-1.aliyuncs.com"),
-    (r"specified endpoint|valid endpoint", "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION"),
-    (r"TokenExpired|InvalidSecurityToken|TokenNotMatch|TokenNotSupported", "请检查服务或函数的角色，再重新部署函数"),
-    (r"RequestTimeTooSkewed|RequestExpired", "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数"),
-    (r"InvalidAccessKeyId", "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色"),
-    (r"SignatureDoesNotMatch", "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION"),
-    (
-        r"AccessDenied|AccessForbidden",
-        "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
-        "oss:GetObject、oss:PutObject、oss:DeleteObject",
-    ),
-    (r"InvalidArgument", "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域"),
-    (
-        r"ObjectNotAppendable",
-        "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
-    ),
-    (r"FileImmutable", "Bucket 的保留策略不允许写入，请换一个 Bucket"),
-    (r"Kms", "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket"),
-    (r"RateLimit|QpsLimit|TooManyRequests", "OSS 正在限流，请稍后再试"),
-)
+OSS_HINTS = {
+    r"InDebt|UserDisable|Overdue|Arrear|AbnormalBucketOwner": "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
+    r"BucketDisable|UbsmsInvalid": "Bucket 因为安全原因被停用，请在 OSS 控制台查看原因，或者换一个 Bucket",
+    r"does not belong to you|BucketNotBelongTo": "这个 Bucket 是别人的，请检查环境变量 OSS_BUCKET_NAME",
+    r"NoSuchBucket|InvalidBucketName": "请检查环境变量 OSS_BUCKET_NAME",
+    r"acceler": "请先为 Bucket 开启传输加速，或者把环境变量 OSS_ENDPOINT 清空",
+    r"PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
+    r"SecondLevelDomainForbidden": "请检查环境变量 OSS_ENDPOINT，它应该像 https://oss-us-west-1.aliyuncs.com",
+    r"specified endpoint|valid endpoint": "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION",
+    r"TokenExpired|InvalidSecurityToken|TokenNotMatch|TokenNotSupported": "请检查服务或函数的角色，再重新部署函数",
+    r"RequestTimeTooSkewed|RequestExpired": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
+    r"InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
+    r"SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+    r"AccessDenied|AccessForbidden": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+    "oss:GetObject、oss:PutObject、oss:DeleteObject",
+    r"InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
+    r"ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
+    r"FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
+    r"Kms": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
+    r"RateLimit|QpsLimit|TooManyRequests": "OSS 正在限流，请稍后再试",
+}
 OSS_ERRORS = (
     oss2.exceptions.OssError,
     requests.RequestException,  # oss2 lets these through while a body is read
@@ -1107,7 +1094,7 @@ def oss_problem(error: BaseException) -> str:
     if not isinstance(error, oss2.exceptions.ServerError):
         return f"连接不上 OSS（{type(error).__name__}），请检查环境变量 OSS_ENDPOINT"
     told = f"{error.code} {error.message}"
-    hint = next((hint for words, hint in OSS_HINTS if re.search(words, told, re.IGNORECASE)), "")
+    hint = next((hint for words, hint in OSS_HINTS.items() if re.search(words, told, re.IGNORECASE)), "")
     code = plain_words(error.code, 60) or f"HTTP {error.status}"
     return f"OSS 错误 {code}，请求 {plain_words(error.request_id, 60)}" + (f"：{hint}" if hint else "")
 

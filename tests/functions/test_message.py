@@ -237,6 +237,13 @@ def test_own_name_is_taken_off_and_no_other(
     assert asked(cloud) == question
 
 
+def test_name_of_several_words_is_taken_off_a_command(reply: Reply, cloud: LocalCloud) -> None:
+    """Where it ends nobody tells, but behind it is a command and nothing else."""
+    content = {"richText": [{"text": "@My Bot"}, {"text": " /status"}]}
+    message = cloud.dingtalk.message() | {"msgtype": "richText", "text": None, "content": content, "isInAtList": True}
+    assert reply.run(message)["result"] == "status"
+
+
 # --- words in structures that nobody has described ---
 
 
@@ -249,7 +256,13 @@ def test_own_name_is_taken_off_and_no_other(
             "公告\n放假三天",
         ),
         ({"msgtype": "actionCard", "content": {"title": "审批", "markdown": "## 审批\n同意吗"}}, "## 审批\n同意吗"),
-        ({"msgtype": "oa", "content": {"body": {"form": [{"key": "姓名", "value": "张三"}]}}}, "姓名\n张三"),
+        (
+            {
+                "msgtype": "oa",
+                "content": {"body": {"form": [{"key": "数量", "value": "2"}, {"key": "共", "value": "2 件"}]}},
+            },
+            "数量\n2\n共\n2 件",
+        ),
         ({"msgtype": "markdown", "markdown": {"title": "说明", "text": "# 一"}}, "说明\n# 一"),
         ({"msgtype": "feedCard", "content": {"links": [{"title": "一", "picURL": "https://a.com"}]}}, "一"),
         ({"msgtype": "strange", "content": {"a": [{"b": {"c": "这里有话"}}]}}, "这里有话"),
