@@ -14,7 +14,7 @@ Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 
     OSS fails                              the answer, and a sentence about OSS  no
     a setting is missing or malformed      a sentence: which                     no
     the webhook is expired or not allowed  nothing (the log says why)            no
-    the webhook cannot be reached          nothing yet                           yes: the answer is in the journal
+    the webhook is out of order or busy    nothing yet                           yes: the answer is in the journal
     the event is no message: self-check    nothing (the report is the result)    no
 
 The journal is one appendable object per conversation and person. Appending at the length that was read is a
@@ -63,12 +63,7 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (  # name, check (see read_val
     ("CHATGPT_API_KEY", SECRET, REQUIRED, "ChatGPT 的 API 密钥"),
     ("OSS_BUCKET_NAME", r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", REQUIRED, "存放聊天记录的 OSS Bucket 的名称"),
     ("OSS_ENDPOINT", lambda text: read_endpoint(text), None, "OSS 的访问地址；不填就是本地域的内网地址"),
-    (
-        "OSS_REGION",
-        lambda text: read_region(text),
-        None,
-        "Bucket 所在的地域，例如 us-west-1；不填就按 OSS_ENDPOINT 或函数所在的地域",
-    ),
+    ("OSS_REGION", lambda text: read_region(text), None, "Bucket 的地域；不填就按 OSS_ENDPOINT 或函数所在的地域"),
     ("ACCESS_KEY_ID", SECRET, None, "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色"),
     ("ACCESS_KEY_SECRET", SECRET, None, "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色"),
     ("CHATGPT_MODEL", r"[!-~]+", "gpt-6-luna", "模型的名称"),
@@ -129,7 +124,7 @@ NOUNS = (
     (r"card", "卡片"),
     (r"link|^url", "链接"),
 )
-LABELLED = ("文件", "位置", "名片")  # are told by their name: [文件 report.pdf]
+LABELLED = ("文件", "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
 LOOKED_AT = ("图片", "视频")  # are there beside the words that come with them
 MENTION = "@"  # the noun of a name that is @-ed; its words are words
 UNQUOTED = "[引用的消息没有文字]"  # what a quotation is that came without its words
@@ -1184,14 +1179,11 @@ REFUSED_TEXT = {  # other texts are shown, this one is not
 TRANSIENT = ("-1", "130101", "410100", "500100", "660026")  # busy, and several codes for: too fast
 GONE = "(robot|机器人).{0,20}(not exist|不存在)"
 FAMILIES = (  # of the words of an errmsg, in this order
-    (
-        "passes",
-        r"too (fast|many|frequent)|\brate|qps|frequen|busy|try again|later|频率|频繁|太快|限流|繁忙|系统异常|稍后",
-    ),
+    ("passes", r"too (fast|many|frequent)|\brate|qps|frequen|busy|later|频率|频繁|太快|限流|繁忙|系统异常|稍后"),
+    ("final", r"session|token|expired|dissol|disband|会话|过期|解散|停用|不在群|群不存在|" + GONE),
     ("text", r"too (long|large|big)|exceed|length|size|超长|过长|超过|长度|大小"),
     ("text", r"sensitive|unsafe|illegal|violat|forbidden (word|content)|敏感|违规|违禁|不合规|不合法|审核|安全"),
     ("text", r"param|missing|malformed|invalid (json|msg|message|content)|unsupported|参数|缺少|缺失|格式|不支持"),
-    ("final", r"session|token|expired|dissol|disband|会话|过期|解散|停用|不在群|群不存在|" + GONE),
 )
 
 
