@@ -227,15 +227,14 @@ def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
     seen = sum(part.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", part.words, re.ASCII)) for part in parts)
     if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
         return parts
-    for number, part in enumerate(parts):
-        if part.noun == MENTION:
-            return parts[number + 1 :] if len(people) <= 1 else parts
-        if part.words.strip(BLANKS):
-            words, rest = part.words.lstrip(BLANKS), parts[number + 1 :]
-            if words.startswith("@") and command_in(words_of(rest)):
-                return rest
-            return [Part(re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words), part.noun), *rest]
-    return parts
+    while parts and not parts[0].words.strip(BLANKS):
+        parts = parts[1:]
+    if not parts or (parts[0].noun == MENTION and len(people) > 1):
+        return parts
+    words, rest = parts[0].words.lstrip(BLANKS), parts[1:]
+    if parts[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
+        return rest
+    return [Part(re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words), parts[0].noun), *rest]
 
 
 def quotation_in(raw: dict[str, Any]) -> list[Part]:
@@ -288,7 +287,7 @@ def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
         body = unpacked(text)
         if body is not None and (not a_body or is_body(body)):
             found = parts_in(body, name, owner, depth + 1)
-            if found or not a_body:
+            if found or not a_body or "downloadCode" in body:
                 return found
     return [Part(text)] if a_body or is_words(text, name) else []
 

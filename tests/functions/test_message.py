@@ -202,7 +202,18 @@ def test_help_and_unknown_words_get_the_help(reply: Reply, cloud: LocalCloud, te
 
 
 @pytest.mark.parametrize(
-    "text", ["\\frac{a}{b} 怎么算", "/usr/bin 是什么", "clear", "\\clear 之后呢", "请清除", "\\", "//", "\\帮我"]
+    "text",
+    [
+        "\\frac{a}{b} 怎么算",
+        "/usr/bin 是什么",
+        "clear",
+        "\\clear 之后呢",
+        "请清除",
+        "\\",
+        "//",
+        "\\帮我",
+        "/" + "a" * 60,
+    ],
 )
 def test_question_that_looks_like_a_command_is_a_question(reply: Reply, cloud: LocalCloud, text: str) -> None:
     """A message is a command only as a whole."""
@@ -237,6 +248,26 @@ def test_own_name_is_taken_off_and_no_other(
     assert asked(cloud) == question
 
 
+@pytest.mark.parametrize(
+    ("people", "question"), [([ROBOT], "写周报"), ([], "写周报"), ([ROBOT, OTHER], "@李四 和@小助手 写周报")]
+)
+def test_name_in_a_piece_of_its_own_is_taken_off_if_it_is_the_only_one(
+    reply: Reply, cloud: LocalCloud, people: list[dict[str, str]], question: str
+) -> None:
+    """Such a piece tells a name but not whose it is."""
+    others = [{"type": "at", "atName": "李四"}, {"text": "和"}] if len(people) > 1 else []
+    pieces = [{"text": " "}, *others, {"type": "at", "atName": "小助手"}, {"text": "写周报"}]
+    fields = {
+        "msgtype": "richText",
+        "text": None,
+        "content": {"richText": pieces},
+        "atUsers": people,
+        "isInAtList": True,
+    }
+    reply.run(cloud.dingtalk.message() | fields)
+    assert asked(cloud) == question
+
+
 def test_name_of_several_words_is_taken_off_a_command(reply: Reply, cloud: LocalCloud) -> None:
     """Where it ends nobody tells, but behind it is a command and nothing else."""
     content = {"richText": [{"text": "@My Bot"}, {"text": " /status"}]}
@@ -266,6 +297,7 @@ def test_name_of_several_words_is_taken_off_a_command(reply: Reply, cloud: Local
         ({"msgtype": "markdown", "markdown": {"title": "说明", "text": "# 一"}}, "说明\n# 一"),
         ({"msgtype": "feedCard", "content": {"links": [{"title": "一", "picURL": "https://a.com"}]}}, "一"),
         ({"msgtype": "strange", "content": {"a": [{"b": {"c": "这里有话"}}]}}, "这里有话"),
+        ({"msgtype": "strange", "content": {"a": "https://a.com/图", "b": "这里有话"}}, "这里有话"),
     ],
 )
 def test_words_in_any_structure_are_read(
@@ -280,6 +312,8 @@ def test_words_in_any_structure_are_read(
     ("msgtype", "content", "word"),
     [
         ("picture", {"downloadCode": "x"}, "图片"),
+        ("picture", '{"downloadCode": "x"}', "图片"),
+        ("richText", {"richText": [{"type": "picture"}]}, "图片"),
         ("video", {"videoType": "mp4"}, "视频"),
         ("audio", {"duration": 4}, "语音"),
         ("file", {"fileName": "报告.pdf"}, "文件"),
@@ -294,7 +328,7 @@ def test_words_in_any_structure_are_read(
     ],
 )
 def test_message_without_words_is_called_by_its_name(
-    reply: Reply, cloud: LocalCloud, msgtype: str, content: dict[str, Any], word: str
+    reply: Reply, cloud: LocalCloud, msgtype: str, content: Any, word: str
 ) -> None:
     """Not one sentence for all, so that the person knows what was not understood."""
     message = cloud.dingtalk.message() | {"msgtype": msgtype, "text": None, "content": content}

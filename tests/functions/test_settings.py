@@ -282,6 +282,16 @@ def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
 
 
 @each_function
+def test_range_takes_whole_numbers_in_it(function: str) -> None:
+    """The check is the same in both files, though only one of them has such settings."""
+    read_value, malformed = MODULES[function].read_value, MODULES[function].Malformed
+    assert [read_value(text, range(3), "X", True) for text in ("0", "+1", "2")] == [0, 1, 2]
+    for text in ("-1", "3", "1.0", "1" * 5000):
+        with pytest.raises(malformed, match="0 到 2"):
+            read_value(text, range(3), "X", True)
+
+
+@each_function
 def test_all_bad_ones_are_reported_together(function: str) -> None:
     """In the order of the table, so that nobody corrects one after the other."""
     rows = [row for row in rows_of(function) if row.bad]
