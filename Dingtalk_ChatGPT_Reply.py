@@ -227,8 +227,6 @@ def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
     seen = sum(part.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", part.words, re.ASCII)) for part in parts)
     if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
         return parts
-    while parts and not parts[0].words.strip(BLANKS):
-        parts = parts[1:]
     if not parts or (parts[0].noun == MENTION and len(people) > 1):
         return parts
     words, rest = parts[0].words.lstrip(BLANKS), parts[1:]

@@ -110,6 +110,13 @@ def test_quotation_without_words_is_told_to_the_model(reply: Reply, cloud: Local
     assert asked(cloud) == "> [引用的消息没有文字]\n\n何时？"
 
 
+@pytest.mark.parametrize("said", ['{"title": 5}', '{"errcode": 40035}', "[1, 2]", "{"])
+def test_json_that_somebody_wrote_is_quoted_as_it_is(reply: Reply, cloud: LocalCloud, said: str) -> None:
+    """Nothing in it is the body of a message with words."""
+    reply.run(cloud.dingtalk.message() | {"text": {"content": "何时？", "repliedMsg": {"content": said}}})
+    assert asked(cloud) == f"> {said}\n\n何时？"
+
+
 def test_quotation_alone_is_a_question(reply: Reply, cloud: LocalCloud) -> None:
     """Somebody quotes a message and only @-s the bot."""
     reply.run(cloud.dingtalk.message() | {"text": {"content": " ", "repliedMsg": {"content": {"text": "1+1=?"}}}})
