@@ -206,10 +206,10 @@ def own_parts(raw: dict[str, Any]) -> list[Part]:
     """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
     kind = text_in(raw, "msgtype") or "text"
     if kind == "text":
-        bodies: list[Any] = [{"text": raw.get("text") or raw.get("content")}]
+        bodies: list[Any] = [{"text": raw[name]} for name in ("text", "content") if raw.get(name)]
     else:
-        bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw] or [{}]
-    found = [parts_in_object({"msgtype": kind, **body}, "", 0) for body in bodies]
+        bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw]
+    found = [parts_in_object({"msgtype": kind, **body}, "", 0) for body in bodies or [{}]]
     parts = next((parts for parts in found if parts and not unreadable_in(parts)), found[0])
     parts = without_own_name(parts, raw)
     return parts if words_of(parts) or kind in ("text", "richText") else [Part("[消息]", "消息")]
@@ -1451,8 +1451,8 @@ MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
 
 
 INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"  # zero-width blanks
-BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))
-QUOTES = "\"'`\u201c\u201d\u2018\u2019\u300c\u300d\u300e\u300f\u300a\u300b\uff02\uff07"
+BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))  # what comes along when a value is pasted
+QUOTES = "\"'`“”‘’「」『』《》＂＇"  # what people put around a value
 NOTHING = ("无", "空", "没有", "不填", "none", "null", "nil", "undefined", "n/a")  # how people write: no value
 
 

@@ -495,8 +495,8 @@ def unanswered(error: Exception) -> NotHandedOver:
 
 
 INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"  # zero-width blanks
-BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))
-QUOTES = "\"'`\u201c\u201d\u2018\u2019\u300c\u300d\u300e\u300f\u300a\u300b\uff02\uff07"
+BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))  # what comes along when a value is pasted
+QUOTES = "\"'`“”‘’「」『』《》＂＇"  # what people put around a value
 NOTHING = ("无", "空", "没有", "不填", "none", "null", "nil", "undefined", "n/a")  # how people write: no value
 
 

@@ -303,6 +303,7 @@ def test_name_of_several_words_is_taken_off_a_command(reply: Reply, cloud: Local
         ),
         ({"msgtype": "markdown", "markdown": {"title": "说明", "text": "# 一"}}, "说明\n# 一"),
         ({"msgtype": "feedCard", "content": {"links": [{"title": "一", "picURL": "https://a.com"}]}}, "一"),
+        ({"text": {"content": ""}, "content": {"richText": [{"text": "在这里"}]}}, "在这里"),
         ({"msgtype": "strange", "content": {"a": [{"b": {"c": "这里有话"}}]}}, "这里有话"),
         ({"msgtype": "strange", "content": {"a": "https://a.com/图", "b": "这里有话"}}, "这里有话"),
     ],
