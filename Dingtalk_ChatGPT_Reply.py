@@ -14,7 +14,7 @@ Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 
     OSS fails                              the answer, and a sentence about OSS  no
     a setting is missing or malformed      a sentence: which                     no
     the webhook is expired or not allowed  nothing (the log says why)            no
-    the webhook cannot be reached          nothing yet                           yes: the answer is in the journal
+    the webhook is out of order or busy    nothing yet                           yes: the answer is in the journal
     the event is no message: self-check    nothing (the report is the result)    no
 
 The journal is one appendable object per conversation and person. Appending at the length that was read is a
@@ -60,26 +60,27 @@ T = TypeVar("T")
 
 VERSION = "1.0"
 REQUIRED = object()
-SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS), default, meaning
-    ("CHATGPT_API_KEY", "secret", REQUIRED, "ChatGPT 的 API 密钥"),
-    ("OSS_BUCKET_NAME", "bucket", REQUIRED, "存放聊天记录的 OSS Bucket 的名称"),
-    ("OSS_ENDPOINT", "endpoint", None, "OSS 的访问地址；不填就是本地域的内网地址"),
-    ("OSS_REGION", "region", None, "Bucket 所在的地域，例如 us-west-1；不填就按 OSS_ENDPOINT 或函数所在的地域"),
-    ("ACCESS_KEY_ID", "secret", None, "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色"),
-    ("ACCESS_KEY_SECRET", "secret", None, "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色"),
-    ("CHATGPT_MODEL", "model", "gpt-6-luna", "模型的名称"),
-    ("CHATGPT_BASE_URL", "address", "https://api.openai.com", "OpenAI 或兼容服务的地址"),
-    ("CHATGPT_OPTIONS", "options", {}, '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}'),
-    ("SYSTEM_PROMPT", "text", None, "给模型的系统提示词"),
-    ("HISTORY_LENGTH", "count", 10, "让模型看到最近几轮对话，0 到 1000"),
-    ("HISTORY_SCOPE", "scope", "user", "聊天记录属于谁：user、group 或 person"),
-    ("TIMEOUT", "seconds", 55, "最多等 ChatGPT 多少秒，1 到 3600"),
-    ("REPLY_FORMAT", "format", "auto", "回答的格式：auto、text 或 markdown"),
-    ("ALLOWED_USERS", "list", (), "可以提问的人的员工 ID，用逗号分开；不填就是所有人"),
-    ("ALLOWED_GROUPS", "list", (), "可以提问的群的会话 ID，用逗号分开；不填就是所有群"),
-    ("DAILY_LIMIT", "limit", None, "每人每天最多提问几次；不填就不限"),
-    ("WEBHOOK_HOSTS", "hosts", ("dingtalk.com",), "可以发送回答的域名，用逗号分开"),
-    ("VERBOSE", "level", logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
+SECRET = r"(?!.*(\*\*\*|\.\.\.))[!-~]+"  # as the consoles show them, but not with signs in place of what they hide
+SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (  # name, check (see read_value), default, meaning
+    ("CHATGPT_API_KEY", SECRET, REQUIRED, "ChatGPT 的 API 密钥"),
+    ("OSS_BUCKET_NAME", r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]", REQUIRED, "存放聊天记录的 OSS Bucket 的名称"),
+    ("OSS_ENDPOINT", lambda text: read_endpoint(text), None, "OSS 的访问地址；不填就是本地域的内网地址"),
+    ("OSS_REGION", lambda text: read_region(text), None, "Bucket 的地域；不填就按 OSS_ENDPOINT 或函数所在的地域"),
+    ("ACCESS_KEY_ID", SECRET, None, "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色"),
+    ("ACCESS_KEY_SECRET", SECRET, None, "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色"),
+    ("CHATGPT_MODEL", r"[!-~]+", "gpt-6-luna", "模型的名称"),
+    ("CHATGPT_BASE_URL", lambda text: read_base_url(text), "https://api.openai.com", "OpenAI 或兼容服务的地址"),
+    ("CHATGPT_OPTIONS", lambda text: read_options(text), {}, '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}'),
+    ("SYSTEM_PROMPT", str, None, "给模型的系统提示词"),
+    ("HISTORY_LENGTH", range(1001), 10, "让模型看到最近几轮对话，0 到 1000"),
+    ("HISTORY_SCOPE", "user|group|person", "user", "聊天记录属于谁：user、group 或 person"),
+    ("TIMEOUT", range(1, 3601), 55, "最多等 ChatGPT 多少秒，1 到 3600"),
+    ("REPLY_FORMAT", "auto|text|markdown", "auto", "回答的格式：auto、text 或 markdown"),
+    ("ALLOWED_USERS", lambda text: read_list(text), (), "可以提问的人的员工 ID，用逗号分开；不填就是所有人"),
+    ("ALLOWED_GROUPS", lambda text: read_list(text), (), "可以提问的群的会话 ID，用逗号分开；不填就是所有群"),
+    ("DAILY_LIMIT", range(1, 1_000_001), None, "每人每天最多提问几次；不填就不限"),
+    ("WEBHOOK_HOSTS", lambda text: read_hosts(text), ("dingtalk.com",), "可以发送回答的域名，用逗号分开"),
+    ("VERBOSE", lambda text: read_level(text), logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
 )
 
 
@@ -167,6 +168,44 @@ def now_ms() -> int:
 
 # --- reading the message ---
 
+# What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
+NOUNS = (
+    (r"chat_?record|forward|merge", "聊天记录"),
+    (r"(business|name|contact|profile|user|person)_?card|contact|profile", "名片"),
+    (r"^pic|picture|image|^img|photo", "图片"),
+    (r"video", "视频"),
+    (r"audio|voice", "语音"),
+    (r"location|^position|^geo|^lbs", "位置"),
+    (r"emotion|emoji|sticker|^face|expression", "表情"),
+    (r"doc|sheet|dentry|wiki", "文档"),
+    (r"file", "文件"),
+    (r"card", "卡片"),
+    (r"link|^url", "链接"),
+)
+LABELLED = ("文件", "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
+LOOKED_AT = ("图片", "视频")  # are there beside the words that come with them
+MENTION = "@"  # the noun of a name that is @-ed; its words are words
+UNQUOTED = "[引用的消息没有文字]"  # what a quotation is that came without its words
+
+WORDS = re.compile(  # fields that hold words, whatever they look like
+    r"(text|content|title|markdown|summary|recognition|value|desc\w*|message|msg|caption|subject|body|question|answer|"
+    r"remark|abstract|digest|label|header|footer)$",
+    re.IGNORECASE,
+)
+VERBATIM = ("text", "content", "title", "markdown", "value", "recognition")  # of these, JSON is words as well
+NO_WORDS = re.compile(  # fields that hold none, nor anything that does: ids, addresses, people, formats, other messages
+    r"(ids?|url|uri|code|type|time|at|users?|token|status|nick\w*|sender\w*|avatar|icon|file_?name|version|schema|"
+    r"config\w*|style|format|size|color|font\w*|lang\w*|locale|hash|md5|sign\w*|script|\w+key)$|(replied|quote)\w*$",
+    re.IGNORECASE,
+)
+NAMES = re.compile(r"(name|title|address|nick|label|desc\w*)$", re.IGNORECASE)
+RECORDS = ("chatrecord", "chatrecords", "records", "messages")  # fields with the messages of a forwarded conversation
+BODY = (  # one of these fields is in the body of every message: JSON without them is what somebody wrote
+    *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
+    *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "downloadCode", "msgtype"),
+)
+MAX_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
+
 
 class Message(NamedTuple):
     """What counts of a message from DingTalk."""
@@ -178,11 +217,19 @@ class Message(NamedTuple):
     corp_id: str  # the organisation of the person
     person: str  # staff id, else sender id
     nick: str
-    text: str | None  # the words, without surrounding blanks; None: a kind of message that holds none
-    quotation: str  # the words of a message that it answers to
+    text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
+    quotation: str  # the same of a message that it answers to
+    unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
     webhook_expires_ms: int | None
+
+
+class Part(NamedTuple):
+    """A piece of a message, as the model is to see it."""
+
+    words: str  # or the mark of what cannot be read
+    noun: str = ""  # of NOUNS, for a mark; MENTION for the name of a person
 
 
 def parse_message(event: bytes) -> Message | None:
@@ -193,10 +240,8 @@ def parse_message(event: bytes) -> Message | None:
         return None
     if not isinstance(raw, dict):
         return None
-    body = raw.get("text") or raw.get("content")
-    quoting = {**raw, **body} if isinstance(body, dict) else raw  # the quotation stands in `text`, or beside it
-    kind = text_in(raw, "msgtype") or "text"
-    text = words_in(body, packed=kind != "text")
+    parts = own_parts(raw)
+    quoted_parts = quotation_in(raw)
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
@@ -207,35 +252,206 @@ def parse_message(event: bytes) -> Message | None:
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
         nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
-        text=text.strip() if text.strip() or kind == "text" else None,
-        quotation=words_in(quoting.get("repliedMsg") or quoting.get("quoteMessage"), packed=True).strip(),
-        over_quota=not body and "errorCode" in raw,
+        text=words_of(parts),
+        quotation=words_of(quoted_parts),
+        unreadable=unreadable_in(parts + quoted_parts),
+        over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
     )
     return message if message.id and message.conversation_id and message.webhook else None
 
 
-def words_in(body: Any, packed: bool, depth: int = 0) -> str:
-    """The words in the body of any kind of message, in the order in which they stand.
+def own_parts(raw: dict[str, Any]) -> list[Part]:
+    """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
+    kind = text_in(raw, "msgtype") or "text"
+    if kind == "text":
+        bodies: list[Any] = [{"text": raw[name]} for name in ("text", "content") if raw.get(name)]
+    else:
+        bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw]
+    found = [parts_in_object({"msgtype": kind, **body}, "", 0) for body in bodies or [{}]]
+    parts = next((parts for parts in found if parts and not unreadable_in(parts)), found[0])
+    parts = without_own_name(parts, raw)
+    return parts if words_of(parts) or kind in ("text", "richText") else [Part("[消息]", "消息")]
 
-    {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}, {"type": "picture"}]} -> "a". A quoted message
-    wraps such a body in `content` or `text`. `packed`: where a text is expected, JSON in a text may stand for a body.
+
+def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
+    """The parts without the robot's visible name, which some clients leave in front; no message tells that name.
+
+    '@小助手 /clear', '@小助手/clear' -> '/clear'. Only where the robot was @-ed, and as many names are to be seen as
+    people were @-ed: if there are fewer, its own is gone already. A name ends at a blank, unless a command follows.
     """
-    if depth > 5:
+    users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
+    people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
+    own = raw.get("chatbotUserId")
+    seen = sum(part.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", part.words, re.ASCII)) for part in parts)
+    if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
+        return parts
+    if not parts or (parts[0].noun == MENTION and len(people) > 1):
+        return parts
+    words, rest = parts[0].words.lstrip(BLANKS), parts[1:]
+    if parts[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
+        return rest
+    return [Part(re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words), parts[0].noun), *rest]
+
+
+def quotation_in(raw: dict[str, Any]) -> list[Part]:
+    """What the message answers to; it stands in `text` or in `content`, or beside them, or only its id does."""
+    places = [raw]
+    for name in ("text", "content"):
+        body = unpacked(raw[name]) if isinstance(raw.get(name), str) else raw.get(name)
+        if isinstance(body, dict):
+            places.insert(0, body)
+    names = ("repliedMsg", "quoteMessage", "quotedMsg", "quotedMessage")
+    quoted = next((place[name] for place in places for name in names if place.get(name)), None)
+    parts = parts_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
+    told = any(place.get("isReplyMsg") in (True, "true") or place.get("originalMsgId") for place in places)
+    if words_of(parts) or not (told or isinstance(quoted, dict)):
+        return parts
+    return [Part(UNQUOTED, "引用")]
+
+
+def words_of(parts: list[Part]) -> str:
+    """The parts as one text, without surrounding blanks."""
+    return "".join(part.words for part in parts).strip(BLANKS)
+
+
+def unreadable_in(parts: list[Part]) -> str:
+    """What came, if it has no words: the noun of the first mark; '' if there are words, or nothing at all."""
+    if any(part.words.strip(BLANKS) and part.noun in ("", MENTION) for part in parts):
         return ""
-    if isinstance(body, list):
-        return "".join(words_in(item, packed, depth + 1) for item in body)
-    if isinstance(body, dict):
-        names = ("richText", "recognition", "content", "text")
-        return next((words_in(body[name], packed, depth + 1) for name in names if body.get(name)), "")
-    text = text_in({"text": body}, "text") or ""
-    if packed and text.startswith("{"):
-        try:
-            return words_in(json.loads(text), False, depth + 1)
-        except (ValueError, RecursionError):
-            return text  # it only looked like JSON
-    return text
+    return next((part.noun for part in parts if part.noun), "")
+
+
+def parts_in(value: Any, name: str, owner: str, depth: int) -> list[Part]:
+    """What there is to read in any value, in the order in which it stands; `name` and `owner`: fields that it is in.
+
+    {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}]}, and all of them as JSON in a text -> "a".
+    """
+    if depth > MAX_DEPTH:
+        return []
+    if isinstance(value, str):
+        return parts_in_text(text_in({"": value}, "") or "", name, owner, depth)
+    if isinstance(value, list):
+        items = [parts_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
+        return joined(items, "" if name == "richText" else "\n")
+    return parts_in_object(value, name, depth) if isinstance(value, dict) else []
+
+
+def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
+    """The words that a text is, or those in it if it is the JSON of something else."""
+    a_body = name == "quoted" or (name == "content" and owner in ("", "quoted", *RECORDS))
+    if a_body or name not in VERBATIM:
+        body = unpacked(text)
+        if body is not None and (not a_body or is_body(body)):
+            found = parts_in(body, name, owner, depth + 1)
+            if found or not a_body or "downloadCode" in body:
+                return found
+    return [Part(text)] if a_body or is_words(text, name) else []
+
+
+def parts_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Part]:
+    """The words of a message, of a piece of rich text, of a part of a card; or the mark that names it."""
+    kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
+    noun = noun_of(kind) or ("文件" if text_in(fields, "fileName") else "")
+    if text_in(fields, "atName") or kind == "at":
+        who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
+        return [Part(f"@{who.lstrip('@')} ", MENTION)] if who else []
+    found = parts_in_fields(fields, name, depth)
+    if not noun or any(part.noun == noun for part in found):
+        return found
+    if noun in LABELLED:
+        label = " ".join(" ".join(names_in(fields, 0)).split())[:100]
+        return [Part(f"[{noun} {label}]" if label else f"[{noun}]", noun)]
+    return [Part(f"[{noun}]", noun), *found] if noun in LOOKED_AT or not found else found
+
+
+def parts_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Part]:
+    """What there is to read in an object, titles first, and nothing twice: a title often begins the text as well."""
+    found: list[list[Part]] = []
+    for name in sorted(list(fields)[:MAX_FIELDS], key=lambda name: (name != "title", name.lower() in RECORDS)):
+        if NO_WORDS.search(name[-60:]):
+            continue
+        if name.lower() in RECORDS:
+            parts = parts_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
+        else:
+            parts = parts_in(fields[name], name, owner if isinstance(fields[name], str) else name, depth + 1)
+        if parts and parts not in found:
+            found.append(parts)
+    if "title" in fields and len(found) > 1 and any(words_of(found[0]) in words_of(parts) for parts in found[1:]):
+        del found[0]
+    return joined(found, "\n")
+
+
+def parts_in_records(value: Any, summary: str, depth: int) -> list[Part]:
+    """The messages of a forwarded conversation, a line for each, but for those that its summary has."""
+    entries = unpacked(value) if isinstance(value, str) else value
+    lines = []
+    for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
+        parts = parts_in(entry, RECORDS[0], "", depth)
+        if parts and words_of(parts) not in summary:
+            lines.append([Part(f"{sender}：") for sender in senders_in(entry)] + parts)
+    return joined(lines, "\n")
+
+
+def senders_in(entry: Any) -> list[str]:
+    """The name of who sent this message of a forwarded conversation, if it is told; an id is none."""
+    names = ("senderNick", "senderName", "nickName", "nick")
+    return [entry[name] for name in names if isinstance(entry, dict) and text_in(entry, name)][:1]
+
+
+def joined(found: list[list[Part]], separator: str) -> list[Part]:
+    """All parts in one list, with the separator between those that stood apart."""
+    parts: list[Part] = []
+    for more in filter(None, found):
+        parts += [Part(separator), *more] if parts and separator else more
+    return parts
+
+
+def names_in(value: Any, depth: int) -> list[str]:
+    """The first two names, titles or addresses in the fields of a file, a place or a person."""
+    body = unpacked(value) if isinstance(value, str) else value
+    if not isinstance(body, dict) or depth > 4:
+        return []
+    fields = [name for name in list(body)[:MAX_FIELDS] if NAMES.search(name[-60:]) and not name.startswith("sender")]
+    names = [text_in(body, name) or "" for name in fields]
+    for inner in list(body.values())[:MAX_FIELDS]:
+        names += names_in(inner, depth + 1)
+    return list(dict.fromkeys(name for name in names if name.strip()))[:2]
+
+
+def noun_of(kind: str) -> str:
+    """What such a message is called, '' if that is not known or if it is nothing but words."""
+    return next((noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE)), "")
+
+
+def is_words(text: str, name: str) -> bool:
+    """Whether a field holds words for people, and not an address, an id, a number."""
+    if not text.strip(BLANKS) or name in ("text", "content", "richText"):
+        return bool(text.strip(BLANKS))
+    if re.fullmatch(r"\s*[\w.+-]+:/?/\S*\s*", text):
+        return False
+    return bool(
+        WORDS.search(name[-60:])
+        or re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[A-Za-z]{2} [A-Za-z]{2}", text)
+    )
+
+
+def unpacked(text: str) -> Any:
+    """The object or list that a text is the JSON of, None if it is not."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, (dict, list)) else None
+
+
+def is_body(value: Any) -> bool:
+    """Whether an object that stood as JSON in a text is the body of a message, and not what somebody wrote."""
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
 
 
 def text_in(fields: dict[str, Any], name: str) -> str | None:
@@ -247,7 +463,7 @@ def text_in(fields: dict[str, Any], name: str) -> str | None:
 # --- answering it once ---
 
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
-WITHHELD = "钉钉没有显示这条回答（错误码 {}），可能是内容审核没有通过。请换一种问法。"
+WITHHELD = "钉钉没有显示这条回答（错误码 {}）：可能太长，或者内容审核没有通过。请换一种问法。"
 
 
 def reply_to(message: Message, problems: list[str], run: Run) -> str:
@@ -402,9 +618,21 @@ HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
 \\status（或 状态）：查看模型和记住的对话轮数
 \\help（或 帮助）：显示这些说明"""
-UNREADABLE = (
-    "我能读文字消息、图文消息里的文字，和钉钉转成了文字的语音；图片、视频和文件还读不了。请用文字把问题发给我。"
-)
+UNREADABLE = {  # the answer to a message without words, by what it is
+    "图片": "我还看不了图片。请用文字把问题发给我。",
+    "视频": "我还看不了视频。请用文字把问题发给我。",
+    "语音": "这条语音没有转成文字，我听不了。请用文字把问题发给我。",
+    "表情": "我看不懂表情。请用文字把问题发给我。",
+    "文件": "我还读不了文件。请把要问的内容复制成文字发给我。",
+    "文档": "我打不开钉钉文档。请把要问的内容复制成文字发给我。",
+    "卡片": "这张卡片里没有我能读的文字，卡片指向的文档或网页我也打不开。请把要问的内容复制成文字发给我。",
+    "链接": "我打不开链接。请把要问的内容复制成文字发给我。",
+    "位置": "我看不了位置。请用文字写出地点和问题。",
+    "名片": "我看不了名片。请用文字把问题发给我。",
+    "聊天记录": "这份聊天记录没有把文字带过来。请把要问的内容复制成文字发给我。",
+    "引用": "你引用的消息没有把文字带过来。请把要问的内容复制成文字发给我。",
+    "消息": "我还读不了这种消息。请用文字把问题发给我。",
+}
 OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
 LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
@@ -420,8 +648,8 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
         return "not allowed", refusal
     if message.over_quota:
         return "over quota", OVER_QUOTA
-    if message.text is None:
-        return "unreadable", UNREADABLE
+    if message.unreadable:
+        return "unreadable", UNREADABLE[message.unreadable]
     if command == "clear":
         return "cleared", clear(journal, run)
     if command == "status":
@@ -446,19 +674,22 @@ def refusal_of(message: Message, settings: SimpleNamespace) -> str | None:
     return None
 
 
-COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after \ or /
+COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after a sign
 
 
 def command_in(text: str) -> str | None:
     """The command that the whole text is, None for a question.
 
-    '\\clear' '/Clear' '清除' -> 'clear'; an unknown word after a slash, '/hi' -> 'help'; '\\frac{a}{b}' -> None
+    '\\clear' '／Ｃｌｅａｒ' '、clear' '清除' -> 'clear'; an unknown word, '/hi' -> 'help'; '\\frac{a}{b}' -> None
     """
-    word = re.fullmatch(r"[\\/]([A-Za-z]\w*)", text, re.ASCII)
+    if len(text) > 40:
+        return None
+    plain = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, INVISIBLE)))).strip()
+    word = re.fullmatch(r"[\\/、]([A-Za-z]\w*)", plain, re.ASCII)
     if word:
         name = word[1].lower()
         return name if name in COMMANDS.values() else "help"
-    return COMMANDS.get(text.lstrip("\\/"))
+    return COMMANDS.get(re.sub(r"\A[\\/、]", "", plain))
 
 
 FORGOTTEN = 200  # messages that are still recognised after \\clear: DingTalk repeats one within minutes
@@ -656,10 +887,12 @@ def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds:
 def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
     """The client, made once per instance because that takes 25 ms, with its connections kept between messages.
 
-    An address without a version gets OpenAI's: 'https://a.com' -> 'https://a.com/v1'
+    An address without a version gets OpenAI's, 'https://a.com' -> 'https://a.com/v1', unless it is that of the request
+    itself: the openai package adds /chat/completions to 'https://a.com/x' out of 'https://a.com/x/chat/completions'.
     """
-    base_url = base_url.removesuffix("/chat/completions")
-    if not re.search(r"/v\d\w*(/|$)", base_url):
+    if base_url.endswith("/chat/completions"):
+        base_url = base_url.removesuffix("/chat/completions")
+    elif not re.search(r"/v\d\w*(/|$)", base_url):
         base_url += "/v1"
     http_client = openai.DefaultHttpxClient(
         event_hooks={"request": [refuse_late_request]},
@@ -967,18 +1200,27 @@ def append_if_possible(line: dict[str, Any], journal: Journal, run: Run) -> None
 
 # --- OSS ---
 
-# What the deployer can do about an error of OSS, by its code.
+# What the deployer can do about an error of OSS, by words of its code and its message; the first that fits.
 OSS_HINTS = {
-    "NoSuchBucket": "请检查环境变量 OSS_BUCKET_NAME",
-    "AccessDenied": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+    r"InDebt|UserDisable|Overdue|Arrear|AbnormalBucketOwner": "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
+    r"BucketDisable|UbsmsInvalid": "Bucket 因为安全原因被停用，请在 OSS 控制台查看原因，或者换一个 Bucket",
+    r"does not belong to you|BucketNotBelongTo": "这个 Bucket 是别人的，请检查环境变量 OSS_BUCKET_NAME",
+    r"NoSuchBucket|InvalidBucketName": "请检查环境变量 OSS_BUCKET_NAME",
+    r"acceler": "请先为 Bucket 开启传输加速，或者把环境变量 OSS_ENDPOINT 清空",
+    r"PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
+    r"SecondLevelDomainForbidden": "请检查环境变量 OSS_ENDPOINT，它应该像 https://oss-us-west-1.aliyuncs.com",
+    r"specified endpoint|valid endpoint": "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION",
+    r"TokenExpired|InvalidSecurityToken|TokenNotMatch|TokenNotSupported": "请检查服务或函数的角色，再重新部署函数",
+    r"RequestTimeTooSkewed|RequestExpired": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
+    r"InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
+    r"SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+    r"AccessDenied|AccessForbidden": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
-    "InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
-    "SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
-    "InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    "InvalidSecurityToken": "请检查服务或函数的角色，再重新部署函数",
-    "PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
-    "ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
-    "FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
+    r"InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
+    r"ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
+    r"FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
+    r"Kms": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
+    r"RateLimit|QpsLimit|TooManyRequests": "OSS 正在限流，请稍后再试",
 }
 OSS_ERRORS = (
     oss2.exceptions.OssError,
@@ -999,7 +1241,8 @@ def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
     else:
         auth = oss2.AnonymousAuth()  # refused as AccessDenied, whose hint names the role
     endpoint = settings.oss_endpoint or f"https://oss-{context.region}-internal.aliyuncs.com"
-    region = re.search(r"[/.]oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com", endpoint)
+    # An accelerate endpoint, oss-accelerate or oss-accelerate-overseas, is that of no region.
+    region = re.search(r"[/.]oss-(?!accelerate)([a-z0-9-]+?)(-internal)?\.aliyuncs\.com", endpoint)
     return oss2.Bucket(
         auth,
         endpoint.replace(f"://{settings.oss_bucket_name}.", "://"),  # the console's has the bucket, which oss2 adds
@@ -1031,11 +1274,10 @@ def oss_problem(error: BaseException) -> str:
     """What went wrong at OSS, for the person to pass on: what to change, or OSS's code and request id."""
     if not isinstance(error, oss2.exceptions.ServerError):
         return f"连接不上 OSS（{type(error).__name__}），请检查环境变量 OSS_ENDPOINT"
-    hint = OSS_HINTS.get(error.code, "")
-    if error.code == "AccessDenied" and "endpoint" in error.message:
-        hint = "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION"
-    code = error.code or f"HTTP {error.status}"
-    return f"OSS 错误 {code}，请求 {error.request_id}" + (f"：{hint}" if hint else "")
+    told = f"{error.code} {error.message}"
+    hint = next((hint for words, hint in OSS_HINTS.items() if re.search(words, told, re.IGNORECASE)), "")
+    code = plain_words(error.code, 60) or f"HTTP {error.status}"
+    return f"OSS 错误 {code}，请求 {plain_words(error.request_id, 60)}" + (f"：{hint}" if hint else "")
 
 
 # --- DingTalk ---
@@ -1117,8 +1359,39 @@ def send_part(message: Message, body: dict[str, Any], number: int, seconds_left:
         time.sleep(pause_seconds)
 
 
-TRANSIENT = ("-1", "130101", "410100", "660026")  # busy, and several codes for: too fast
-REFUSED_TEXT = ("400105", "430101", "430102", "430103", "430104", "460101")  # kind of message, unsafe content, length
+# What DingTalk answers in `errcode` when it shows nothing. For a code that is not listed the words of `errmsg` decide;
+# where they say nothing, it is taken for one that passes.
+FINAL = {  # nothing is shown in this chat any more
+    "300001": "the session is over",
+    "310000": "the robot's security settings do not allow it",
+    "400013": "the group was dissolved",
+    "400101": "the token does not exist",
+    "400102": "the robot was stopped",
+    "400106": "the robot is no longer in the group",
+}
+REFUSED_TEXT = {  # other texts are shown, this one is not
+    "101002": "too long",
+    "460101": "over 20,000 bytes",
+    "34016": "too long",
+    "430101": "an unsafe link",
+    "430102": "an unsafe text",
+    "430103": "an unsafe picture",
+    "430104": "unsafe",
+    "34014": "malformed",
+    "40035": "a parameter is missing",
+    "400105": "an unknown kind of message",
+    "400402": "a parameter is missing or malformed",
+    "43004": "an unknown kind of body",
+}
+TRANSIENT = ("-1", "130101", "410100", "500100", "660026")  # busy, and several codes for: too fast
+GONE = "(robot|机器人).{0,20}(not exist|不存在)"
+FAMILIES = (  # of the words of an errmsg, in this order
+    ("passes", r"too (fast|many|frequent)|\brate|qps|frequen|busy|later|频率|频繁|太快|限流|繁忙|系统异常|稍后"),
+    ("final", r"session|token|expired|dissol|disband|会话|过期|解散|停用|不在群|群不存在|" + GONE),
+    ("text", r"too (long|large|big)|exceed|length|size|超长|过长|超过|长度|大小"),
+    ("text", r"sensitive|unsafe|illegal|violat|forbidden (word|content)|敏感|违规|违禁|不合规|不合法|审核|安全"),
+    ("text", r"param|missing|malformed|invalid (json|msg|message|content)|unsupported|参数|缺少|缺失|格式|不支持"),
+)
 
 
 def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
@@ -1132,14 +1405,29 @@ def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
         return f"no answer from the sessionWebhook: {type(error).__name__}"
     if response.status_code >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
         return f"the sessionWebhook answers HTTP {response.status_code}"
-    errcode = str(answer["errcode"])[:20]
+    errcode = plain_words(answer["errcode"], 20)
     if errcode == "0":
         return ""
-    if errcode in REFUSED_TEXT:
+    errmsg = plain_words(answer.get("errmsg", ""), 80)
+    problem = f"DingTalk answers errcode {errcode}: {errmsg}"
+    log.warning("%s (%s)", problem, FINAL.get(errcode) or REFUSED_TEXT.get(errcode) or "not in the tables")
+    family = family_of(errcode, errmsg)
+    if family == "text":
         raise Withheld(errcode)
-    if errcode not in TRANSIENT:
-        raise Undeliverable(f"DingTalk answers errcode {errcode}")
-    return f"DingTalk answers errcode {errcode}"
+    if family == "final":
+        raise Undeliverable(problem)
+    return problem
+
+
+def family_of(errcode: str, errmsg: str) -> str:
+    """Whether an error of DingTalk is 'final', about this 'text', or 'passes'."""
+    if errcode in FINAL:
+        return "final"
+    if errcode in REFUSED_TEXT:
+        return "text"
+    if errcode in TRANSIENT:
+        return "passes"
+    return next((family for family, words in FAMILIES if re.search(words, errmsg, re.IGNORECASE)), "passes")
 
 
 @functools.lru_cache(maxsize=1)
@@ -1312,6 +1600,8 @@ def self_check(problems: list[str], run: Run) -> dict[str, str]:
     needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
     if time_out < needed:
         report["time-out 执行超时时间"] = f"函数的执行超时时间是 {time_out} 秒，请改为至少 {needed} 秒"
+    if warnings := option_warnings(settings.chatgpt_options):
+        report["CHATGPT_OPTIONS"] = "；".join(warnings)
     oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
     report["OSS"] = check_oss(run) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
     report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
@@ -1354,11 +1644,28 @@ def check_model(settings: SimpleNamespace) -> str:
     return "ok" if getattr(model, "id", None) else FAILURES["strange"]
 
 
+def plain_words(value: object, length: int) -> str:
+    """The first words of what a service says, fit for the log: one line, without addresses and signs of control."""
+    text = str(value) if isinstance(value, (str, int, float, type(None))) else type(value).__name__
+    text = re.sub(r"[\w.+-]{1,20}://\S*", "…", text[: 10 * length])
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())[:length]
+
+
 MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
 MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
 
 
 # --- the same in both files, from here: settings, role, log, limits, connections ---
+
+
+INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"  # zero-width blanks
+BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))  # what comes along when a value is pasted
+QUOTES = "\"'`“”‘’「」『』《》＂＇"  # what people put around a value
+NOTHING = ("无", "空", "没有", "不填", "none", "null", "nil", "undefined", "n/a")  # how people write: no value
+
+
+class Malformed(ValueError):
+    """A setting is not what its check asks for; the deployer sees the message, which never repeats the value."""
 
 
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
@@ -1367,45 +1674,70 @@ def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str
     A bad setting has its default, a bad or missing required one is None.
     """
     values, problems = SimpleNamespace(), []
-    for name, kind, default, meaning in SETTINGS:
-        text = environ.get(name, "").strip()
+    for name, check, default, meaning in SETTINGS:
+        text = environ.get(name, "").strip(BLANKS)
         value = None if default is REQUIRED else default
         if text and not re.fullmatch(r"\$\{env\(.*\)\}", text):  # what `s deploy` writes for a variable not set there
             try:
-                value = READERS[kind](text)
-            except (ValueError, RecursionError):  # its message may quote a key pasted into the wrong field
-                problems.append(f"{name} 格式不对（{meaning}）")
+                value = read_value(text, check, name, default is not REQUIRED)
+            except (ValueError, RecursionError) as error:  # only Malformed is sure not to quote a key pasted here
+                why = f"，{error}" if isinstance(error, Malformed) else ""
+                problems.append(f"{name} 格式不对{why}（{meaning}）")
         elif default is REQUIRED:
             problems.append(f"{name} 没有设置（{meaning}）")
         setattr(values, name.lower(), value)
     return values, problems
 
 
-def matching(pattern: str) -> Callable[[str], str]:
-    """A reader of texts that match the whole pattern."""
+def read_value(text: str, check: Any, name: str, optional: bool) -> Any:
+    """The value, by its check: a reader, a range of whole numbers, or the pattern of the whole text."""
+    if optional and text.lower() in NOTHING:
+        raise Malformed("不需要时请留空")
+    if callable(check):
+        return check(text)
+    if isinstance(check, range):
+        number = int(text) if re.fullmatch(r"[+-]?\d{1,9}", text) else None
+        if number not in check:
+            raise Malformed(f"应该是 {check[0]} 到 {check[-1]} 的整数")
+        return number
+    slip = slip_in(text, name)
+    if slip or not re.fullmatch(check, text):
+        raise Malformed(slip) if slip else ValueError("no match")
+    return text
 
-    def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError("no match")
-        return text
 
-    return read
+def slip_in(text: str, name: str) -> str:
+    """What went wrong when a name or a key was pasted, '' if nothing of it did."""
+    slips = (
+        (text[0] in QUOTES or text[-1] in QUOTES, "不要加引号"),
+        (text.startswith((f"{name}=", "export ")), "只填等号后面的内容"),
+        (re.match(r"(authorization|bearer)\b[: ]", text, re.IGNORECASE), "不要带 Bearer"),
+        (re.search(r"\$\{.*\}", text), "里面的变量没有被替换"),
+        ("://" in text or ".aliyuncs.com" in text, "这里不填网址"),
+        ("***" in text or "..." in text, "要填完整的，不是打了星号的"),
+        (re.search(r"\s", text), "中间不能有空白或换行"),
+        (not (text.isascii() and text.isprintable()), "不能有中文、全角或看不见的字符"),
+    )
+    return next((advice for found, advice in slips if found), "")
 
 
 def read_level(text: str) -> int:
     """A log level by name or number: 'debug' -> 10, '25' -> 25."""
     level = int(text) if text.isdecimal() else logging.getLevelName(text.upper())
-    if not isinstance(level, int):
-        raise ValueError("no level")
+    if not isinstance(level, int) or level > 1000:
+        raise Malformed("例如 INFO、DEBUG，或者 0 到 1000 的数字")
     return level
 
 
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
     parts = urlsplit(text if "://" in text else "https://" + text)
-    plain = re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc) and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not plain:
-        raise ValueError("no web address")
+    if parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise Malformed("网址不要带 ? 或 #")
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc):
+        raise Malformed("应该是 https:// 开头的网址")
+    if parts.netloc in ("http", "https") or parts.port == 0 or not re.fullmatch(r"[!-~]*", parts.path):
+        raise Malformed("应该是 https:// 开头的网址")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
@@ -1413,7 +1745,7 @@ def read_endpoint(text: str) -> str:
     """A web address without a path: the SDKs add their own."""
     address = read_address(text)
     if address.count("/") > 2:
-        raise ValueError("a path")
+        raise Malformed("网址不要带路径")
     return address
 
 
@@ -1539,57 +1871,105 @@ class FreshConnections(VerifiedConnections):  # down here, because a class stand
             self.used_at = time.time()
 
 
-def whole_number(low: int, high: int) -> Callable[[str], int]:
-    """A reader of whole numbers from low to high."""
+# --- readers of settings ---
 
-    def read(text: str) -> int:
-        number = int(text)
-        if not low <= number <= high:
-            raise ValueError("out of range")
-        return number
+ACCELERATE = "传输加速的地址不是地域，请填 Bucket 所在的地域，例如 us-west-1"
+# What is no option of one request for one answer: what the function sets itself, how the answer comes, calls of
+# functions, arguments of the openai package.
+NO_OPTIONS = {
+    *("messages", "model", "n", "input", "prompt", "stream", "stream_options", "audio", "modalities"),
+    *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+    *("extra_body", "extra_headers", "extra_query", "timeout", "max_retries", "api_key", "base_url", "headers"),
+}
 
-    return read
+
+def read_base_url(text: str) -> str:
+    """The address of a service; one that ends in /chat/completions is taken as it is, see openai_client."""
+    address = read_address(text)
+    if re.search(r"/v\d\w*/(chat|completions|responses|messages|models|embeddings|images/generations)$", address):
+        raise Malformed("应该是服务的地址，或者以 /chat/completions 结尾的完整地址")
+    return address
+
+
+def read_region(text: str) -> str:
+    """The id of a region, also out of an endpoint: 'oss-us-west-1-internal.aliyuncs.com' -> 'us-west-1'."""
+    if "accelerate" in text.lower():
+        raise Malformed(ACCELERATE)
+    pattern = r"(?:https?://)?(?:oss-)?([a-z]+(?:-[a-z0-9]+)+?)(?:-internal)?(?:\.aliyuncs\.com)?/?"
+    region = re.fullmatch(pattern, text.lower())
+    if not region:
+        raise Malformed(slip_in(text, "OSS_REGION") or "例如 us-west-1")
+    return region[1]
 
 
 def read_options(text: str) -> dict[str, Any]:
-    """A JSON object for the request, without what would change how the answer is read."""
-    options = json.loads(text)
-    if not isinstance(options, dict) or options.keys() & {"messages", "model", "n", "stream"}:
-        raise ValueError("no options")
+    """A JSON object for the request, without NO_OPTIONS."""
+    if text[0] in QUOTES:
+        raise Malformed("不要加引号")
+    try:
+        options = json.loads(text, parse_constant=no_number, parse_float=finite, object_pairs_hook=without_repeats)
+    except Malformed:
+        raise
+    except (ValueError, RecursionError):
+        raise Malformed("应该是 JSON 对象，引号、冒号和逗号都用半角") from None
+    if not isinstance(options, dict):
+        raise Malformed("应该是 JSON 对象，用 { } 括起来")
+    bad = [key for key in options if key.strip().lower() in NO_OPTIONS or not key.strip()]
+    if bad:
+        raise Malformed(f"不能有 {'、'.join(key.strip().lower() or '空的名称' for key in bad)}")
     return options
 
 
+def no_number(name: str) -> None:
+    """Malformed: NaN and Infinity are no JSON, though Python reads them."""
+    raise Malformed(f"不能有 {name}")
+
+
+def finite(text: str) -> float:
+    """The number; Malformed if it is as large as 1e999, which Python reads as infinite."""
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise Malformed("里面的数太大")
+    return number
+
+
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; Malformed if a name occurs twice, of which Python would take the last."""
+    if len(dict(pairs)) < len(pairs):
+        raise Malformed("不能有重复的名称")
+    return dict(pairs)
+
+
+def option_warnings(options: dict[str, Any]) -> list[str]:
+    """What OpenAI would not take of CHATGPT_OPTIONS, for the self-check: compatible services may take it."""
+    request = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
+    known = {name: value for name, value in options.items() if name in request.__annotations__}
+    warnings = [
+        f"{plain_words(name, 40)} 不是 OpenAI 的参数，只有兼容服务可能认识" for name in options if name not in known
+    ]
+    checked: Any = type("Checked", (openai.BaseModel,), {"__annotations__": {"body": request}, "__module__": __name__})
+    try:
+        checked.model_validate({"body": {"model": "", "messages": [], **known}})
+    except ValueError as error:  # pydantic's, which openai brings along
+        bad = {problem["loc"][1] for problem in error.errors()}  # type: ignore[attr-defined]
+        warnings += [f"{name} 的值不是 OpenAI 规定的那样" for name in known if name in bad]
+    return warnings
+
+
 def read_list(text: str) -> tuple[str, ...]:
-    """Texts that are separated by commas, Chinese ones included; one at least, for none would mean everybody."""
-    texts = tuple(part.strip() for part in re.split("[,，]", text) if part.strip())
+    """Ids between commas, semicolons, blanks or line breaks; one at least, for none would mean everybody."""
+    texts = tuple(part.strip(QUOTES + "[]") for part in re.split(r"[,，、;；\s]+", text))
+    texts = tuple(filter(None, texts))
     if not texts:
-        raise ValueError("an empty list")
+        raise Malformed("一个也没有")
+    if not all(part.isascii() and part.isprintable() for part in texts):
+        raise Malformed("要填 ID，不是姓名或群名")
     return texts
 
 
 def read_hosts(text: str) -> tuple[str, ...]:
-    """Names of hosts that are separated by commas."""
+    """Names of hosts, as in a list."""
     hosts = tuple(host.lower() for host in read_list(text))
     if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?", host) for host in hosts):
-        raise ValueError("no hosts")
+        raise Malformed("只填域名，例如 dingtalk.com")
     return hosts
-
-
-READERS: dict[str, Callable[[str], Any]] = {
-    "secret": matching(r"[!-~]+"),  # as the consoles show them: visible ASCII without blanks
-    "bucket": matching(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]"),
-    "endpoint": read_endpoint,
-    "region": lambda text: matching(r"[a-z0-9-]+")(text.removeprefix("oss-")),  # the OSS console writes oss-us-west-1
-    "address": read_address,
-    "model": matching(r"[!-~]+"),
-    "options": read_options,
-    "text": str,
-    "count": whole_number(0, 1000),
-    "scope": matching("user|group|person"),
-    "seconds": whole_number(1, 3600),
-    "format": matching("auto|text|markdown"),
-    "list": read_list,
-    "limit": whole_number(1, 1_000_000),
-    "hosts": read_hosts,
-    "level": read_level,
-}

@@ -51,12 +51,14 @@ log = logging.getLogger("Dingtalk_Conversation")
 T = TypeVar("T")
 
 REQUIRED = object()
-SETTINGS: tuple[tuple[str, str, Any, str], ...] = (  # name, kind (see READERS), default, meaning
-    ("DINGTALK_APP_SECRET", "secret", REQUIRED, "钉钉应用的 AppSecret"),
-    ("CHATGPT_FUNCTION", "fc_name", "Dingtalk_ChatGPT_Reply", "回答消息的函数的名称"),
-    ("SERVICE_NAME", "fc_name", None, "两个函数所在的服务的名称，只用于 2.0；不填就是本函数所在的服务"),
-    ("ENDPOINT", "endpoint", None, "函数计算的 API 地址；不填就是本账号在本地域的地址"),
-    ("VERBOSE", "level", logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
+SECRET = r"(?!.*(\*\*\*|\.\.\.))[!-~]+"  # as the consoles show them, but not with signs in place of what they hide
+FC_NAME = r"[A-Za-z_][A-Za-z0-9_-]{0,127}"  # aliyun-fc2 puts names into the path as they are
+SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (  # name, check (see read_value), default, meaning
+    ("DINGTALK_APP_SECRET", SECRET, REQUIRED, "钉钉应用的 AppSecret"),
+    ("CHATGPT_FUNCTION", FC_NAME, "Dingtalk_ChatGPT_Reply", "回答消息的函数的名称"),
+    ("SERVICE_NAME", FC_NAME, None, "两个函数所在的服务的名称，只用于 2.0；不填就是本函数所在的服务"),
+    ("ENDPOINT", lambda text: read_endpoint(text), None, "函数计算的 API 地址；不填就是本账号在本地域的地址"),
+    ("VERBOSE", lambda text: read_level(text), logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
 )
 
 
@@ -502,51 +504,86 @@ def self_check_page(deployment: Deployment) -> str:
 # --- the same in both files, from here: settings, role, log, limits, connections ---
 
 
+INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"  # zero-width blanks
+BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))  # what comes along when a value is pasted
+QUOTES = "\"'`“”‘’「」『』《》＂＇"  # what people put around a value
+NOTHING = ("无", "空", "没有", "不填", "none", "null", "nil", "undefined", "n/a")  # how people write: no value
+
+
+class Malformed(ValueError):
+    """A setting is not what its check asks for; the deployer sees the message, which never repeats the value."""
+
+
 def read_settings(environ: Mapping[str, str]) -> tuple[SimpleNamespace, list[str]]:
     """The values of SETTINGS, as attributes in lower case, and a sentence for each bad one: never its value.
 
     A bad setting has its default, a bad or missing required one is None.
     """
     values, problems = SimpleNamespace(), []
-    for name, kind, default, meaning in SETTINGS:
-        text = environ.get(name, "").strip()
+    for name, check, default, meaning in SETTINGS:
+        text = environ.get(name, "").strip(BLANKS)
         value = None if default is REQUIRED else default
         if text and not re.fullmatch(r"\$\{env\(.*\)\}", text):  # what `s deploy` writes for a variable not set there
             try:
-                value = READERS[kind](text)
-            except (ValueError, RecursionError):  # its message may quote a key pasted into the wrong field
-                problems.append(f"{name} 格式不对（{meaning}）")
+                value = read_value(text, check, name, default is not REQUIRED)
+            except (ValueError, RecursionError) as error:  # only Malformed is sure not to quote a key pasted here
+                why = f"，{error}" if isinstance(error, Malformed) else ""
+                problems.append(f"{name} 格式不对{why}（{meaning}）")
         elif default is REQUIRED:
             problems.append(f"{name} 没有设置（{meaning}）")
         setattr(values, name.lower(), value)
     return values, problems
 
 
-def matching(pattern: str) -> Callable[[str], str]:
-    """A reader of texts that match the whole pattern."""
+def read_value(text: str, check: Any, name: str, optional: bool) -> Any:
+    """The value, by its check: a reader, a range of whole numbers, or the pattern of the whole text."""
+    if optional and text.lower() in NOTHING:
+        raise Malformed("不需要时请留空")
+    if callable(check):
+        return check(text)
+    if isinstance(check, range):
+        number = int(text) if re.fullmatch(r"[+-]?\d{1,9}", text) else None
+        if number not in check:
+            raise Malformed(f"应该是 {check[0]} 到 {check[-1]} 的整数")
+        return number
+    slip = slip_in(text, name)
+    if slip or not re.fullmatch(check, text):
+        raise Malformed(slip) if slip else ValueError("no match")
+    return text
 
-    def read(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError("no match")
-        return text
 
-    return read
+def slip_in(text: str, name: str) -> str:
+    """What went wrong when a name or a key was pasted, '' if nothing of it did."""
+    slips = (
+        (text[0] in QUOTES or text[-1] in QUOTES, "不要加引号"),
+        (text.startswith((f"{name}=", "export ")), "只填等号后面的内容"),
+        (re.match(r"(authorization|bearer)\b[: ]", text, re.IGNORECASE), "不要带 Bearer"),
+        (re.search(r"\$\{.*\}", text), "里面的变量没有被替换"),
+        ("://" in text or ".aliyuncs.com" in text, "这里不填网址"),
+        ("***" in text or "..." in text, "要填完整的，不是打了星号的"),
+        (re.search(r"\s", text), "中间不能有空白或换行"),
+        (not (text.isascii() and text.isprintable()), "不能有中文、全角或看不见的字符"),
+    )
+    return next((advice for found, advice in slips if found), "")
 
 
 def read_level(text: str) -> int:
     """A log level by name or number: 'debug' -> 10, '25' -> 25."""
     level = int(text) if text.isdecimal() else logging.getLevelName(text.upper())
-    if not isinstance(level, int):
-        raise ValueError("no level")
+    if not isinstance(level, int) or level > 1000:
+        raise Malformed("例如 INFO、DEBUG，或者 0 到 1000 的数字")
     return level
 
 
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
     parts = urlsplit(text if "://" in text else "https://" + text)
-    plain = re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc) and not parts.query and not parts.fragment
-    if parts.scheme not in ("http", "https") or not plain:
-        raise ValueError("no web address")
+    if parts.query or parts.fragment or text.endswith(("?", "#")):
+        raise Malformed("网址不要带 ? 或 #")
+    if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc):
+        raise Malformed("应该是 https:// 开头的网址")
+    if parts.netloc in ("http", "https") or parts.port == 0 or not re.fullmatch(r"[!-~]*", parts.path):
+        raise Malformed("应该是 https:// 开头的网址")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
 
@@ -554,7 +591,7 @@ def read_endpoint(text: str) -> str:
     """A web address without a path: the SDKs add their own."""
     address = read_address(text)
     if address.count("/") > 2:
-        raise ValueError("a path")
+        raise Malformed("网址不要带路径")
     return address
 
 
@@ -663,10 +700,3 @@ def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
 
 
 # --- the same in both files, to here ---
-
-READERS: dict[str, Callable[[str], Any]] = {
-    "secret": matching(r"[!-~]+"),  # as the consoles show them: visible ASCII without blanks
-    "fc_name": matching(r"[A-Za-z_][A-Za-z0-9_-]{0,127}"),  # aliyun-fc2 puts names into the path as they are
-    "endpoint": read_endpoint,
-    "level": read_level,
-}

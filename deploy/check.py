@@ -141,7 +141,10 @@ def is_about_settings(node: ast.stmt) -> bool:
         return not {alias.name for alias in node.names} & {"fc2", "oss2", "openai", "requests"}
     targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
     assigned = {target.id for target in targets if isinstance(target, ast.Name)}
-    needed = {"REQUIRED", "SETTINGS", "READERS", "SENDING_SECONDS"}
+    needed = {"REQUIRED", "SETTINGS", "SECRET", "FC_NAME", "INVISIBLE", "BLANKS", "QUOTES", "NOTHING", "ACCELERATE"}
+    needed |= {"NO_OPTIONS", "SENDING_SECONDS"}
+    if isinstance(node, ast.ClassDef):
+        return node.name == "Malformed"
     return isinstance(node, (ast.ImportFrom, ast.FunctionDef)) or bool(assigned & needed)
 
 

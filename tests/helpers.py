@@ -26,6 +26,7 @@ from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 
 Message = dict[str, Any]
+FIELD = Path(__file__).parent / "data" / "field"
 
 
 @contextlib.contextmanager
@@ -57,6 +58,18 @@ def role_context(**changes: Any) -> SimpleNamespace:
     """A context with the role's credentials that the stand-ins accept."""
     role = {"access_key_id": "STS.example-id", "access_key_secret": "example-secret", "security_token": "example-token"}
     return make_context(**{"timeout": 120, **role, **changes})
+
+
+def field_cases(name: str) -> list[Any]:
+    """Parameters for a test: what services and clients were reported to send, from tests/data/field/."""
+    files = (FIELD / f"{name}.jsonl", FIELD / f"{name}_more.jsonl")
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    return [pytest.param(case, id=case["id"]) for case in map(json.loads, lines)]
+
+
+def asked(cloud: LocalCloud) -> str:
+    """The last question that the model got."""
+    return str(cloud.openai_api.asked[-1]["messages"][-1]["content"])
 
 
 def deploy_source(compute: FunctionCompute, folder: Path, source: str, **settings: Any) -> None:

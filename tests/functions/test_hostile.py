@@ -33,6 +33,11 @@ FIELDS = (
     "msgtype",
     "text",
     "content",
+    "isInAtList",
+    "atUsers",
+    "chatbotUserId",
+    "quoteMessage",
+    "originalMsgId",
     "sessionWebhookExpiredTime",
     "createAt",
 )

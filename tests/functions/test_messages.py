@@ -15,16 +15,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.helpers import Reply
+from tests.helpers import Reply, asked
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.oss import error_fault
 from tests.stand_ins.server import Fault, Received
-
-
-def asked(cloud: LocalCloud) -> str:
-    """The last question that the model got."""
-    return str(cloud.openai_api.asked[-1]["messages"][-1]["content"])
 
 
 @pytest.fixture
@@ -40,105 +35,6 @@ def deploy(cloud: LocalCloud, **environment: str) -> None:
     pool = cloud.function_compute
     function = cloud.function(REPLY)
     pool.deploy(REPLY, replace(function, environment={**function.environment, **environment}))
-
-
-# --- kinds of messages ---
-
-
-@pytest.mark.parametrize(
-    ("kind", "question"),
-    [
-        ("text", "你好"),
-        ("audio", "钉钉，让进步发生"),
-        ("rich_text", "这个问题示例图如下：请解释"),
-        ("text_group_quote", "> 明天下午三点开会\n\n这句话是什么意思"),
-    ],
-)
-def test_message_with_words_is_answered(cloud: LocalCloud, kind: str, question: str) -> None:
-    """Text, voice as DingTalk recognised it, rich text without its pictures, and a quotation marked as one."""
-    message = cloud.dingtalk.message(kind=kind)
-    cloud.dingtalk.deliver(message)
-    cloud.dingtalk.wait_shown(1, message)
-    assert asked(cloud) == question
-
-
-@pytest.mark.parametrize(
-    ("kind", "sentence"),
-    [("picture", "图片"), ("video", "视频"), ("file", "文件"), ("unknown", "文字"), ("over_quota", "调用量")],
-)
-def test_message_without_words_gets_one_sentence(cloud: LocalCloud, kind: str, sentence: str) -> None:
-    """Nobody is met with silence, and nothing is paid for."""
-    message = cloud.dingtalk.message(kind=kind)
-    cloud.dingtalk.deliver(message)
-    (shown,) = cloud.dingtalk.wait_shown(1, message)
-    cloud.function_compute.wait_idle(10)
-    assert sentence in shown.text
-    assert len(cloud.dingtalk.shown(message)) == 1
-    assert not cloud.openai_api.asked
-
-
-QUOTED = "明天开会"
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"text": {"content": "何时？", "isReplyMsg": True, "repliedMsg": {"content": {"text": QUOTED}}}},
-        {"text": {"content": "何时？", "repliedMsg": {"content": {"content": QUOTED}}}},
-        {"text": {"content": "何时？", "repliedMsg": {"content": json.dumps({"text": QUOTED})}}},
-        {"text": {"content": "何时？", "repliedMsg": {"content": QUOTED}}},
-        {"text": {"content": "何时？", "repliedMsg": {"msgType": "audio", "content": {"recognition": QUOTED}}}},
-        {
-            "text": {
-                "content": "何时？",
-                "repliedMsg": {
-                    "msgType": "richText",
-                    "content": {"richText": [{"msgType": "text", "content": QUOTED}]},
-                },
-            }
-        },
-        {"quoteMessage": {"msgId": "x", "msgtype": "text", "text": {"content": QUOTED}}, "text": {"content": "何时？"}},
-        {
-            "msgtype": "richText",
-            "text": None,
-            "content": {"richText": [{"text": "何时？"}], "repliedMsg": {"content": {"text": QUOTED}}},
-        },
-        {"msgtype": "richText", "text": None, "content": json.dumps({"richText": [{"text": f"> {QUOTED}\n\n何时？"}]})},
-    ],
-)
-def test_quotation_is_found_in_all_its_forms(reply: Reply, cloud: LocalCloud, changes: dict[str, Any]) -> None:
-    """Quotations are documented nowhere; these forms were seen by others."""
-    reply.run(cloud.dingtalk.message() | changes)
-    assert asked(cloud) == f"> {QUOTED}\n\n何时？"
-
-
-@pytest.mark.parametrize(
-    "replied", [None, [], "", 5, {"originalMsgId": "x"}, {"content": {}}, {"content": [[[[[[["x"]]]]]]]}]
-)
-def test_quotation_without_words_is_left_out(reply: Reply, cloud: LocalCloud, replied: Any) -> None:
-    """A quoted card or picture may come as an id only."""
-    reply.run(cloud.dingtalk.message() | {"text": {"content": "何时？", "repliedMsg": replied}})
-    assert asked(cloud) == "何时？"
-
-
-def test_quotation_alone_is_a_question(reply: Reply, cloud: LocalCloud) -> None:
-    """Somebody quotes a message and only @-s the bot."""
-    reply.run(cloud.dingtalk.message() | {"text": {"content": " ", "repliedMsg": {"content": {"text": "1+1=?"}}}})
-    assert asked(cloud) == "> 1+1=?\n"
-
-
-@pytest.mark.parametrize("text", ['{"content": "x"}', '{"text": {"a": 1}} 怎么解析', "{", '{"richText": []}'])
-def test_json_as_a_question_is_left_as_it_is(reply: Reply, cloud: LocalCloud, text: str) -> None:
-    """People ask about JSON; only bodies that should be objects are unpacked."""
-    reply.ask(text)
-    assert asked(cloud) == text
-
-
-@pytest.mark.parametrize("content", ["{broken", '{"a": 1'])
-def test_body_that_only_looks_like_json_is_words(reply: Reply, cloud: LocalCloud, content: str) -> None:
-    """A future kind with a plain text for its content is read."""
-    reply.run(cloud.dingtalk.message(kind="unknown", content=content))
-    assert asked(cloud) == content
 
 
 # --- replies ---

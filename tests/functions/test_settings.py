@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
 
-from tests.helpers import Conversation, Reply
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from tests.helpers import Conversation, Reply, asked, field_cases
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 
 REQUIRED = object()
 HERE = "# --- the same in both files, from here"
@@ -25,7 +27,24 @@ class Row(NamedTuple):
     bad: list[str]
 
 
-SECRET: tuple[dict[str, Any], list[str]] = ({"sk-a_B.1/+=": "sk-a_B.1/+=", "~!": "~!"}, ["two words", "密钥", "a\tb"])
+SECRET: tuple[dict[str, Any], list[str]] = (
+    {"sk-a_B.1/+=": "sk-a_B.1/+=", "~!": "~!"},
+    [
+        "two words",
+        "密钥",
+        "a\tb",
+        '"sk-x"',
+        "'x'",
+        "“x”",
+        "「x」",
+        '"x',
+        "Bearer x",
+        "sk-***x",
+        "sk-ab...yz",
+        "${X}",
+        "ｓｋ",
+    ],
+)
 FC_NAME: tuple[dict[str, Any], list[str]] = (
     {"_a-B_1": "_a-B_1", "a" * 128: "a" * 128},
     ["a" * 129, "1a", "-a", "a.b", "a/b", "a b", "函数", "a\nb"],
@@ -38,6 +57,7 @@ ADDRESS = {
     "a.com:8443": "https://a.com:8443",
     "HTTPS://A-1.com": "https://A-1.com",
     "http://127.0.0.1:8080/": "http://127.0.0.1:8080",
+    "https://a.com:65535": "https://a.com:65535",
 }
 NO_ADDRESS = [
     "ftp://a.com",
@@ -50,19 +70,44 @@ NO_ADDRESS = [
     "https://a.com?api-version=1",
     "https://a.com#top",
     "https://a.com:８４４３",
+    "https://a.com:0",
+    "https://a.com:65536",
+    "https://a.com:99999",
+    "https：//a.com",
+    "https//a.com",
+    "https://a.com?",
+    "https://a.com#",
     "网址",
 ]
 LEVEL: tuple[dict[str, Any], list[str]] = (
     {"DEBUG": 10, "debug": 10, "Warning": 30, "25": 25, "1": 1, "CRITICAL": 50},
-    ["loud", "-1", "1.5", "²", "DEBUG INFO", "9" * 5000],
+    ["loud", "-1", "1.5", "²", "DEBUG INFO", "1001", "1" * 25, "9" * 5000, "无"],
 )
 REGION: tuple[dict[str, Any], list[str]] = (
-    {"us-west-1": "us-west-1", "oss-us-west-1": "us-west-1"},
-    ["US West", "us_west_1", "美国"],
+    {
+        "us-west-1": "us-west-1",
+        "oss-us-west-1": "us-west-1",
+        "US-West-1": "us-west-1",
+        "oss-cn-beijing-internal": "cn-beijing",
+        "https://oss-cn-shanghai-finance-1-internal.aliyuncs.com": "cn-shanghai-finance-1",
+    },
+    ["US West", "us_west_1", "美国", "shanghai", "oss-accelerate", "oss-accelerate-overseas.aliyuncs.com", "none"],
 )
 BUCKET: tuple[dict[str, Any], list[str]] = (
     {"example-bucket": "example-bucket", "a1b": "a1b", "a" * 63: "a" * 63},
-    ["ab", "a" * 64, "Example", "-ab", "ab-", "a_b", "a.b", "oss://example"],
+    [
+        "ab",
+        "a" * 64,
+        "Example",
+        "-ab",
+        "ab-",
+        "a_b",
+        "a.b",
+        "oss://example",
+        "b.oss-cn-beijing.aliyuncs.com",
+        '"abc"',
+        "ａｂｃ",
+    ],
 )
 OPTIONS: tuple[dict[str, Any], list[str]] = (
     {"{}": {}, ' {"temperature": 0.5} ': {"temperature": 0.5}, '{"stop": ["。"]}': {"stop": ["。"]}},
@@ -76,16 +121,29 @@ OPTIONS: tuple[dict[str, Any], list[str]] = (
         '{"stream": true}',
         '{"n": 2}',
         '{"messages": []}',
+        '{"extra_body": {}}',
+        '{"Stream": true}',
+        '{" timeout": 5}',
+        '{"tools": []}',
+        '{"": 1}',
+        '{"temperature": NaN}',
+        '{"temperature": -Infinity}',
+        '{"temperature": 1e999}',
+        '{"temperature": 1, "temperature": 2}',
+        '{"a": {"b": 1, "b": 2}}',
+        "{“temperature”: 1}",
+        "'{}'",
         "[" * 3000,
     ],
 )
 LIST: tuple[dict[str, Any], list[str]] = (
-    {"manager4501": ("manager4501",), "a, b ，c,": ("a", "b", "c"), "cid+/==": ("cid+/==",)},
-    [",", " ， ,"],  # nobody, or everybody? Better to ask
+    {"manager4501": ("manager4501",), "a, b ，c,": ("a", "b", "c"), "cid+/==": ("cid+/==",)}
+    | {"a、b；c;d\ne f": ("a", "b", "c", "d", "e", "f"), '["a", "b"]': ("a", "b"), "“a”，“b”": ("a", "b")},
+    [",", " ， ,", "张三", "none"],  # nobody, or everybody? Better to ask
 )
 HOSTS: tuple[dict[str, Any], list[str]] = (
     {"dingtalk.com": ("dingtalk.com",), "A.com， 127.0.0.1,": ("a.com", "127.0.0.1")},
-    [",", "https://a.com", "a.com:443", "*.a.com", ".com", "a.com/", "a b", "钉钉"],
+    [",", "https://a.com", "a.com:443", "*.a.com", ".com", "a.com/", "钉钉"],
 )
 
 ROWS = [
@@ -100,17 +158,24 @@ ROWS = [
     Row(REPLY, "OSS_REGION", None, *REGION),
     Row(REPLY, "ACCESS_KEY_ID", None, *SECRET),
     Row(REPLY, "ACCESS_KEY_SECRET", None, *SECRET),
-    Row(REPLY, "CHATGPT_MODEL", "gpt-6-luna", {"a/b:free": "a/b:free"}, ["my model", "模型"]),
+    Row(
+        REPLY,
+        "CHATGPT_MODEL",
+        "gpt-6-luna",
+        {"a/b:free": "a/b:free", "@cf/m": "@cf/m"},
+        ["my model", "模型", "“m”", "无"],
+    ),
     Row(
         REPLY,
         "CHATGPT_BASE_URL",
         "https://api.openai.com",
-        {**ADDRESS, "https://a.com/v1/": "https://a.com/v1", "a.com/api/v3": "https://a.com/api/v3"},
-        NO_ADDRESS,
+        {**ADDRESS, "https://a.com/v1/": "https://a.com/v1", "a.com/api/v3": "https://a.com/api/v3"}
+        | {"https://a.com/x/chat/completions/": "https://a.com/x/chat/completions"},
+        [*NO_ADDRESS, "https://a.com/v1/chat", "https://a.com/v1/responses", "https://a.com/v1/completions"],
     ),
     Row(REPLY, "CHATGPT_OPTIONS", {}, *OPTIONS),
     Row(REPLY, "SYSTEM_PROMPT", None, {"你是\n一只 猫。": "你是\n一只 猫。", "${user}": "${user}"}, []),
-    Row(REPLY, "HISTORY_LENGTH", 10, {"0": 0, "1": 1, "1000": 1000}, ["-1", "1001", "many", "1.5"]),
+    Row(REPLY, "HISTORY_LENGTH", 10, {"0": 0, "1": 1, "1000": 1000}, ["-1", "1001", "many", "1.5", "1" * 25]),
     Row(
         REPLY,
         "HISTORY_SCOPE",
@@ -118,7 +183,7 @@ ROWS = [
         {"user": "user", "group": "group", "person": "person"},
         ["everyone", "user group"],
     ),
-    Row(REPLY, "TIMEOUT", 55, {"1": 1, "3600": 3600}, ["0", "3601", "-1", "long", "55.5", "55 s"]),
+    Row(REPLY, "TIMEOUT", 55, {"1": 1, "3600": 3600, "６０": 60}, ["0", "3601", "-1", "long", "55.5", "55 s"]),
     Row(REPLY, "REPLY_FORMAT", "auto", {"auto": "auto", "text": "text", "markdown": "markdown"}, ["html", "auto text"]),
     Row(REPLY, "ALLOWED_USERS", (), *LIST),
     Row(REPLY, "ALLOWED_GROUPS", (), *LIST),
@@ -174,10 +239,10 @@ def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
 
 @each_function
 def test_every_setting_says_what_it_means(function: str) -> None:
-    """People read it when the value is bad; every kind has a reader, and no reader is left over."""
-    module = MODULES[function]
-    assert all(isinstance(text, str) and text for _, _, _, text in module.SETTINGS)
-    assert {kind for _, kind, _, _ in module.SETTINGS} == set(module.READERS)
+    """People read it when the value is bad; every setting has a check."""
+    for _, check, _, text in MODULES[function].SETTINGS:
+        assert isinstance(text, str) and text
+        assert isinstance(check, (str, range)) or callable(check)
 
 
 @each_row
@@ -209,10 +274,21 @@ def test_a_good_one_is_read(row: Row, text: str, wanted: object) -> None:
     [pytest.param(row, text, id=f"{row_id(row)}-{text[:20]!r}") for row in ROWS for text in row.bad],
 )
 def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
-    """The same sentence whatever the value is; the default stands in for it."""
+    """With advice that does not repeat the value; the default stands in for it."""
     value, problems = read(row, text)
-    assert problems == [f"{row.name} 格式不对（{meaning(row)}）"]
+    (problem,) = problems
+    assert problem.startswith(f"{row.name} 格式不对") and problem.endswith(f"（{meaning(row)}）")
     assert value == (None if row.default is REQUIRED else row.default)
+
+
+@each_function
+def test_range_takes_whole_numbers_in_it(function: str) -> None:
+    """The check is the same in both files, though only one of them has such settings."""
+    read_value, malformed = MODULES[function].read_value, MODULES[function].Malformed
+    assert [read_value(text, range(3), "X", True) for text in ("0", "+1", "2")] == [0, 1, 2]
+    for text in ("-1", "3", "1.0", "1" * 5000):
+        with pytest.raises(malformed, match="0 到 2"):
+            read_value(text, range(3), "X", True)
 
 
 @each_function
@@ -262,6 +338,79 @@ def test_what_both_files_need_is_the_same_in_both() -> None:
         blocks.append(text[text.index(HERE.encode()) : text.index(TO_HERE.encode())])
     assert blocks[0] == blocks[1]
     assert b"def read_settings(" in blocks[0]
+
+
+# -- what people were reported to enter ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", field_cases("settings"))
+def test_reported_setting_has_its_outcome(reply: Reply, cloud: LocalCloud, case: dict[str, Any]) -> None:
+    """The path that is asked, the setting that the chat names, or the question that gets through."""
+    for name, value in case["environment"].items():
+        reply.environment[name] = value.replace("{ai}", cloud.openai_api.url)
+    message, expect = cloud.dingtalk.message("你好"), case["expect"]
+    reply.run(message)
+    if "path" in expect:
+        assert cloud.openai_api.received[-1].path == expect["path"]
+    if "chat" in expect:
+        assert re.search(expect["chat"], cloud.dingtalk.shown(message)[0].text)
+        assert not cloud.openai_api.received
+    if "asked" in expect:
+        assert re.search(expect["asked"], asked(cloud))
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('"x"', "不要加引号"),
+        ("DINGTALK_APP_SECRET=x", "只填等号后面的内容"),
+        ("Bearer x", "不要带 Bearer"),
+        ("${X}", "没有被替换"),
+        ("https://x", "不填网址"),
+        ("ab***yz", "完整"),
+        ("a b", "空白"),
+        ("ａｂ", "全角"),
+        ("a\u200bb", "看不见"),
+    ],
+)
+def test_what_went_wrong_with_a_pasted_secret_is_said_on_the_page(
+    conversation: Conversation, text: str, advice: str
+) -> None:
+    """With quotation marks around the secret every message would get a 403, and nobody would know why."""
+    conversation.environment["DINGTALK_APP_SECRET"] = text
+    page = conversation.call(method="GET").body.decode()
+    assert "DINGTALK_APP_SECRET 格式不对" in page and advice in page
+    assert text not in page.replace("DINGTALK_APP_SECRET 格式不对，只填", "")
+
+
+def test_option_that_is_none_is_refused_by_its_name(reply: Reply) -> None:
+    """Names are no secrets; values are not shown."""
+    reply.environment["CHATGPT_OPTIONS"] = '{"extra_body": {"a": "do-not-show"}, "Stream": true, "temperature": 1}'
+    shown = reply.ask("你好")
+    assert "CHATGPT_OPTIONS 格式不对，不能有 extra_body、stream" in shown
+    assert "do-not-show" not in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({}, []),
+        ({"temperature": 0.5, "reasoning_effort": "low", "stop": ["。"], "response_format": {"type": "text"}}, []),
+        ({"enable_thinking": False}, ["enable_thinking"]),
+        ({"temperature": "warm", "max_tokens": 1.5, "top_k": 5}, ["top_k", "temperature", "max_tokens"]),
+    ],
+)
+def test_option_that_openai_does_not_know_is_a_warning(
+    warm_reply: ModuleType, options: dict[str, Any], warned: list[str]
+) -> None:
+    """A compatible service may know it, so it is sent all the same."""
+    assert [warning.split(" ")[0] for warning in warm_reply.option_warnings(options)] == warned
+
+
+def test_warnings_about_options_are_in_the_self_check(reply: Reply) -> None:
+    """Where the deployer looks when the service refuses."""
+    reply.environment["CHATGPT_OPTIONS"] = '{"enable_thinking": false}'
+    assert "enable_thinking" in reply.run(b"{}")["CHATGPT_OPTIONS"]
 
 
 # -- what people are told ---------------------------------------------------------------------------------------

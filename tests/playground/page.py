@@ -136,7 +136,7 @@ class Page(Service):
         steps = self._steps(self.chat.find(number))
         if index >= len(steps):
             raise Refused("没有这一步。There is no such step.")
-        secrets = way.secrets_of(self.chat.cloud, {name: kind for _, name, kind, *_ in all_settings()})
+        secrets = way.secrets_of(self.chat.cloud, {name for _, name, secret, *_ in all_settings() if secret})
         return json_answer(way.detail(steps[index], secrets))
 
     def _object(self, query: dict[str, str]) -> Answer:
@@ -148,14 +148,14 @@ class Page(Service):
         """Every setting of both functions: what it means, what it is by default, and here; secrets without value."""
         rows = []
         english = documented_meanings()
-        for function, name, kind, default, meaning in all_settings():
+        for function, name, secret, default, meaning in all_settings():
             value = self.chat.cloud.environment(function).get(name, "")
             row = {
                 "function": function,
                 "name": name,
-                "secret": kind == "secret",
+                "secret": secret,
                 "set": bool(value),
-                "value": "" if kind == "secret" else value,
+                "value": "" if secret else value,
                 "stand_in": name in STAND_IN_SETTINGS,
                 "default": default,
                 "meaning": {"zh": meaning, "en": english.get(name, "")},
@@ -238,15 +238,15 @@ def log_lines(log: str) -> list[str]:
 
 
 @functools.cache
-def all_settings() -> list[tuple[str, str, str, str, str]]:
-    """Function, name, kind, default as text ('' if there is none) and meaning of every setting."""
+def all_settings() -> list[tuple[str, str, bool, str, str]]:
+    """Function, name, whether it is a secret, default as text ('' if there is none) and meaning of every setting."""
     settings = []
     for function in (CONVERSATION, REPLY):
         module = load(ROOT / f"{function}.py")
-        for name, kind, default, meaning in module.SETTINGS:
+        for name, check, default, meaning in module.SETTINGS:
             shown = "" if default in (module.REQUIRED, None, ()) else default
             shown = ",".join(shown) if isinstance(shown, tuple) else str(shown)
-            settings.append((function, name, kind, "INFO" if kind == "level" else shown, meaning))
+            settings.append((function, name, check == module.SECRET, "INFO" if name == "VERBOSE" else shown, meaning))
     return settings
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http.client import responses
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -210,14 +210,14 @@ def masked(text: str, secrets: Iterable[str]) -> str:
     return re.sub(r"(session=)\w+", rf"\1{MASK}", text)
 
 
-def secrets_of(cloud: LocalCloud, kinds: Mapping[str, str]) -> list[str]:
-    """The values of all secret settings, and of the role's credentials."""
+def secrets_of(cloud: LocalCloud, names: set[str]) -> list[str]:
+    """The values of the secret settings, which have these names, and of the role's credentials."""
     role = cloud.function_compute.role
     credentials = [role.access_key_id, role.access_key_secret, role.security_token] if role else []
     settings = [
         value
         for function in (CONVERSATION, REPLY)
         for name, value in cloud.environment(function).items()
-        if kinds.get(name) == "secret"
+        if name in names
     ]
     return sorted({secret for secret in (*settings, *credentials) if secret}, key=len, reverse=True)

@@ -295,7 +295,7 @@ def test_every_failure_can_be_looked_up(document: str) -> None:
     """All that Dingtalk_ChatGPT_Reply may say to a person when something is wrong."""
     reply = load(ROOT / f"{REPLY}.py")
     said = [*reply.FAILURES.values(), *reply.OSS_HINTS.values()]
-    said += [reply.UNREADABLE, reply.OVER_QUOTA, reply.USER_REFUSED, reply.GROUP_REFUSED, reply.LIMIT_REACHED]
+    said += [*reply.UNREADABLE.values(), reply.OVER_QUOTA, reply.USER_REFUSED, reply.GROUP_REFUSED, reply.LIMIT_REACHED]
     said += [reply.INTERNAL, reply.WITHHELD]
     quotes = quoted_in_troubleshooting(document)
     hints = {"请检查环境变量 OSS_BUCKET_NAME": "NoSuchBucket"}  # looked up by its code, which comes with it
