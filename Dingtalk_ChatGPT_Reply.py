@@ -505,76 +505,51 @@ CODES = {
 # Else by what its message says, a line at a time, in lower case and without addresses: the first row that is found. The
 # order counts: many messages about money speak of limits and rates, many about options name the model.
 WORDS = (
-    ("forbidden", r"账[户号].{0,12}(违规|封|锁定|禁用|停用)|account.{0,20}(locked|banned|deactivated|terminated)"),
-    (
-        "filtered",
-        r"content.{0,3}(filter|exist|policy|management|moderat|violat|safety|security)|high risk|data.?inspection",
-    ),
-    (
-        "filtered",
-        r"inappropriate|moderation|(?<!case[ -])sensitive|unsafe|flagged|harmful|prohibited.content|censor|nsfw",
-    ),
-    ("filtered", r"safety (system|filter|setting|check|polic|reason|guideline)|responsible ai|risk (control|detect)"),
-    (
-        "filtered",
-        r"jailbreak|(violat|against|blocked by).{0,60}(polic|guideline|terms|safety|rule)|usage (polic|guideline)",
-    ),
-    (
-        "filtered",
-        r"敏感|不安全|违规|违法|涉黄|涉政|内容.{0,2}(安全|审核|风险)|审核(未|没|不)|安全(策略|审核|检测)|不当内容|风控",
-    ),
+    ("forbidden", r"账[户号].{0,12}(违规|封|锁定|禁用|停用)"),
+    ("forbidden", r"(account|organization|user).{0,60}\b(locked|banned|deactivated|terminated|been disabled)"),
+    ("filtered", r"content.{0,3}(filter|exist|policy|management|moderat|violat|safety|security)|high risk"),
+    ("filtered", r"data.?inspection|inappropriate|moderation|(?<!case[ -])sensitive|unsafe|flagged|harmful"),
+    ("filtered", r"prohibited.content|censor|nsfw|safety (system|filter|setting|check|polic|reason|guideline)"),
+    ("filtered", r"responsible ai|risk (control|detect)|jailbreak"),
+    ("filtered", r"(violat|against|blocked by).{0,60}(polic|guideline|terms|safety|rule)|usage (polic|guideline)"),
+    ("filtered", r"敏感|不安全|违规|违法|涉黄|涉政|内容.{0,2}(安全|审核|风险)|审核(未|没|不)|安全(策略|审核|检测)"),
+    ("filtered", r"不当内容|风控"),
     ("long", r"context[ _-]*(length|window|size|limit|overflow)|context the overflow|n_ctx|range of input length"),
     ("long", r"\b(request|prompt|input|message|body|payload|context)s?\b.{0,60}(too (large|long|big)|longer than)"),
-    ("long", r"\b(text|conversation|entity|string|query)s?\b.{0,60}too (large|long|big)|shorter input|超长|过长|太长"),
+    ("long", r"\b(text|conversation|entity|string|query)s?\b.{0,60}too (large|long|big)|shorter input"),
+    ("long", r"超长|过长|太长"),
     ("long", r"(reduce|shorten|decrease).{0,20}(length|size|message|prompt|input|context)"),
     ("long", r"max\w{0,9}[ _](\w{1,20}[ _])?(seq\w{0,9}[ _])?len|(must|should) have less than \d+ tokens"),
-    ("busy", r"per[ -](minute|second|min)\b|\b[rt]pm\b|\bq[pm][sm]\b|每分钟|每秒|频繁|频率|速率|并发|限流|限速"),
-    ("busy", r"负载|饱和|过载|繁忙|拥挤|访问量|排队|算力"),
+    ("busy", r"per[ -](minute|second|min)\b|\b[rt]pm\b|\bq[pm][sm]\b"),
+    ("busy", r"每分钟|每秒|频繁|频率|速率|并发|限流|限速|负载|饱和|过载|繁忙|拥挤|访问量|排队|算力"),
     ("balance", r"insufficient.{0,40}(balance|credit|quota|fund|resource package)|arrear|overdue|overdraft|billing"),
     (
         "balance",
         r"(balance|credit|fund)s?\b.{0,60}(insufficient|too low|not enough|exhaust|deplet|run out|used up|negative)",
     ),
-    (
-        "balance",
-        r"not enough.{0,20}(balance|credit|money|fund|quota)|(any|no|out of|more|all available) credits|payment",
-    ),
-    ("balance", r"paid (balance|plan)|credit card|top.?up|recharge|balance.{0,20}required|key limit exceeded"),
+    ("balance", r"not enough.{0,20}(balance|credit|money|fund|quota)|(any|no|out of|more|all available) credits"),
+    ("balance", r"payment|paid (balance|plan)|credit card|top.?up|recharge|balance.{0,20}required"),
+    ("balance", r"key limit exceeded|free.{0,20}per.day|(usage|spend\w{0,9}|credit|cost|inference) limit"),
     ("balance", r"(exceed|reach|hit|over|out of|exhaust|used).{0,40}(quota|credits|budget|allowance|allocation)"),
     ("balance", r"(quota|budget|allowance|allocation).{0,40}(exceed|exhaust|used|reach|deplet|run out|limit)"),
     (
         "balance",
         r"free.?(tier|trial|quota|allocat\w{0,9}|allowance|credit|usage).{0,60}(exhaust|exceed|used|end|expired|over)",
     ),
-    ("balance", r"free.{0,20}per.day|(monthly|daily|weekly|session|hourly)( \w+){0,3} (limit|allocation|quota)"),
-    (
-        "balance",
-        r"(usage|spend\w{0,9}|credit|cost|inference) limit|subscription.{0,30}(expire|inactive|required|frozen)",
-    ),
-    (
-        "balance",
-        r"no (valid|active).{0,20}(subscription|plan)|余额|欠费|充值|额度|配额|资源包|续费|付费|账单|使用上限|次数限额",
-    ),
+    ("balance", r"(monthly|daily|weekly|session|hourly)( \w+){0,3} (limit|allocation|quota)"),
+    ("balance", r"subscription.{0,30}(expire|inactive|required|frozen)|no (valid|active).{0,20}(subscription|plan)"),
+    ("balance", r"余额|欠费|充值|额度|配额|资源包|续费|付费|账单|使用上限|次数限额"),
     ("balance", r"套餐.{0,8}(到期|过期|用完|耗尽|用尽)|免费.{0,8}(用完|耗尽|用尽|到期|结束)"),
     ("region", r"(country|region|territor|location)\w{0,9}.{0,40}(not|n't|un).{0,3}(support|available|allowed)"),
     ("region", r"(not|n't|un).{0,3}(support\w{0,9}|available).{0,20}(country|region|territor|location)"),
-    (
-        "region",
-        r"geo.?(block|restrict)|(地区|国家|地域|区域).{0,12}(不支持|不可用|受限|限制|无法)|不支持.{0,12}(地区|国家|地域)",
-    ),
+    ("region", r"geo.?(block|restrict)"),
+    ("region", r"(地区|国家|地域|区域).{0,12}(不支持|不可用|受限|限制|无法)|不支持.{0,12}(地区|国家|地域)"),
     ("vision", r"(not|n't|only|that) (support|accept)\w{0,3}.{0,20}\b(image|vision|multi-?modal)|text-only"),
-    (
-        "vision",
-        r"\b(image|vision|multi-?modal)\w*.{0,60}(not|n't|only) support|not a (multi-?modal|vision)|variant.{0,3}image",
-    ),
-    (
-        "vision",
-        r"item type in content|content\.type|不支持.{0,8}(图片|图像|视觉|多模态)|(图片|图像|多模态).{0,12}不支持",
-    ),
-    (
-        "picture",
-        r"(invalid|unsupported|corrupt|fail\w{0,3} to|could not|cannot|unable).{0,30}\bimage|image_(parse|too|file)",
-    ),
+    ("vision", r"\b(image|vision|multi-?modal)\w*.{0,60}(not|n't|only) support|not a (multi-?modal|vision)"),
+    ("vision", r"variant.{0,3}image|item type in content|content\.type"),
+    ("vision", r"不支持.{0,8}(图片|图像|视觉|多模态)|(图片|图像|多模态).{0,12}不支持"),
+    ("picture", r"(invalid|unsupported|corrupt|fail\w{0,3} to|could not|cannot|unable).{0,30}\bimage"),
+    ("picture", r"image_(parse|too|file)"),
     ("picture", r"\bimage\b.{0,40}(invalid|corrupt|too (large|small)|size|format|decod|pars|download)"),
     ("picture", r"(图片|图像).{0,20}(失败|过大|无效)"),
     ("key", r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(invalid|incorrect|expired|missing|wrong)"),
@@ -590,31 +565,25 @@ WORDS = (
     ("key", r"(invalid|no|not|missing)\b.{0,12}(authentica|authorization|signature)|unauthenticated|unauthori[sz]ed"),
     ("key", r"authentica\w{0,5}.{0,30}(fail|invalid|error|required)|failed to authenticate|authorization.{0,9}fail"),
     ("key", r"credentials?\b.{0,30}(invalid|expired|missing)|signature.{0,40}(verif|invalid|match)"),
-    ("key", r"\btoken (is )?(invalid|expired)|登录.{0,4}(过期|失效)"),
+    ("key", r"\btoken (is )?(invalid|expired)"),
+    ("key", r"登录.{0,4}(过期|失效)|(无效|错误|非法|过期|未提供|缺少).{0,3}(密钥|令牌|api.?key|token|认证|鉴权)"),
     (
         "key",
         r"(密钥|令牌|api.?key|\btoken\b|鉴权|认证|身份验证|签名).{0,20}(无效|错误|过期|失效|不存在|未提供|不正确|不可用)",
     ),
     ("key", r"(密钥|令牌|api.?key|\btoken\b|鉴权|(?<!实名)认证|身份验证|签名).{0,20}(非法|失败|禁用|缺失|有误)"),
-    ("key", r"(无效|错误|非法|过期|未提供|缺少).{0,3}(密钥|令牌|api.?key|token|认证|鉴权)"),
     ("busy", r"overload|too many (requests|people)|rate.?limit|throttl|capacity|concurren|slow.?down|too frequent"),
-    (
-        "busy",
-        r"server.{0,4}busy|retry (after|in|shortly)|try again (in|after) \d|max (request|rpm|tpm)|unable to handle",
-    ),
-    (
-        "busy",
-        r"resource exhausted|(temporarily|currently) (unavailable|loading)|loading model|high (traffic|demand|load)",
-    ),
-    ("long", r"too many (input |prompt )?tokens|tokens?\b.{0,60}(exceed|must be (<|less)|(greater|larger) than|> ?\d)"),
-    ("long", r"exceed.{0,40}tokens?\b|(input|prompt|message)s?\b.{0,30}(exceed|length|maximum)|less than \d+ tokens"),
-    ("long", r"token count.{0,60}(only|limit|max)|(超过|超出|大于).{0,16}(长度|上下文|字数|token|最大)"),
+    ("busy", r"server.{0,4}busy|retry (after|in|shortly)|try again (in|after) \d|max (request|rpm|tpm)"),
+    ("busy", r"unable to handle|resource exhausted|(temporarily|currently) (unavailable|loading)|loading model"),
+    ("busy", r"high (traffic|demand|load)"),
+    ("long", r"too many (input |prompt )?tokens|(input|prompt|message)s?\b.{0,30}(exceed|length|maximum)"),
+    ("long", r"tokens?\b.{0,60}(exceed|must be (<|less)|(greater|larger) than|> ?\d)|exceed.{0,40}tokens?\b"),
+    ("long", r"less than \d+ tokens|token count.{0,60}(only|limit|max)"),
+    ("long", r"(超过|超出|大于).{0,16}(长度|上下文|字数|token|最大)"),
     ("long", r"(长度|字数|上下文|token|输入|prompt|内容).{0,16}(超过|超出|超限|上限|过大|大于)"),
     ("busy", r"token limit"),
-    (
-        "model",
-        r"(invalid|unknown|no such|nonexist\w{1,9}|unrecognized|non-serverless|not support) model|model disabled",
-    ),
+    ("model", r"(invalid|unknown|no such|nonexist\w{1,9}|unrecognized|non-serverless|not support) model"),
+    ("model", r"model disabled"),
     (
         "options",
         r"(unsupported|unknown|unrecognized|invalid|unexpected|extra|missing|illegal) .{0,20}(param|argument|field)",
@@ -629,49 +598,31 @@ WORDS = (
         r"\b(param\w{0,6}|argument|field|input|value|option)s?\b.{0,60}\bnot? (permit|allow|support|valid|recogni)",
     ),
     ("options", r"\bparam\w{0,6}\b.{0,60}(must|should|required|range|fail|invalid|incorrect|illegal)|field required"),
-    (
-        "options",
-        r"does(n't| not) support|range (is|of|should)|enable_thinking|reasoning_effort|max_(completion_|new_)?tokens",
-    ),
-    ("options", r"temperature|top_p|response_format|tool_choice|参数|字段"),
+    ("options", r"does(n't| not) support|range (is|of|should)|enable_thinking|reasoning_effort"),
+    ("options", r"max_(completion_|new_)?tokens|temperature|top_p|response_format|tool_choice"),
+    ("options", r"参数|字段"),
     (
         "model",
         r"model.{0,100}(not (been )?(exist|found|available|support|open|activat|valid|served|enabled|deployed|loaded))",
     ),
     ("model", r"model.{0,100}(n't (exist|support)|notfound|unknown|unsupported|invalid|decommission|deprecat|retired)"),
-    (
-        "model",
-        r"model.{0,100}(no longer|offline|discontinu|shut ?down)|(unsupported|incorrect|found the) model|chat model",
-    ),
-    (
-        "model",
-        r"no (\w+ ){0,2}(deployment|endpoint|channel|provider|models? loaded)|deployment.{0,60}not (exist|found)",
-    ),
-    (
-        "model",
-        r"activat\w{1,5} (the |this )?model|access to (the |this )?(requested )?model|try pulling|on-demand throughput",
-    ),
-    ("model", r"function .{0,80}not found for account|only (supported|available) in|must be verified|specified model"),
-    (
-        "model",
-        r"无可用.{0,2}渠道|没有可用.{0,6}(渠道|模型)|暂未开放|模型.{0,30}(不存在|不可用|不支持|未开通|没有开通|未激活)",
-    ),
-    ("model", r"模型.{0,30}(未部署|下线|下架|找不到|未找到)|(不存在|无效|未知|不支持|找不到|未找到|开通).{0,12}模型"),
+    ("model", r"model.{0,100}(no longer|offline|discontinu|shut ?down)|(unsupported|incorrect|found the) model"),
+    ("model", r"chat model|no (\w+ ){0,2}(deployment|endpoint|channel|provider|models? loaded)"),
+    ("model", r"deployment.{0,60}not (exist|found)|activat\w{1,5} (the |this )?model"),
+    ("model", r"access to (the |this )?(requested )?model|try pulling|on-demand throughput|specified model"),
+    ("model", r"function .{0,80}not found for account|only (supported|available) in|must be verified"),
+    ("model", r"无可用.{0,2}渠道|没有可用.{0,6}(渠道|模型)|暂未开放|模型.{0,30}(未部署|下线|下架|找不到|未找到)"),
+    ("model", r"模型.{0,30}(不存在|不可用|不支持|未开通|没有开通|未激活)"),
+    ("model", r"(不存在|无效|未知|不支持|找不到|未找到|开通).{0,12}模型"),
     ("model", r"模型(名称?|名字|代码|编码| ?id|标识).{0,6}(错误|有误|无效|不正确)"),
-    (
-        "address",
-        r"invalid url|url error|check (the )?url|unknown (url|path|endpoint|route)|no route|cannot (post|get)\b",
-    ),
-    ("address", r"(page|route) not found|method not allowed|openapi method|no such api|(接口|路径).{0,6}不存在"),
-    (
-        "forbidden",
-        r"denied|permission|forbidden|not (allowed|authorized|permitted|entitled)|no.?auth|no access|not active",
-    ),
-    (
-        "forbidden",
-        r"suspended|banned|blocked|verif\w{1,5} your|real.?name|无权|权限|授权|禁止|封禁|停用|冻结|白名单|网段|实名",
-    ),
-    ("timeout", r"timed? ?out|timeout|deadline exceeded|超时"),
+    ("address", r"invalid url|url error|check (the )?url|unknown (url|path|endpoint|route)|no route"),
+    ("address", r"cannot (post|get)\b|(page|route) not found|method not allowed|openapi method|no such api"),
+    ("address", r"(接口|路径).{0,6}不存在"),
+    ("forbidden", r"denied|permission|forbidden|not (allowed|authorized|permitted|entitled)|no.?auth|no access"),
+    ("forbidden", r"not active|suspended|banned|blocked|verif\w{1,5} your|real.?name"),
+    ("forbidden", r"无权|权限|授权|禁止|封禁|停用|冻结|白名单|网段|实名"),
+    ("timeout", r"timed? ?out|timeout|deadline exceeded"),
+    ("timeout", r"超时"),
     ("down", r"(internal|server|unknown|upstream|service|system).?error|bad gateway|service.{0,20}unavailable"),
     ("down", r"(内部|系统|服务|网络).{0,4}(错误|异常|不可用)"),
 )
@@ -686,8 +637,7 @@ WORD_FIELDS = (
     "title", "description", "errordescription", "raw", "displaymsg", "en",
 )  # fmt: skip
 SKIPPED_FIELDS = ("input", "messages", "choices", "prompt")  # where services quote the question, or the answer stands
-MAX_REFUSAL_BYTES = 64 * 1024  # of a refusal are read; the longest that was reported has 20 KB
-MAX_REFUSAL_TEXTS = 50
+MAX_REFUSAL_BYTES, MAX_REFUSAL_TEXTS = 64 * 1024, 50  # are read of a refusal: what counts stands at its beginning
 LIKE_SECRETS = re.compile(  # long numbers, digests, keys, addresses
     r"\d{9}|[0-9a-fA-F]{12}|(?=[a-zA-Z]*\d)[a-zA-Z0-9]{16}|^(sk|ak|key|bce|org)-"
     r"|:\d|\d\.\d+\.\d|\.(com|cn|net|org|io|ai)\b"
@@ -704,7 +654,7 @@ class ModelFailure(Exception):
         super().__init__(f"{cause} ({detail})")
         self.cause, self.detail, self.said = cause, detail, said
         self.doubtful = doubtful  # a refusal of which nothing was understood but the status
-        self.retry_after_seconds = int(wait) if wait.isdecimal() else None
+        self.retry_after_seconds = int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
 
 
 def ask(question: str, journal: Journal, settings: SimpleNamespace, context: Any) -> str:
@@ -874,7 +824,7 @@ THOUGHT_TAG = re.compile(
 )
 MARKUP_TAG = re.compile("<(analysis|reflection)", re.IGNORECASE)  # which XML that was asked for may have too
 CODE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)|(?<!`)(`+)(?!`)[^\n]*?(?<!`)\2(?!`)",
+    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -919,10 +869,10 @@ def thoughts_in(text: str) -> list[tuple[int, int]]:
 
 def final_channel(text: str) -> str:
     """What gpt-oss says in its final channel, if the service left its marks in the text; '' if it did not get there."""
-    if not re.match(r"\s*(<\|start\|>assistant)?\s*<\|channel\|>|\s*analysis\S.*assistantfinal", text, re.DOTALL):
+    if not re.match(r"\s*(<\|start\|>assistant)?<\|channel\|>|analysis\S.*assistantfinal", text, re.DOTALL):
         return text
-    found = re.search(r".*(?:<\|channel\|>\s*final[^\n]*?<\|message\|>|assistantfinal)(.*)", text, re.DOTALL)
-    return re.sub(r"(<\|(return|end|call)\|>\s*)+\Z", "", found[1]) if found else ""
+    final = re.split(r"<\|channel\|>final[^\n|]{0,99}(?:<\|constrain\|>\w{1,20})?<\|message\|>|assistantfinal", text)
+    return re.split(r"<\|(?:return|end|call|start)\|>", final[-1])[0] if len(final) > 1 else ""
 
 
 class Refusal(NamedTuple):
@@ -944,8 +894,12 @@ class Refused(Exception):
 def read_refusal(status: int, content: bytes, *more: Any) -> Refusal:
     """The codes and the words in the body of an error, whatever its shape; none in a page for a browser."""
     text = content[:MAX_REFUSAL_BYTES].decode("utf-8-sig", "replace").strip()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = "" if text.startswith("<") else text
     refusal = Refusal(status, [], [])
-    for value in ("" if text.startswith("<") else text, *more):
+    for value in (body, *more):
         collect(value, "message", refusal, 0)
     return refusal
 
@@ -961,7 +915,7 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
     elif isinstance(value, list):
         for part in value:
             collect(part, field, refusal, depth + 1)
-    elif field in CODE_FIELDS and isinstance(value, (str, int)) and " " not in str(value).strip():
+    elif field in CODE_FIELDS and type(value) in (str, int) and " " not in str(value).strip():
         refusal.codes.append(str(value).strip())
     elif field in CODE_FIELDS + WORD_FIELDS and isinstance(value, str):
         start, packed = packed_json(value)
@@ -971,12 +925,12 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
 
 def packed_json(text: str) -> tuple[int, Any]:
     """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without."""
-    found = re.search(r"[\[\s]*\{", text)
-    if found:
-        try:
-            return found.start(), json.JSONDecoder().raw_decode(text[found.start() :].lstrip())[0]
-        except (ValueError, RecursionError):
-            pass  # it only looked like JSON
+    start = text.find("{")
+    try:
+        if start >= 0:
+            return start, json.JSONDecoder().raw_decode(text[start:])[0]
+    except (ValueError, RecursionError):
+        pass  # it only looked like JSON
     return len(text), None
 
 
