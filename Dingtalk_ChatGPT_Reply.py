@@ -915,9 +915,9 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
     elif isinstance(value, list):
         for part in value:
             collect(part, field, refusal, depth + 1)
-    elif field in CODE_FIELDS and type(value) in (str, int) and " " not in str(value).strip():
+    elif field in CODE_FIELDS and type(value) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(value)):
         refusal.codes.append(str(value).strip())
-    elif field in CODE_FIELDS + WORD_FIELDS and isinstance(value, str):
+    elif field in CODE_FIELDS + WORD_FIELDS and isinstance(value, str) and value.strip():
         start, packed = packed_json(value)
         refusal.texts.append(value[:start][:2000].strip())
         collect(packed, field, refusal, depth + 1)
