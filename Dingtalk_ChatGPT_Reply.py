@@ -726,8 +726,8 @@ def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds:
         raise failure_of(refusal, messages, settings, error.response.headers) from error
     except Refused as error:
         raise failure_of(error.refusal, messages, settings, response.headers) from error
-    except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ModelFailure("strange", trace(error)) from error
+    except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
+        raise ModelFailure("options", trace(error)) from error
 
 
 @functools.lru_cache(maxsize=1)

@@ -464,6 +464,13 @@ def test_system_prompt_and_options_reach_the_model(reply: Reply, cloud: LocalClo
     }
 
 
+def test_options_that_cannot_be_sent_are_told(reply: Reply, cloud: LocalCloud) -> None:
+    """JSON as Python reads it knows NaN; JSON as services read it does not."""
+    reply.environment["CHATGPT_OPTIONS"] = '{"temperature": NaN}'
+    assert "CHATGPT_OPTIONS" in reply.ask("1+1=?")
+    assert not cloud.openai_api.received
+
+
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
 def test_base_url_is_taken_in_every_form(reply: Reply, cloud: LocalCloud, ending: str) -> None:
     """With or without /v1 or a trailing slash."""
