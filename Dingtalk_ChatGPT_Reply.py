@@ -187,18 +187,18 @@ LOOKED_AT = ("图片", "视频")  # are there beside the words that come with th
 MENTION = "@"  # the noun of a name that is @-ed; its words are words
 UNQUOTED = "[引用的消息没有文字]"  # what a quotation is that came without its words
 
-WORDS = re.compile(  # fields that hold words, whatever they look like
+WORD_FIELDS = re.compile(  # fields that hold words, whatever they look like
     r"(text|content|title|markdown|summary|recognition|value|desc\w*|message|msg|caption|subject|body|question|answer|"
     r"remark|abstract|digest|label|header|footer)$",
     re.IGNORECASE,
 )
 VERBATIM = ("text", "content", "title", "markdown", "value", "recognition")  # of these, JSON is words as well
-NO_WORDS = re.compile(  # fields that hold none, nor anything that does: ids, addresses, people, formats, other messages
+WORDLESS_FIELDS = re.compile(  # fields without words: ids, addresses, people, formats, other messages
     r"(ids?|url|uri|code|type|time|at|users?|token|status|nick\w*|sender\w*|avatar|icon|file_?name|version|schema|"
     r"config\w*|style|format|size|color|font\w*|lang\w*|locale|hash|md5|sign\w*|script|\w+key)$|(replied|quote)\w*$",
     re.IGNORECASE,
 )
-NAMES = re.compile(r"(name|title|address|nick|label|desc\w*)$", re.IGNORECASE)
+NAMING_FIELDS = re.compile(r"(name|title|address|nick|label|desc\w*)$", re.IGNORECASE)
 RECORDS = ("chatrecord", "chatrecords", "records", "messages")  # fields with the messages of a forwarded conversation
 BODY = (  # one of these fields is in the body of every message: JSON without them is what somebody wrote
     *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
@@ -370,7 +370,7 @@ def parts_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Part
     """What there is to read in an object, titles first, and nothing twice: a title often begins the text as well."""
     found: list[list[Part]] = []
     for name in sorted(list(fields)[:MAX_FIELDS], key=lambda name: (name != "title", name.lower() in RECORDS)):
-        if NO_WORDS.search(name[-60:]):
+        if WORDLESS_FIELDS.search(name[-60:]):
             continue
         if name.lower() in RECORDS:
             parts = parts_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
@@ -413,7 +413,9 @@ def names_in(value: Any, depth: int) -> list[str]:
     body = unpacked(value) if isinstance(value, str) else value
     if not isinstance(body, dict) or depth > 4:
         return []
-    fields = [name for name in list(body)[:MAX_FIELDS] if NAMES.search(name[-60:]) and not name.startswith("sender")]
+    fields = [
+        name for name in list(body)[:MAX_FIELDS] if NAME_FIELDS.search(name[-60:]) and not name.startswith("sender")
+    ]
     names = [text_in(body, name) or "" for name in fields]
     for inner in list(body.values())[:MAX_FIELDS]:
         names += names_in(inner, depth + 1)
@@ -432,7 +434,7 @@ def is_words(text: str, name: str) -> bool:
     if re.fullmatch(r"\s*[\w.+-]+:/?/\S*\s*", text):
         return False
     return bool(
-        WORDS.search(name[-60:])
+        WORD_FIELDS.search(name[-60:])
         or re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[A-Za-z]{2} [A-Za-z]{2}", text)
     )
 
@@ -786,12 +788,15 @@ FAILURES = {
     "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
     "forbidden": "ChatGPT 不允许这个密钥做这件事。请部署者检查密钥所属项目的权限。",
     "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
-    "model": "ChatGPT 没有这个模型，或者密钥不能用它。请部署者检查环境变量 CHATGPT_MODEL。",
+    "model": "ChatGPT 没有这个模型，或者这个账户还没有开通它。"
+    "请部署者检查环境变量 CHATGPT_MODEL，并在服务的控制台里开通这个模型。",
     "address": "这个地址上没有 ChatGPT 的接口。请部署者检查环境变量 CHATGPT_BASE_URL。",
-    "balance": "ChatGPT 账户的余额或额度用完了。请部署者充值，或者提高额度上限。",
-    "busy": "现在向 ChatGPT 提问太频繁了。请过一会儿再问。",
+    "balance": "ChatGPT 账户的余额或额度（包括免费额度）用完了。请部署者充值，或者提高额度上限。",
+    "busy": "ChatGPT 现在太忙，或者提问太频繁了。请过一会儿再问。",
     "long": "这个问题太长，模型读不完。请缩短以后再问。",
     "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
+    "vision": "这个模型看不了图片。请用文字提问，或者请部署者把环境变量 CHATGPT_MODEL 换成能看图片的模型。",
+    "picture": "ChatGPT 读不了这张图片。请换一张小一些的 PNG 或 JPEG 图片，或者用文字提问。",
     "options": "ChatGPT 不接受这样的请求。请部署者检查环境变量 CHATGPT_OPTIONS 和 CHATGPT_MODEL。",
     "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
     "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
@@ -799,66 +804,254 @@ FAILURES = {
     "down": "ChatGPT 暂时出错了。请稍后再问。",
     "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
     "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
+    "thoughts": "模型只给出了思考（推理）过程，没有给出回答。请再问一次；如果一直这样，请部署者"
+    '在环境变量 CHATGPT_OPTIONS 里调大长度限制（例如 max_tokens），或者关掉思考（例如 {"enable_thinking": false}）。',
+    "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请部署者从环境变量 CHATGPT_OPTIONS 里去掉 tools。",
 }
-
-
-class ModelFailure(Exception):
-    """ChatGPT gave no answer; the person sees FAILURES[cause]."""
-
-    def __init__(self, cause: str, detail: object, retry_after_seconds: float | None = None) -> None:
-        super().__init__(f"{cause} ({detail})")
-        self.cause, self.retry_after_seconds = cause, retry_after_seconds
-
-
 RETRIED = ("busy", "network", "down")
+
+# Why a service refuses, by the code or type in its answer, in lower case and without signs. Here stand those whose
+# words would tell something else, or nothing; most codes are understood by the words that they are made of.
+CODES = {
+    "insufficientquota": "balance",
+    "creditbalanceexhausted": "balance",
+    "organizationspendlimitexceeded": "balance",
+    "organizationusagelimitexceeded": "balance",
+    "projectspendlimitexceeded": "balance",
+    "arrearage": "balance",  # Alibaba's Model Studio
+    "exceededcurrentquotaerror": "balance",  # Moonshot
+    "insufficientuserquota": "balance",  # one-api
+    "accountoverdueerror": "balance",  # Volcengine Ark; the limit of the next is one that the account has set itself
+    "setlimitexceeded": "balance",
+    "customerverificationrequired": "balance",  # Vercel, without a credit card
+    "1113": "balance",  # Zhipu, as the other numbers of four digits, but for 1008
+    "1309": "balance",
+    "1008": "balance",  # MiniMax
+    "30011": "balance",  # SiliconFlow
+    "throttlingallocationquota": "busy",  # Alibaba's Model Studio: tokens per minute
+    "throttlingratequota": "busy",
+    "1302": "busy",
+    "1303": "busy",
+    "1305": "busy",
+    "contextlengthexceeded": "long",
+    "exceedcontextsizeerror": "long",  # llama.cpp
+    "1261": "long",
+    "contentfilter": "filtered",
+    "datainspectionfailed": "filtered",  # Alibaba's Model Studio
+    "1301": "filtered",
+    "unsupportedcountryregionterritory": "region",
+    "modelnotfound": "model",
+    "modelnotopen": "model",  # Volcengine Ark
+    "codingplanmodelnotsupported": "model",  # Baidu Qianfan
+    "unsupportedmodel": "model",
+    "1211": "model",
+    "20012": "model",  # SiliconFlow
+    "40301": "model",  # FastChat
+    "invalidapikey": "key",
+    "1004": "key",  # Zhipu and MiniMax
+    "11200": "forbidden",  # iFlytek Spark
+    "unsupportedparameter": "options",
+    "unsupportedvalue": "options",
+}
+# Else by what its message says, a line at a time, in lower case and without addresses: the first row that is found. The
+# order counts: many messages about money speak of limits and rates, many about options name the model.
+CAUSE_WORDS = (
+    ("forbidden", r"账[户号].{0,12}(违规|封|锁定|禁用|停用)"),
+    ("forbidden", r"(account|organization|user).{0,60}\b(locked|banned|deactivated|terminated|been disabled)"),
+    ("filtered", r"content.{0,3}(filter|exist|policy|management|moderat|violat|safety|security)|high risk"),
+    ("filtered", r"data.?inspection|inappropriate|moderation|(?<!case[ -])sensitive|unsafe|flagged|harmful"),
+    ("filtered", r"prohibited.content|censor|nsfw|safety (system|filter|setting|check|polic|reason|guideline)"),
+    ("filtered", r"responsible ai|risk (control|detect)|jailbreak"),
+    ("filtered", r"(violat|against|blocked by).{0,60}(polic|guideline|terms|safety|rule)|usage (polic|guideline)"),
+    ("filtered", r"敏感|不安全|违规|违法|涉黄|涉政|内容.{0,2}(安全|审核|风险)|审核(未|没|不)|安全(策略|审核|检测)"),
+    ("filtered", r"不当内容|风控"),
+    ("long", r"context[ _-]*(length|window|size|limit|overflow)|context the overflow|n_ctx|range of input length"),
+    ("long", r"\b(request|prompt|input|message|body|payload|context)s?\b.{0,60}(too (large|long|big)|longer than)"),
+    ("long", r"\b(text|conversation|entity|string|query)s?\b.{0,60}too (large|long|big)|shorter input"),
+    ("long", r"超长|过长|太长"),
+    ("long", r"(reduce|shorten|decrease).{0,20}(length|size|message|prompt|input|context)"),
+    ("long", r"max\w{0,9}[ _](\w{1,20}[ _])?(seq\w{0,9}[ _])?len|(must|should) have less than \d+ tokens"),
+    ("busy", r"per[ -](minute|second|min)\b|\b[rt]pm\b|\bq[pm][sm]\b"),
+    ("busy", r"每分钟|每秒|频繁|频率|速率|并发|限流|限速|负载|饱和|过载|繁忙|拥挤|访问量|排队|算力"),
+    ("balance", r"insufficient.{0,40}(balance|credit|quota|fund|resource package)|arrear|overdue|overdraft|billing"),
+    (
+        "balance",
+        r"(balance|credit|fund)s?\b.{0,60}(insufficient|too low|not enough|exhaust|deplet|run out|used up|negative)",
+    ),
+    ("balance", r"not enough.{0,20}(balance|credit|money|fund|quota)|(any|no|out of|more|all available) credits"),
+    ("balance", r"payment|paid (balance|plan)|credit card|top.?up|recharge|balance.{0,20}required"),
+    ("balance", r"key limit exceeded|free.{0,20}per.day|(usage|spend\w{0,9}|credit|cost|inference) limit"),
+    ("balance", r"(exceed|reach|hit|over|out of|exhaust|used).{0,40}(quota|credits|budget|allowance|allocation)"),
+    ("balance", r"(quota|budget|allowance|allocation).{0,40}(exceed|exhaust|used|reach|deplet|run out|limit)"),
+    (
+        "balance",
+        r"free.?(tier|trial|quota|allocat\w{0,9}|allowance|credit|usage).{0,60}(exhaust|exceed|used|end|expired|over)",
+    ),
+    ("balance", r"(monthly|daily|weekly|session|hourly)( \w+){0,3} (limit|allocation|quota)"),
+    ("balance", r"subscription.{0,30}(expire|inactive|required|frozen)|no (valid|active).{0,20}(subscription|plan)"),
+    ("balance", r"余额|欠费|充值|额度|配额|资源包|续费|付费|账单|使用上限|次数限额"),
+    ("balance", r"套餐.{0,8}(到期|过期|用完|耗尽|用尽)|免费.{0,8}(用完|耗尽|用尽|到期|结束)"),
+    ("region", r"(country|region|territor|location)\w{0,9}.{0,40}(not|n't|un).{0,3}(support|available|allowed)"),
+    ("region", r"(not|n't|un).{0,3}(support\w{0,9}|available).{0,20}(country|region|territor|location)"),
+    ("region", r"geo.?(block|restrict)"),
+    ("region", r"(地区|国家|地域|区域).{0,12}(不支持|不可用|受限|限制|无法)|不支持.{0,12}(地区|国家|地域)"),
+    ("vision", r"(not|n't|only|that) (support|accept)\w{0,3}.{0,20}\b(image|vision|multi-?modal)|text-only"),
+    ("vision", r"\b(image|vision|multi-?modal)\w*.{0,60}(not|n't|only) support|not a (multi-?modal|vision)"),
+    ("vision", r"variant.{0,3}image|item type in content|content\.type"),
+    ("vision", r"不支持.{0,8}(图片|图像|视觉|多模态)|(图片|图像|多模态).{0,12}不支持"),
+    ("picture", r"(invalid|unsupported|corrupt|fail\w{0,3} to|could not|cannot|unable).{0,30}\bimage"),
+    ("picture", r"image_(parse|too|file)"),
+    ("picture", r"\bimage\b.{0,40}(invalid|corrupt|too (large|small)|size|format|decod|pars|download)"),
+    ("picture", r"(图片|图像).{0,20}(失败|过大|无效)"),
+    ("key", r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(invalid|incorrect|expired|missing|wrong)"),
+    (
+        "key",
+        r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(not (valid|found|exist|provided)|required|mismatch)",
+    ),
+    ("key", r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(revoked|disabled|leaked|no longer)|login fail"),
+    (
+        "key",
+        r"\b(invalid|incorrect|wrong|missing|no|bad|expired|unknown|provide an?)\b.{0,20}(key|token|credentials?)\b",
+    ),
+    ("key", r"(invalid|no|not|missing)\b.{0,12}(authentica|authorization|signature)|unauthenticated|unauthori[sz]ed"),
+    ("key", r"authentica\w{0,5}.{0,30}(fail|invalid|error|required)|failed to authenticate|authorization.{0,9}fail"),
+    ("key", r"credentials?\b.{0,30}(invalid|expired|missing)|signature.{0,40}(verif|invalid|match)"),
+    ("key", r"\btoken (is )?(invalid|expired)"),
+    ("key", r"登录.{0,4}(过期|失效)|(无效|错误|非法|过期|未提供|缺少).{0,3}(密钥|令牌|api.?key|token|认证|鉴权)"),
+    (
+        "key",
+        r"(密钥|令牌|api.?key|\btoken\b|鉴权|认证|身份验证|签名).{0,20}(无效|错误|过期|失效|不存在|未提供|不正确|不可用)",
+    ),
+    ("key", r"(密钥|令牌|api.?key|\btoken\b|鉴权|(?<!实名)认证|身份验证|签名).{0,20}(非法|失败|禁用|缺失|有误)"),
+    ("busy", r"overload|too many (requests|people)|rate.?limit|throttl|capacity|concurren|slow.?down|too frequent"),
+    ("busy", r"server.{0,4}busy|retry (after|in|shortly)|try again (in|after) \d|max (request|rpm|tpm)"),
+    ("busy", r"unable to handle|resource exhausted|(temporarily|currently) (unavailable|loading)|loading model"),
+    ("busy", r"high (traffic|demand|load)"),
+    ("long", r"too many (input |prompt )?tokens|(input|prompt|message)s?\b.{0,30}(exceed|length|maximum)"),
+    ("long", r"tokens?\b.{0,60}(exceed|must be (<|less)|(greater|larger) than|> ?\d)|exceed.{0,40}tokens?\b"),
+    ("long", r"less than \d+ tokens|token count.{0,60}(only|limit|max)"),
+    ("long", r"(超过|超出|大于).{0,16}(长度|上下文|字数|token|最大)"),
+    ("long", r"(长度|字数|上下文|token|输入|prompt|内容).{0,16}(超过|超出|超限|上限|过大|大于)"),
+    ("busy", r"token limit"),
+    ("model", r"(invalid|unknown|no such|nonexist\w{1,9}|unrecognized|non-serverless|not support) model"),
+    ("model", r"model disabled"),
+    (
+        "options",
+        r"(unsupported|unknown|unrecognized|invalid|unexpected|extra|missing|illegal) .{0,20}(param|argument|field)",
+    ),
+    (
+        "options",
+        r"(unsupported|unknown|unrecognized|invalid|unexpected|extra|missing|illegal) .{0,20}(option|propert|input)",
+    ),
+    ("options", r"(unsupported|unrecognized|invalid|unexpected|missing|illegal|incorrect) .{0,20}(value|keyword|json)"),
+    (
+        "options",
+        r"\b(param\w{0,6}|argument|field|input|value|option)s?\b.{0,60}\bnot? (permit|allow|support|valid|recogni)",
+    ),
+    ("options", r"\bparam\w{0,6}\b.{0,60}(must|should|required|range|fail|invalid|incorrect|illegal)|field required"),
+    ("options", r"does(n't| not) support|range (is|of|should)|enable_thinking|reasoning_effort"),
+    ("options", r"max_(completion_|new_)?tokens|temperature|top_p|response_format|tool_choice"),
+    ("options", r"参数|字段"),
+    (
+        "model",
+        r"model.{0,100}(not (been )?(exist|found|available|support|open|activat|valid|served|enabled|deployed|loaded))",
+    ),
+    ("model", r"model.{0,100}(n't (exist|support)|notfound|unknown|unsupported|invalid|decommission|deprecat|retired)"),
+    ("model", r"model.{0,100}(no longer|offline|discontinu|shut ?down)|(unsupported|incorrect|found the) model"),
+    ("model", r"chat model|no (\w+ ){0,2}(deployment|endpoint|channel|provider|models? loaded)"),
+    ("model", r"deployment.{0,60}not (exist|found)|activat\w{1,5} (the |this )?model"),
+    ("model", r"access to (the |this )?(requested )?model|try pulling|on-demand throughput|specified model"),
+    ("model", r"function .{0,80}not found for account|only (supported|available) in|must be verified"),
+    ("model", r"无可用.{0,2}渠道|没有可用.{0,6}(渠道|模型)|暂未开放|模型.{0,30}(未部署|下线|下架|找不到|未找到)"),
+    ("model", r"模型.{0,30}(不存在|不可用|不支持|未开通|没有开通|未激活)"),
+    ("model", r"(不存在|无效|未知|不支持|找不到|未找到|开通).{0,12}模型"),
+    ("model", r"模型(名称?|名字|代码|编码| ?id|标识).{0,6}(错误|有误|无效|不正确)"),
+    ("address", r"invalid url|url error|check (the )?url|unknown (url|path|endpoint|route)|no route"),
+    ("address", r"cannot (post|get)\b|(page|route) not found|method not allowed|openapi method|no such api"),
+    ("address", r"(接口|路径).{0,6}不存在"),
+    ("forbidden", r"denied|permission|forbidden|not (allowed|authorized|permitted|entitled)|no.?auth|no access"),
+    ("forbidden", r"not active|suspended|banned|blocked|verif\w{1,5} your|real.?name"),
+    ("forbidden", r"无权|权限|授权|禁止|封禁|停用|冻结|白名单|网段|实名"),
+    ("timeout", r"timed? ?out|timeout|deadline exceeded"),
+    ("timeout", r"超时"),
+    ("down", r"(internal|server|unknown|upstream|service|system).?error|bad gateway|service.{0,20}unavailable"),
+    ("down", r"(内部|系统|服务|网络).{0,4}(错误|异常|不可用)"),
+)
+# Else by the status, which means little: services use 400, 403, 404 and 429 for nearly everything.
+STATUSES = {
+    401: "key", 402: "balance", 403: "forbidden", 404: "address", 405: "address", 408: "down", 413: "long", 429: "busy",
+}  # fmt: skip
+# The fields that hold them, in lower case and without signs, wherever they stand.
+CODE_FIELDS = ("code", "type", "status", "statuscode", "httpcode", "errorcode", "errcode", "errortype", "reason")
+WORD_FIELDS = (
+    "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
+    "title", "description", "errordescription", "raw", "displaymsg", "en",
+)  # fmt: skip
+SKIPPED_FIELDS = ("input", "messages", "choices", "prompt")  # where services quote the question, or the answer stands
+MAX_REFUSAL_BYTES, MAX_REFUSAL_TEXTS = 64 * 1024, 50  # are read of a refusal: what counts stands at its beginning
+LIKE_SECRETS = re.compile(  # long numbers, digests, keys, addresses
+    r"\d{9}|[0-9a-fA-F]{12}|(?=[a-zA-Z]*\d)[a-zA-Z0-9]{16}|^(sk|ak|key|bce|org)-"
+    r"|:\d|\d\.\d+\.\d|\.(com|cn|net|org|io|ai)\b"
+)
+
 ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
 
 
+class ModelFailure(Exception):
+    """ChatGPT gave no answer; the person sees FAILURES[cause], the log `detail`, the self-check also `said`."""
+
+    def __init__(self, cause: str, detail: object, said: str = "", doubtful: bool = False, wait: str = "") -> None:
+        super().__init__(f"{cause} ({detail})")
+        self.cause, self.detail, self.said = cause, detail, said
+        self.doubtful = doubtful  # a refusal of which nothing was understood but the status
+        self.retry_after_seconds = int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
+
+
 def ask(question: str, journal: Journal, run: Run) -> str:
-    """ChatGPT's answer; of a conversation that is too long for the model, the older half is left out, and again."""
+    """ChatGPT's answer, after three tries at most.
+
+    What passes is tried again after a pause. A conversation that is too long for the model is asked again without its
+    older half, then without any of it; and so, once, is what was refused for a reason that is not understood, because
+    each service has its own words for "too long". The tries are ours: those of the openai package also repeat what
+    cannot succeed (no money left), and sleep as long as the service asks for, whatever the time-out is.
+    """
     settings, turns = run.settings, journal.turns
     deadline = min(time.monotonic() + settings.timeout, run.without(AFTER_ASKING_SHARE))
-    while True:
-        messages = [{"role": "system", "content": settings.system_prompt}] if settings.system_prompt else []
-        for turn in turns:
-            messages.append({"role": "user", "content": turn["question"]})
-            messages.append({"role": "assistant", "content": turn["answer"]})
-        messages.append({"role": "user", "content": question})
-        try:
-            return ask_model(messages, settings, deadline)
-        except ModelFailure as failure:
-            if failure.cause != "long" or not turns:
-                raise
-            turns = turns[(len(turns) + 1) // 2 :]
-
-
-def ask_model(messages: list[dict[str, str]], settings: SimpleNamespace, deadline: float) -> str:
-    """ChatGPT's answer to these messages, after three tries at most, before the deadline (time.monotonic).
-
-    The tries are ours: those of the openai package also repeat what cannot succeed (no money left), and sleep as long
-    as the service asks for, whatever the time-out is.
-    """
-    pauses_seconds = iter(ASK_PAUSES_SECONDS)
+    pauses_seconds, shortened = iter(ASK_PAUSES_SECONDS), False
     while True:
         try:
+            messages = messages_for(question, turns, settings.system_prompt)
             return ask_once(messages, settings, deadline - time.monotonic())
         except ModelFailure as failure:
-            pause_seconds = next(pauses_seconds, None)
-            if failure.cause not in RETRIED or pause_seconds is None:
+            wait_seconds = next(pauses_seconds, None)
+            shorten = turns and (failure.cause == "long" or (failure.doubtful and not shortened))
+            if wait_seconds is None or not (shorten or failure.cause in RETRIED):
                 raise
-            wait_seconds = failure.retry_after_seconds or pause_seconds
+            wait_seconds = 0 if shorten else failure.retry_after_seconds or wait_seconds
             if time.monotonic() + wait_seconds > deadline - 1:
                 raise
-        time.sleep(wait_seconds)
+        if shorten:
+            turns, shortened = [] if shortened else turns[(len(turns) + 1) // 2 :], True
+        else:
+            time.sleep(wait_seconds)
 
 
-def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds: float) -> str:
-    """ChatGPT's answer, or ModelFailure with the cause."""
+def messages_for(question: str, turns: list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
+    """The messages of a request: who the model is, what was said before, the question."""
+    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+    for turn in turns:
+        messages.append({"role": "user", "content": turn["question"]})
+        messages.append({"role": "assistant", "content": turn["answer"]})
+    return [*messages, {"role": "user", "content": question}]
+
+
+def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds: float) -> str:
+    """ChatGPT's answer to these messages, or ModelFailure with the cause."""
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
-    create: Callable[..., Any] = client.chat.completions.create
+    create: Callable[..., Any] = client.chat.completions.with_raw_response.create
     timeout = openai.Timeout(seconds, connect=min(seconds, 5))
     try:
-        completion = call_until(
+        response = call_until(
             time.monotonic() + seconds,
             # The messages go as extra_body, which openai leaves as it is: in `messages` it looks for values that need
             # another form, and compares each one with all kinds of messages. That is a third of the CPU of an answer.
@@ -869,7 +1062,7 @@ def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds:
                 timeout=timeout,
             ),
         )
-        return answer_in(completion)
+        return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
         client.close()  # or the thread that was left behind would go on reading
@@ -878,9 +1071,12 @@ def ask_once(messages: list[dict[str, str]], settings: SimpleNamespace, seconds:
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
     except openai.APIStatusError as error:
-        raise status_failure(error) from error
-    except (openai.OpenAIError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise ModelFailure("strange", trace(error)) from error
+        refusal = read_refusal(error.status_code, error.response.content)
+        raise failure_of(refusal, messages, settings, error.response.headers) from error
+    except Refused as error:
+        raise failure_of(error.refusal, messages, settings, response.headers) from error
+    except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
+        raise ModelFailure("options", trace(error)) from error
 
 
 @functools.lru_cache(maxsize=1)
@@ -912,62 +1108,232 @@ def refuse_late_request(request: Any) -> None:
     request.extensions["trace"] = trace_event
 
 
-def answer_in(completion: Any) -> str:
-    """The words of a chat completion; what does not look like one raises one of the errors that ask_once expects."""
-    choice = completion.choices[0]
-    text = choice.message.content or getattr(choice.message, "refusal", None) or ""
-    if not isinstance(text, str):
-        raise TypeError("content is no text")
-    text = without_thoughts(text_in({"text": text}, "text") or "")
-    if not text.strip():
-        raise ModelFailure("filtered" if choice.finish_reason == "content_filter" else "empty", "no words")
-    return text.strip()
+# What is said below an answer that ends too early, by its finish_reason.
+TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完。）"
+TAKEN_AWAY = "（后面的内容没有通过内容审核，回答没有说完。）"
+BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
+CUT_OFF = {
+    "length": TOO_SHORT, "max_tokens": TOO_SHORT, "max_output_tokens": TOO_SHORT,
+    "model_context_window_exceeded": TOO_SHORT, "content_filter": TAKEN_AWAY, "sensitive": TAKEN_AWAY,
+    "safety": TAKEN_AWAY, "recitation": TAKEN_AWAY, "prohibited_content": TAKEN_AWAY,
+    "error": BROKEN_OFF, "network_error": BROKEN_OFF, "abort": BROKEN_OFF, "insufficient_system_resource": BROKEN_OFF,
+}  # fmt: skip
+
+
+def read_answer(content: bytes) -> str:
+    """The words of a chat completion; ModelFailure if it has none, Refused if it is an error that came as a 200."""
+    try:
+        completion = first_object(json.loads(content))
+    except (ValueError, RecursionError):
+        completion = {}
+    choice = first_object(completion.get("choices"))
+    message = first_object(choice.get("message"))
+    places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
+    raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
+    answer = without_thoughts(raw).strip(BLANKS).strip()
+    note = CUT_OFF.get(str(choice.get("finish_reason")).lower(), "")
+    if answer:
+        return f"{answer}\n\n{note}" if note else answer
+    refusal = read_refusal(200, content, choice.get("error"))
+    if not choice or choice.get("error") or completion.get("error") or understood(refusal):
+        raise Refused(refusal)
+    raise ModelFailure("filtered" if note == TAKEN_AWAY else why_empty(message, raw), "no words")
+
+
+def first_object(value: Any) -> dict[str, Any]:
+    """A JSON object, or the first one of a list; an empty one if there is none."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else {}
+
+
+def why_empty(message: dict[str, Any], raw: str) -> str:
+    """The cause of an answer without words: it was only thought, it calls a tool, or it is just empty."""
+    thoughts = [raw, *(message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))]
+    if isinstance(message.get("content"), list):
+        thoughts += [part for part in message["content"] if isinstance(part, dict) and is_thought(part)]
+    if any(str(thought or "").strip() for thought in thoughts):
+        return "thoughts"
+    return "tools" if message.get("tool_calls") or message.get("function_call") else "empty"
+
+
+def text_of(content: Any, depth: int = 0) -> str:
+    """The text of a message that may come in parts; thoughts and parts of other kinds are left out."""
+    if isinstance(content, str):
+        return text_in({"text": content}, "text") or ""
+    if isinstance(content, list) and depth < 5:
+        return "".join(text_of(part, depth + 1) for part in content)
+    if not isinstance(content, dict) or is_thought(content) or depth >= 5:
+        return ""
+    names = ("text", "content", "refusal", "value")
+    return next((text for text in (text_of(content.get(name), depth + 1) for name in names) if text), "")
+
+
+def is_thought(part: dict[str, Any]) -> bool:
+    """Whether this part of a message is what the model thought."""
+    return part.get("thought") is True or bool(re.search("think|thought|reason", str(part.get("type"))))
+
+
+BLANKS = " \t\r\n\ufeff\u200b"
+THOUGHT_NAMES = r"(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|analysis)"
+THOUGHT_TAG = re.compile(
+    rf"(?P<block>(?:^|(?<=[>▷\]]))[ \t]*)?"  # where a tag can only be a tag; elsewhere the answer may speak of it
+    rf"(?:(?P<opening><{THOUGHT_NAMES}(?:\s[^<>\n]*)?>|◁think▷|\[think\]|<\|begin_of_thought\|>|<\|start_thinking\|>)"
+    rf"|(?P<closing></{THOUGHT_NAMES}>|◁/think▷|\[/think\]|<\|end_of_thought\|>|<\|end_thinking\|>))",
+    re.IGNORECASE | re.MULTILINE,
+)
+MARKUP_TAG = re.compile("<(analysis|reflection)", re.IGNORECASE)  # which XML that was asked for may have too
+CODE = re.compile(
+    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
+    re.MULTILINE | re.DOTALL,
+)
 
 
 def without_thoughts(text: str) -> str:
-    """The text without what a reasoning model thought first: <think>...</think>, of which either tag may be missing."""
-    before, tag, after = text.partition("</think>")
-    if tag and ("<think>" not in before or before.lstrip().startswith("<think>")):
-        return after
-    return re.sub(r"\A\s*<think>.*", "", text, flags=re.DOTALL)
+    """The answer without what a reasoning model thought first: <think>...</think> and its relatives, outside code."""
+    text = final_channel(text)
+    spans = thoughts_in(text) if THOUGHT_TAG.search(text) else []
+    if not spans:
+        return text
+    ends = [0, *(end for _, end in spans)]
+    answer = "".join(text[end:start] for end, (start, _) in zip(ends, [*spans, (len(text), 0)], strict=True))
+    if not answer.strip() and MARKUP_TAG.search(text[: spans[0][1]]):
+        return text  # an answer in XML, as somebody may want it
+    wrapped = re.fullmatch(r"\s*<(answer|output|final_answer)>(.*?)(?:</\1>)?\s*", answer, re.DOTALL | re.IGNORECASE)
+    return wrapped[2] if wrapped else answer
 
 
-# An error's code or type, else its status, tells the cause.
-CAUSES = {
-    "insufficient_quota": "balance",
-    "credit_balance_exhausted": "balance",
-    "organization_spend_limit_exceeded": "balance",
-    "organization_usage_limit_exceeded": "balance",
-    "project_spend_limit_exceeded": "balance",
-    "Arrearage": "balance",  # Alibaba's Model Studio
-    "exceeded_current_quota_error": "balance",  # Moonshot
-    "insufficient_user_quota": "balance",  # one-api
-    "context_length_exceeded": "long",
-    "content_filter": "filtered",
-    "data_inspection_failed": "filtered",  # Alibaba's Model Studio
-    "unsupported_country_region_territory": "region",
-    "model_not_found": "model",
-    "401": "key",
-    "402": "balance",
-    "408": "down",
-    "403": "forbidden",
-    "404": "address",
-    "429": "busy",
-}
-# OpenAI's words for a conversation that is too long, which other services have without its code; its words for one that
-# is longer than a small account may send in a minute; Alibaba's Model Studio.
-TOO_LONG = ("maximum context length", "Request too large", "Range of input length")
+def thoughts_in(text: str) -> list[tuple[int, int]]:
+    """Where thoughts begin and end.
+
+    Either tag may be missing: what stands before a lone closing tag was thought, and so was all if the answer begins
+    with an opening one. Further down only a block of its own was: elsewhere the answer speaks of the tag.
+    """
+    plain = CODE.sub(lambda code: "\0" * len(code[0]), text)
+    spans: list[tuple[int, int]] = []
+    start, leading, mentioned = None, True, False
+    for tag in THOUGHT_TAG.finditer(plain):
+        if tag["closing"] and (start is not None or not (mentioned or spans)):
+            spans.append((start or 0, tag.end()))
+            start = None
+        elif tag["opening"] and start is None:
+            leading = leading and not plain[spans[-1][1] if spans else 0 : tag.start()].strip(BLANKS)
+            if leading or (tag["block"] is not None and not MARKUP_TAG.search(tag[0])):
+                start = tag.start()
+            mentioned = mentioned or start is None
+    if start is not None and leading:  # never closed, unless in what only looks like code
+        closings = (tag.end() for tag in THOUGHT_TAG.finditer(text, start) if tag["closing"])
+        spans.append((start, next(closings, len(text))))
+    return spans
 
 
-def status_failure(error: openai.APIStatusError) -> ModelFailure:
-    """Why ChatGPT refused, by the code or type of the error, else by its status."""
-    names = (str(name) for name in (error.code, error.type, error.status_code))
-    cause = next((CAUSES[name] for name in names if name in CAUSES), "down" if error.status_code >= 500 else "options")
-    if error.status_code == 413 or any(words in error.message for words in TOO_LONG):
-        cause = "long"
-    wait = error.response.headers.get("retry-after", "")
-    detail = f"HTTP {error.status_code}, its request {error.request_id}"
-    return ModelFailure(cause, detail, retry_after_seconds=int(wait) if wait.isdecimal() else None)
+def final_channel(text: str) -> str:
+    """What gpt-oss says in its final channel, if the service left its marks in the text; '' if it did not get there."""
+    if not re.match(r"\s*(<\|start\|>assistant)?<\|channel\|>|analysis\S.*assistantfinal", text, re.DOTALL):
+        return text
+    final = re.split(r"<\|channel\|>final[^\n|]{0,99}(?:<\|constrain\|>\w{1,20})?<\|message\|>|assistantfinal", text)
+    return re.split(r"<\|(?:return|end|call|start)\|>", final[-1])[0] if len(final) > 1 else ""
+
+
+class Refusal(NamedTuple):
+    """What a service says instead of an answer."""
+
+    status: int
+    codes: list[str]
+    texts: list[str]
+
+
+class Refused(Exception):
+    """A refusal that came as a success; nobody sees this."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(refusal.status)
+        self.refusal = refusal
+
+
+def read_refusal(status: int, content: bytes, *more: Any) -> Refusal:
+    """The codes and the words in the body of an error, whatever its shape; none in a page for a browser."""
+    text = content[:MAX_REFUSAL_BYTES].decode("utf-8-sig", "replace").strip()
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError):
+        body = "" if text.startswith("<") else text
+    refusal = Refusal(status, [], [])
+    for value in (body, *more):
+        collect(value, "message", refusal, 0)
+    return refusal
+
+
+def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
+    """Add the codes and the texts in a JSON value to the refusal; a text may hold JSON again, as a relay's does."""
+    field = re.sub(r"[\W_]", "", field).lower()
+    if field in SKIPPED_FIELDS or depth > 9 or len(refusal.codes) + len(refusal.texts) >= MAX_REFUSAL_TEXTS:
+        return
+    if isinstance(value, dict):
+        for name, part in value.items():
+            collect(part, name, refusal, depth + 1)
+    elif isinstance(value, list):
+        for part in value:
+            collect(part, field, refusal, depth + 1)
+    elif field in CODE_FIELDS and type(value) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(value)):
+        refusal.codes.append(str(value).strip())
+    elif field in CODE_FIELDS + WORD_FIELDS and isinstance(value, str) and value.strip():
+        start, packed = packed_json(value)
+        refusal.texts.append(value[:start][:2000].strip())
+        collect(packed, field, refusal, depth + 1)
+
+
+def packed_json(text: str) -> tuple[int, Any]:
+    """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without."""
+    start = text.find("{")
+    try:
+        if start >= 0:
+            return start, json.JSONDecoder().raw_decode(text[start:])[0]
+    except (ValueError, RecursionError):
+        pass  # it only looked like JSON
+    return len(text), None
+
+
+def understood(refusal: Refusal) -> str | None:
+    """The cause that the codes or the words of a refusal tell; None if they tell nothing."""
+    causes = (CODES.get(re.sub(r"[\W_]", "", code).lower()) for code in refusal.codes)
+    return next(filter(None, causes), None) or cause_in(refusal.texts, refusal.status)
+
+
+def cause_in(texts: list[str], status: int) -> str | None:
+    """The cause of the first pattern in CAUSE_WORDS that is found: 'ModelNotOpen' is read as 'model not open'."""
+    text = re.sub(r"https?://\S+", "", "\n".join(texts)[:8000]).replace("’", "'")
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
+    causes = (cause for cause, pattern in CAUSE_WORDS if re.search(pattern, text))
+    return next((cause for cause in causes if cause != "timeout" or status < 500), None)
+
+
+def failure_of(
+    refusal: Refusal, messages: list[dict[str, Any]], settings: SimpleNamespace, headers: Mapping[str, str]
+) -> ModelFailure:
+    """The failure that a refusal is. The log gets its codes, never its words: services quote questions and keys."""
+    status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
+    by_status = STATUSES.get(status, "down" if status >= 500 else "options" if status >= 400 else "strange")
+    names = [re.sub(r"[_.:-]", " ", code) for code in refusal.codes if code != "upstream_error"]
+    sure = understood(refusal)
+    cause = sure or cause_in(names, refusal.status) or by_status
+    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
+    codes = [code for code in dict.fromkeys(refusal.codes) if is_plain(code, private)][:3]
+    request_id = headers.get("x-request-id", "")
+    request_id = request_id if re.fullmatch(r"[\w.:-]{1,80}", request_id, re.ASCII) else "unknown"
+    return ModelFailure(
+        cause,
+        f"HTTP {refusal.status}, {' '.join(codes) or 'no code'}, its request {request_id}",
+        said=" ".join(" ".join(refusal.texts).split()),
+        doubtful=cause in ("options", "strange") and not sure and bool(refusal.codes or refusal.texts),
+        wait=headers.get("retry-after", ""),
+    )
+
+
+def is_plain(code: str, private: list[str]) -> bool:
+    """Whether a code may stand in the log: a short word, no part of what is private, nor like a key or an address."""
+    plain = re.fullmatch(r"[A-Za-z0-9_.:-]{1,60}", code) and not LIKE_SECRETS.search(code)
+    return bool(plain) and not any(code in text for text in private)
 
 
 # --- the journal ---
@@ -1624,24 +1990,22 @@ def check_oss(run: Run) -> str:
     return "ok"
 
 
-CHECK_SECONDS = 10
+CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that long about nothing
 
 
 def check_model(settings: SimpleNamespace) -> str:
-    """Retrieve the model's description, which costs nothing."""
-    client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
+    """Ask the model one tiny question, just as a person's; if that fails, what to change, and the service's own words.
+
+    They may be quoted here, because no person's words are in them.
+    """
     try:
-        model = call_until(
-            time.monotonic() + CHECK_SECONDS,
-            lambda: client.models.retrieve(settings.chatgpt_model, timeout=CHECK_SECONDS),
-        )
-    except openai.APIStatusError as error:
-        cause = status_failure(error).cause
-        doubt = "（有的兼容服务不能查询模型：如果机器人能回答，就不用管。）" if cause == "address" else ""
-        return FAILURES[cause] + doubt
-    except (openai.OpenAIError, concurrent.futures.TimeoutError, ValueError) as error:
-        return f"{FAILURES['network']}（{type(error).__name__}）"
-    return "ok" if getattr(model, "id", None) else FAILURES["strange"]
+        messages = messages_for("1+1=?", [], settings.system_prompt)
+        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout))
+    except ModelFailure as failure:
+        said = failure.said.replace(settings.chatgpt_api_key, "***")
+        said = re.sub(r"[A-Za-z0-9_*-]{20,}|\b(sk|ak)-[\w*-]+", "***", said)[:200]
+        return f"{FAILURES[failure.cause]}（{failure.detail}{'；服务的原话：' if said else ''}{said}）"
+    return "ok"
 
 
 def plain_words(value: object, length: int) -> str:

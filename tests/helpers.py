@@ -14,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
+from urllib.parse import quote
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
 
 from tests.stand_ins.dingtalk import Dingtalk, signature
 from tests.stand_ins.function_compute import Function, FunctionCompute
@@ -27,6 +30,19 @@ from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, l
 
 Message = dict[str, Any]
 FIELD = Path(__file__).parent / "data" / "field"
+
+hostile = settings(
+    max_examples=40,
+    deadline=None,  # a real request is in every example
+    derandomize=True,  # the same examples in every run: a failure is the change's, not the day's
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+TEXTS = st.text(st.characters(), max_size=40)  # lone surrogates included
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=12,
+)
 
 
 @contextlib.contextmanager
@@ -77,6 +93,17 @@ def deploy_source(compute: FunctionCompute, folder: Path, source: str, **setting
     file = folder / "f.py"
     file.write_text(textwrap.dedent(source), encoding="utf-8")
     compute.deploy("f", Function(file, **settings))
+
+
+def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好") -> str:
+    """A journal with so many turns before the message."""
+    key = f"chat-history/{quote(message['conversationId'], safe='')}/{message['senderStaffId']}.jsonl"
+    lines = [
+        {"msgId": f"m{number}", "at": 1, "run": "r", "question": f"问题 {number}", "answer": answer}
+        for number in range(count)
+    ]
+    cloud.oss.write(key, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return key
 
 
 class Clock:

@@ -11,20 +11,11 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.helpers import Clock, Reply
+from tests.helpers import Clock, Reply, write_turns
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import LocalCloud
-from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
 from tests.stand_ins.oss import Access, Bucket, error_fault
 from tests.stand_ins.server import Fault, Received
-
-
-@pytest.fixture
-def clock(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """A clock that the test can turn."""
-    clock = Clock()
-    monkeypatch.setattr(reply.module, "time", clock)
-    return clock
 
 
 def is_get(received: Received) -> bool:
@@ -107,17 +98,6 @@ def test_clear_that_oss_refuses_says_so(reply: Reply, cloud: LocalCloud) -> None
 
 
 # --- the journal ---
-
-
-def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好") -> str:
-    """A journal with so many turns before the message."""
-    key = f"chat-history/{quote(message['conversationId'], safe='')}/{message['senderStaffId']}.jsonl"
-    lines = [
-        {"msgId": f"m{number}", "at": 1, "run": "r", "question": f"问题 {number}", "answer": answer}
-        for number in range(count)
-    ]
-    cloud.oss.write(key, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
-    return key
 
 
 @pytest.mark.parametrize(("length", "turns"), [("0", 0), ("1", 1), ("3", 3), (None, 10)])
@@ -512,164 +492,6 @@ def test_bucket_has_the_endpoint_and_region_of_the_settings(
     assert (bucket.endpoint, bucket.region) == (wanted_endpoint, wanted_region)
 
 
-# --- ChatGPT fails ---
-
-CAUSE_OF_ERROR = {
-    "invalid_api_key": "key",
-    "unsupported_country_region_territory": "region",
-    "model_not_found": "model",
-    "insufficient_quota": "balance",
-    "credit_balance_exhausted": "balance",
-    "organization_spend_limit_exceeded": "balance",
-    "project_spend_limit_exceeded": "balance",
-    "organization_usage_limit_exceeded": "balance",
-    "rate_limit_exceeded": "busy",
-    "context_length_exceeded": "long",
-    "content_filter": "filtered",
-    "unsupported_parameter": "options",
-    "unsupported_value": "options",
-    "server_error": "down",
-    "overloaded": "down",
-    "bad_gateway": "down",
-}
-
-
-@pytest.mark.parametrize("name", ERRORS)
-def test_error_of_chatgpt_is_one_sentence_by_its_cause(
-    reply: Reply, cloud: LocalCloud, clock: Clock, name: str
-) -> None:
-    """Each error has its own sentence; only those that may pass are tried again; the raw error is nowhere."""
-    cause = CAUSE_OF_ERROR[name]
-    cloud.openai_api.fail_next(name, times=3)
-    message = cloud.dingtalk.message("1+1=?")
-    assert reply.run(message)["result"] == f"failed: {cause}"
-    assert cloud.dingtalk.shown(message)[0].text == reply.module.FAILURES[cause]
-    assert len(cloud.openai_api.received) == (3 if cause in ("busy", "down") else 1)
-    assert [line.get("question") for line in cloud.journal(message)] == [None, None]
-
-
-CAUSE_OF_ODD_ANSWER = {"null_content": "filtered", "empty_content": "empty"}
-
-
-@pytest.mark.parametrize("name", ODD_ANSWERS)
-def test_answer_that_the_api_does_not_promise_is_told(reply: Reply, cloud: LocalCloud, name: str) -> None:
-    """An HTTP 200 that is no chat completion is a failure with a sentence, and is paid for once."""
-    cloud.openai_api.fail_next(name)
-    text = reply.ask("1+1=?")
-    assert text == reply.module.FAILURES[CAUSE_OF_ODD_ANSWER.get(name, "strange")]
-
-
-def choice(**message: Any) -> str:
-    return json.dumps({"choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", **message}}]})
-
-
-def test_refusal_of_the_model_is_shown(reply: Reply, cloud: LocalCloud) -> None:
-    """A model may put its words into `refusal` instead of `content`."""
-    cloud.openai_api.plan(Fault(status=200, body=choice(content=None, refusal="我不能帮你做这件事。")))
-    assert reply.ask("1+1=?") == "我不能帮你做这件事。"
-
-
-def test_content_that_is_no_text_is_strange(reply: Reply, cloud: LocalCloud) -> None:
-    """Some services answer with a list of parts."""
-    cloud.openai_api.plan(Fault(status=200, body=choice(content=[{"type": "text", "text": "二"}])))
-    assert reply.ask("1+1=?") == reply.module.FAILURES["strange"]
-
-
-@pytest.mark.parametrize(("times", "answered"), [(1, True), (2, True), (3, False)])
-def test_passing_error_is_tried_again(
-    reply: Reply, cloud: LocalCloud, clock: Clock, times: int, answered: bool
-) -> None:
-    """Three tries in all, with pauses in between."""
-    cloud.openai_api.fail_next("overloaded", times=times)
-    assert (reply.ask("1+1=?") == "1+1=2") == answered
-    assert clock.slept == [0.5, 2][:times]
-
-
-@pytest.mark.parametrize(("retry_after", "tries"), [("3", 2), ("600", 1), ("soon", 2)])
-def test_retry_after_is_kept_if_there_is_time(
-    reply: Reply, cloud: LocalCloud, clock: Clock, retry_after: str, tries: int
-) -> None:
-    """A wait that TIMEOUT does not allow ends the tries at once, and the cause is still: too often."""
-    cloud.openai_api.fail_next("rate_limit_exceeded", retry_after=retry_after)
-    text = reply.ask("1+1=?")
-    assert text == ("1+1=2" if tries == 2 else reply.module.FAILURES["busy"])
-    assert len(cloud.openai_api.received) == tries
-    assert clock.slept == {"3": [3], "600": [], "soon": [0.5]}[retry_after]
-
-
-@pytest.mark.parametrize("fault", [Fault(delay=5), Fault(byte_seconds=0.2)])
-def test_slow_chatgpt_ends_at_the_time_out(reply: Reply, cloud: LocalCloud, fault: Fault) -> None:
-    """TIMEOUT counts in all: no answer at all, and an answer of a byte now and then."""
-    reply.environment["TIMEOUT"] = "1"
-    cloud.openai_api.plan(fault)
-    started = time.monotonic()
-    assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
-    assert time.monotonic() - started < 4  # far from the 5 s and more that the answer takes
-    assert reply.ask("1+1=?") == "1+1=2"
-
-
-def test_time_out_of_the_function_is_kept_too(reply: Reply, cloud: LocalCloud) -> None:
-    """With the console's short time-out of the function the person gets a sentence, not silence."""
-    reply.context_changes["timeout"] = reply.module.ENDING_SECONDS + 2
-    cloud.openai_api.plan(Fault(delay=5))
-    assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
-
-
-def test_unreachable_chatgpt_is_a_matter_of_the_network(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
-    """Nobody listens at CHATGPT_BASE_URL."""
-    cloud.openai_api.stop()
-    assert reply.ask("1+1=?") == reply.module.FAILURES["network"]
-    assert clock.slept == [0.5, 2]
-
-
-def test_conversation_that_is_too_long_is_halved(reply: Reply, cloud: LocalCloud) -> None:
-    """The oldest half is dropped and the question asked again, until it fits."""
-    message = cloud.dingtalk.message("你好")
-    write_turns(cloud, message, 7)
-    cloud.openai_api.fail_next("context_length_exceeded", times=2)
-    reply.run(message)
-    questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
-    assert questions == ["问题 6", "你好"]
-
-
-def test_question_that_is_too_long_by_itself_is_told(reply: Reply, cloud: LocalCloud) -> None:
-    """When there is nothing left to drop, the person can shorten it."""
-    message = cloud.dingtalk.message("你好")
-    write_turns(cloud, message, 3)
-    cloud.openai_api.fail_next("context_length_exceeded", times=3)
-    reply.run(message)
-    assert cloud.dingtalk.shown(message)[0].text == reply.module.FAILURES["long"]
-    assert len(cloud.openai_api.received) == 3
-
-
-def test_system_prompt_and_options_reach_the_model(reply: Reply, cloud: LocalCloud) -> None:
-    """SYSTEM_PROMPT comes first; CHATGPT_OPTIONS is added to the request; nothing else is."""
-    reply.environment.update(
-        SYSTEM_PROMPT="你是猫。", CHATGPT_OPTIONS='{"reasoning_effort": "low"}', CHATGPT_MODEL="gpt-6-sol"
-    )
-    reply.ask("你好")
-    (asked,) = cloud.openai_api.asked
-    assert asked == {
-        "model": "gpt-6-sol",
-        "messages": [{"role": "system", "content": "你是猫。"}, {"role": "user", "content": "你好"}],
-        "reasoning_effort": "low",
-    }
-
-
-@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/", "/v1/chat/completions"])
-def test_base_url_is_taken_in_every_form(reply: Reply, cloud: LocalCloud, ending: str) -> None:
-    """With or without /v1 or a trailing slash."""
-    reply.environment["CHATGPT_BASE_URL"] = cloud.openai_api.url + ending
-    assert reply.ask("1+1=?") == "1+1=2"
-
-
-@pytest.mark.parametrize("path", ["/api/v3", "/api/paas/v4", "/v1beta/openai"])
-def test_base_url_with_another_version_is_left_alone(reply: Reply, path: str) -> None:
-    """Other services number their versions in their own way."""
-    client = reply.module.openai_client("sk-example", "https://example.com" + path)
-    assert str(client.base_url) == f"https://example.com{path}/"
-
-
 # --- the webhook ---
 
 
@@ -783,7 +605,6 @@ def test_event_that_is_no_message_runs_the_self_check(reply: Reply, cloud: Local
     assert {value for name, value in report.items() if name != "result"} == {"ok"}
     assert len(report) == 5
     assert not cloud.dingtalk.received
-    assert not cloud.openai_api.asked
     assert cloud.oss.keys() == []
 
 
@@ -821,19 +642,6 @@ def test_self_check_finds_a_role_without_the_usage_folder(reply: Reply, cloud: L
     assert reply.run(b"{}")["OSS"] == "ok"
     reply.environment["DAILY_LIMIT"] = "5"
     assert "chat-usage/*" in reply.run(b"{}")["OSS"]
-
-
-@pytest.mark.parametrize(
-    ("fault", "hint"),
-    [
-        (Fault(status=200, body="<html>"), "CHATGPT_BASE_URL"),
-        (Fault(status=404, body="<html>"), "如果机器人能回答"),
-    ],
-)
-def test_self_check_doubts_a_strange_service(reply: Reply, cloud: LocalCloud, fault: Fault, hint: str) -> None:
-    """A page is no model; and some services have no way to ask for one."""
-    cloud.openai_api.plan(fault)
-    assert hint in reply.run(b"{}")["ChatGPT"]
 
 
 def test_self_check_finds_a_versioned_bucket(reply: Reply, cloud: LocalCloud) -> None:

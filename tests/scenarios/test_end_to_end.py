@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import threading
 import time
@@ -153,6 +154,10 @@ def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
         cloud.dingtalk.ask("我叫小明", group="测试群")
         cloud.openai_api.fail_next("invalid_api_key")
         cloud.dingtalk.ask("机密的问题")
+        for status, name in itertools.product((200, 400), ("code", "type", "message", "detail")):  # services quote both
+            quoting = {name: f"sk-example: 机密的问题 {status}"}
+            cloud.openai_api.plan(Fault(status=status, body=json.dumps({"error": quoting, name: "sk-example"})))
+            cloud.dingtalk.ask("机密的问题", person=XIAODING)
         cloud.openai_api.plan(Fault(drop=True, times=3))
         cloud.dingtalk.ask("机密的问题")
         cloud.oss.plan(Fault(drop=True, times=2))

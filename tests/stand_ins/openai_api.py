@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -34,6 +35,7 @@ ROLES = ("system", "developer", "user", "assistant")
 MODEL_PATH = re.compile(r"/v1/models/([^/]+)")
 PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
 FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # assumed of luna; most models take no other than 1
+FIELD = Path(__file__).parents[1] / "data/field"  # the bodies of other services, as their users report them
 QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
 
 
@@ -389,6 +391,10 @@ class OpenaiApi(StandIn):
         """Answer the next requests, whatever they ask, with an entry of ERRORS or ODD_ANSWERS."""
         self.plan(error_fault(name, times=times, retry_after=retry_after))
 
+    def play(self, case: Mapping[str, Any], times: int = 1) -> None:
+        """Answer the next requests, whatever they ask, as a case of tests/data/field says."""
+        self.plan(field_fault(case, times=times))
+
     def reset(self) -> None:
         super().reset()
         with self._lock:
@@ -488,6 +494,21 @@ def error_fault(
     if retry_after is not None:
         headers.append(("Retry-After", retry_after))
     return Fault(where, times, status=status, body=text, headers=tuple(headers))
+
+
+def field_cases(name: str) -> list[dict[str, Any]]:
+    """What services were reported to send: `model_errors` or `model_answers`, those that were found later included."""
+    files = (FIELD / f"{name}.jsonl", FIELD / f"{name}_more.jsonl")
+    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def field_fault(
+    case: Mapping[str, Any], *, where: Callable[[Received], bool] = lambda received: True, times: int = 1
+) -> Fault:
+    """A planned answer with the status and the body of a case."""
+    body = case["body"]
+    text, content_type = (body, "text/html") if isinstance(body, str) else (json.dumps(body), "application/json")
+    return Fault(where, times, status=case.get("status", 200), body=text, headers=(("Content-Type", content_type),))
 
 
 def json_body(received: Received) -> dict[str, Any]:
