@@ -975,6 +975,7 @@ MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_c
     r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
     re.MULTILINE | re.ASCII,
 )
+STARS = re.compile(rf"\\.|{CODE_SPAN}|(\*+)(?=\S)[^*]+(?<=\S)\2|\*+")
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
@@ -1025,7 +1026,7 @@ def split_markdown(text: str) -> list[str]:
     """Markdown as DingTalk shows it well, in parts that it takes, which end with a block if that is near."""
     parts, used, before = [""], 0.0, None
     for block in blocks_in(text):
-        if block.code:
+        if block.code not in ("", INDENT):
             leave_lists(block)
         while used + (size := size_of(render(block, before))) > 1:
             if used < 0.5:
@@ -1103,14 +1104,14 @@ def inside_character(text: str, cut: int) -> bool:
 # Blocks and containers
 
 
-@dataclasses.dataclass(eq=False)
 class Container:
     """A quotation or a list item: before its first line stands the marker, before the others > or so many blanks."""
 
-    marker: str  # with blanks: "> ", "- ", " 12. "
-    number: int | None = None  # of an item in an ordered list, as a reader counts
-    left: bool = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
-    restarted: bool = False  # the same has ended its list before it: it goes on with its number
+    def __init__(self, marker: str, number: int | None) -> None:
+        self.marker = marker  # with blanks: "> ", "- ", " 12. "
+        self.number = number  # of an item in an ordered list, as a reader counts
+        self.left = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
+        self.restarted = False  # the same has ended its list before it: it goes on with its number
 
     def begin(self, left: int) -> str:
         """Its marker, when so many containers around it were left.
@@ -1159,12 +1160,13 @@ def render(block: Block, before: Block | None) -> str:
         else:
             first += container.begin(left) if depth >= outer else container.go_on(left)
             later += container.go_on(left)
-    text = block.text
-    if block.code == INDENT:
+    text, code = block.text, block.code
+    if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
+        code = "```"  # else it would be words of the item before it, which is one only in what is sent
+    if code == INDENT:
         first, later = first + INDENT, later + INDENT
-    elif block.code:
-        marks = fence_of(block.code)
-        text = f"{block.code}\n{text}\n{marks}" if text else f"{block.code}\n{marks}"
+    elif code:
+        text = f"{code}\n{text}\n{fence_of(code)}" if text else f"{code}\n{fence_of(code)}"
     if block.lazy:
         later = ""
     return join(before, block) + (first + text.replace("\n", "\n" + later) if text else first.rstrip())
@@ -1174,11 +1176,15 @@ def join(before: Block | None, block: Block) -> str:
     """What stands between two blocks of a part: the end of a line, and a blank line where one is needed."""
     if before is None:
         return ""
-    shared = [one for one, other in zip(before.containers, block.containers, strict=False) if one is other]
-    closed = before.containers[len(shared) :]
-    if not (block.gap or not block.text or any(container.left for container in closed)):
+    if not (block.gap or not block.text or any(container.left for container in ended(before, block))):
         return "\n"
-    return "\n" + "".join(one.go_on(0) for one in shared if not one.left).rstrip() + "\n"
+    around = (one for one in block.containers if one in before.containers and not one.left)
+    return "\n" + "".join(one.go_on(0) for one in around).rstrip() + "\n"
+
+
+def ended(before: Block | None, block: Block) -> list[Container]:
+    """The containers of the block before this one that do not hold this one."""
+    return [one for one in before.containers if one not in block.containers] if before else []
 
 
 def blocks_in(text: str) -> Iterator[Block]:
@@ -1189,7 +1195,8 @@ def blocks_in(text: str) -> Iterator[Block]:
     while (end := text.find("\n", start)) >= 0:  # split() would take twenty times the memory of short lines
         yield from walk.read(text[start:end])
         start = end + 1
-    yield from walk.read(text[start:])
+    if start < len(text):
+        yield from walk.read(text[start:])
     yield from walk.close(0)
 
 
@@ -1349,6 +1356,7 @@ class Walk:
     def read_row(self, row: str) -> Iterator[Block]:
         """A row of a table as a list item; before the first one, what the table is about."""
         cells = cells_of(row, len(self.head))
+        cells += [""] * (len(self.head) - len(cells))
         names = self.head[1:] if len(self.head) > 2 else []
         named = sum(map(len, names)) <= 100
         about = self.head if len(self.head) == 2 or not named else self.head[:1]
@@ -1407,12 +1415,21 @@ def cells_of(row: str, columns: int = MAX_COLUMNS) -> list[str]:
 
 def item_of_row(cells: list[str], names: list[str]) -> str:
     """The words of a row: ['苹果', '3', '山东'], ['价格', '产地'] -> '**苹果**：价格 3；产地 山东'."""
-    first, *others = cells
+    first, *others = map(escape_stars, cells)
     named = itertools.zip_longest(names, others, fillvalue="")
     rest = "；".join(f"{name} {cell}".strip() for name, cell in named if cell)
     if not rest or not first:
         return (bold(first) if others else first) or rest
     return bold(first) + (" " if first.endswith(("：", ":")) else "：") + rest
+
+
+def escape_stars(cell: str) -> str:
+    r"""The cell without stars that could go together with those of another: '2**3' -> '2\*\*3'."""
+
+    def escape(found: re.Match[str]) -> str:
+        return found[0].replace("*", "\\*") if found[0].strip("*") == "" else found[0]
+
+    return STARS.sub(escape, cell) if "*" in cell else cell
 
 
 def bold(words: str) -> str:
