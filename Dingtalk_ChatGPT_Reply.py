@@ -948,6 +948,7 @@ PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; t
 PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
 MAX_DEPTH = 20  # of containers in each other; what is deeper is text, so that no line takes long
 MAX_COLUMNS = 100  # a wider table is text
+LONG = 10_000  # characters: a paragraph is handed over in pieces of this size, a longer line stays as it is
 QUOTE_MARKER = "> "
 INDENT = "    "  # makes a line code, unless it goes on with a paragraph
 MARKDOWN = re.compile(  # what makes an answer look better as Markdown; at last the line below the head of a table
@@ -960,11 +961,8 @@ ITEM = re.compile(r"( {0,3}(?:[-+*]|(\d{1,9})[.)]))(?:[ \t]+|$)")
 FENCE = re.compile(r"(`{3,30}(?!`)(?=[^`]*$)|~{3,30}(?!~))[ \t]*(.*)")
 HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
-RULE = re.compile(r"([-_*])(?:[ \t]*\1){2,}")
 TABLE_RULE = re.compile(r"\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?")
-STARTER = re.compile(
-    rf">|(?:[-+*]|\d{{1,9}}[.)]|#{{1,6}})(?=\s|$)|```|~~~|(?:=+|-+|{RULE.pattern})[ \t]*$", re.MULTILINE
-)
+STARTER = re.compile(r">|(?:[-+*]|\d{1,9}[.)]|#{1,6})(?=\s|$)|```|~~~|=+[ \t]*$|[-_*][-_* \t]*$", re.MULTILINE)
 CODE_SPAN = r"(?<!`)(`+)(?!`)(?:.{1,2000}?)(?<!`)\1(?!`)"
 BR = re.compile(rf"\\.|{CODE_SPAN}|<br ?/?>", re.DOTALL | re.IGNORECASE)
 LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
@@ -984,7 +982,8 @@ def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[
     markdown = reply_format == "markdown" or (reply_format == "auto" and MARKDOWN.search(text) is not None)
     parts = split_markdown(text) if markdown else split_text(text)
     if len(parts) > 1:
-        parts = [f"（{number}/{len(parts)}）\n\n{part}" for number, part in enumerate(parts, 1)]
+        for number, part in enumerate(parts, 1):
+            parts[number - 1] = f"（{number}/{len(parts)}）\n\n{part}"
     at: dict[str, Any] = {}
     if message.in_group:
         parts[0] = f"@{message.staff_id or message.nick}" + ("  \n\n" if markdown else " ") + parts[0]
@@ -1001,7 +1000,7 @@ def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[
 def title_of(text: str) -> str:
     """What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
     blocks = list(blocks_in(text[:1000]))
-    words = [block.text for block in blocks if not block.code and not RULE.fullmatch(block.text)]
+    words = [block.text for block in blocks if not block.code and not is_rule(block.text)]
     title = "\n".join(words) or " ".join(block.text for block in blocks)
     for _ in range(2):  # what is bold can be a link
         title = MARKS.sub(lambda found: found[found.lastindex] if found.lastindex else "", title)
@@ -1176,7 +1175,8 @@ def join(before: Block | None, block: Block) -> str:
     """What stands between two blocks of a part: the end of a line, and a blank line where one is needed."""
     if before is None:
         return ""
-    if not (block.gap or not block.text or any(container.left for container in ended(before, block))):
+    empty = not (block.text or before.code)  # such an item would go on with a paragraph
+    if not (block.gap or (empty and before.text) or any(container.left for container in ended(before, block))):
         return "\n"
     around = (one for one in block.containers if one in before.containers and not one.left)
     return "\n" + "".join(one.go_on(0) for one in around).rstrip() + "\n"
@@ -1211,6 +1211,7 @@ class Walk:
         self.opened = 0  # so many of them, the innermost, have no block yet
         self.kind = ""  # of the block that is open: "text", "heading", "code" or "table"
         self.lines: list[str] = []  # of it
+        self.size = 0  # of them, in characters
         self.code, self.indent = "", 0  # the line that opened its fence, or INDENT; how far that was indented
         self.gap = self.lazy = False  # see Block
         self.head: list[str] = []  # of a table: its names
@@ -1260,7 +1261,7 @@ class Walk:
         if quote := QUOTE.match(line):
             return QUOTE_MARKER, line[quote.end() :]
         item = ITEM.match(line)
-        if not item or RULE.fullmatch(line.strip(" \t")):
+        if not item or is_rule(line):
             return None
         rest = line[item.end() :]
         if self.kind == "text" and depth == len(self.containers) and (not rest or item[2] not in (None, "1")):
@@ -1283,7 +1284,7 @@ class Walk:
     def read_block(self, line: str, depth: int) -> Iterator[Block]:
         """The blocks that end with this line or before it; it is not blank, and begins no container."""
         words, inside, indented = line.strip(" \t"), depth == len(self.containers), indent_of(line) >= 4
-        begins = not indented and (FENCE.fullmatch(words) or HEADING.match(words) or RULE.fullmatch(words))
+        begins = not indented and (FENCE.fullmatch(words) or HEADING.match(words) or is_rule(words))
         paragraph = self.kind == "text"
         if paragraph and inside and not indented and UNDERLINE.fullmatch(words):
             self.kind = "heading"
@@ -1294,6 +1295,9 @@ class Walk:
             yield from self.close(depth)
             self.kind, self.head, self.rows, self.spare, self.gap = "table", head, 0, 4000, True
         elif paragraph and not begins:
+            if self.size > LONG:
+                yield self.block(with_breaks("\n".join(self.lines)) + "  ")
+                self.lines, self.size = [], 0
             self.lazy = self.lazy or not inside
             self.add(line)
         elif self.kind == "table" and inside and not indented and not begins:
@@ -1312,9 +1316,9 @@ class Walk:
             self.add(dedent(line, 4))
         elif FENCE.fullmatch(words):
             self.kind, self.code, self.indent = "code", words[:100], indent_of(line)
-        elif HEADING.match(words) or RULE.fullmatch(words):
+        elif HEADING.match(words) or is_rule(words):
             self.kind = "heading"
-            self.add(line[:1000] if RULE.fullmatch(words) else line)
+            self.add(line[:1000] if is_rule(line) else line)
             yield from self.close(len(self.containers))
         else:
             self.kind = "text"
@@ -1325,11 +1329,12 @@ class Walk:
         if len(self.lines) > 999:  # many short lines take twenty times their size
             self.lines = ["\n".join(self.lines)]
         self.lines.append(line)
+        self.size += len(line)
 
     def close(self, depth: int) -> Iterator[Block]:
         """End the block that is open, and all containers but the outermost ones, as many as `depth`."""
         text, kind, code = "\n".join(self.lines), self.kind, self.code
-        self.lines, self.kind, self.code = [], "", ""
+        self.lines, self.size, self.kind, self.code = [], 0, "", ""
         if kind == "code":
             if any(container.marker != QUOTE_MARKER for container in self.containers[-self.opened or 99 :]):
                 yield self.block("")  # the marker stays, the code goes to the margin
@@ -1393,6 +1398,12 @@ def dedent(line: str, columns: int) -> str:
     return " " * (column - columns) + line[start:]
 
 
+def is_rule(line: str) -> bool:
+    """Whether it is a line across: '---', '* * *'."""
+    signs = line.replace(" ", "").replace("\t", "")
+    return len(signs) > 2 and signs[0] in "-_*" and not signs.strip(signs[0])
+
+
 def head_of_table(line: str, rule: str) -> list[str] | None:
     """The cells of the line if, with the rule below it, it is the head of a table."""
     if "|" not in line + rule or max(line.count("|"), rule.count("|")) > MAX_COLUMNS or not TABLE_RULE.fullmatch(rule):
@@ -1429,7 +1440,7 @@ def escape_stars(cell: str) -> str:
     def escape(found: re.Match[str]) -> str:
         return found[0].replace("*", "\\*") if found[0].strip("*") == "" else found[0]
 
-    return STARS.sub(escape, cell) if "*" in cell else cell
+    return STARS.sub(escape, cell) if "*" in cell and len(cell) < LONG else cell
 
 
 def bold(words: str) -> str:
@@ -1451,7 +1462,7 @@ def mark_br(text: str) -> str:
     def mark(found: re.Match[str]) -> str:
         return "\r" if found[0][0] == "<" else found[0].replace("\n", " ") if found[1] else found[0]
 
-    return BR.sub(mark, text) if "<" in text or "`" in text else text
+    return BR.sub(mark, text) if ("<" in text or "`" in text) and len(text) < 3 * LONG else text
 
 
 def as_words(text: str) -> str:
