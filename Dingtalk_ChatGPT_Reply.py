@@ -414,7 +414,7 @@ def names_in(value: Any, depth: int) -> list[str]:
     if not isinstance(body, dict) or depth > 4:
         return []
     fields = [
-        name for name in list(body)[:MAX_FIELDS] if NAME_FIELDS.search(name[-60:]) and not name.startswith("sender")
+        name for name in list(body)[:MAX_FIELDS] if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")
     ]
     names = [text_in(body, name) or "" for name in fields]
     for inner in list(body.values())[:MAX_FIELDS]:
@@ -1691,7 +1691,7 @@ def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
 
 def send_reply(message: Message, text: str, journal: Journal, run: Run) -> None:
     """Show the text in the chat, from the part on that follows those sent already, while this run has the lease."""
-    bodies = bodies_of(message, text, run.settings.reply_format)
+    bodies = webhook_bodies(message, text, run.settings.reply_format)
     for number, body in list(enumerate(bodies))[journal.sent :]:
         send_part(message, body, number, lambda sent: keep_lease(message, sent, journal, run))
 
@@ -1706,7 +1706,7 @@ def send_sentence(message: Message, sentence: str, run: Run) -> None:
             raise NotDelivered("time is up", sent)
         return seconds
 
-    (body,) = bodies_of(message, sentence, "text")
+    (body,) = webhook_bodies(message, sentence, "text")
     send_part(message, body, 0, seconds_left)
 
 
@@ -1804,30 +1804,55 @@ def webhook_connections() -> FreshConnections:
 
 # --- text for its clients ---
 
+# The rule for Markdown: change as little as possible, and nothing that a CommonMark reader would show otherwise. The
+# words are those of https://spec.commonmark.org: blocks stand in containers, which are quotations and list items.
+
 PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
 PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
-MARKDOWN = re.compile(  # what makes an answer look better as Markdown
-    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]", re.MULTILINE
+MAX_DEPTH = 20  # of containers in each other; what is deeper is text, so that no line takes long
+MAX_COLUMNS = 100  # a wider table is text
+LONG = 10_000  # characters: a paragraph is handed over in pieces of this size, a longer line stays as it is
+QUOTE_MARKER = "> "
+INDENT = "    "  # makes a line code, unless it goes on with a paragraph
+MARKDOWN = re.compile(  # what makes an answer look better as Markdown; at last the line below the head of a table
+    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]"
+    r"|^(?=[^|\n]*\|)(?=[^-\n]*-)[-|: ]+$",
+    re.MULTILINE,
 )
-FENCE = re.compile(r"\s*(`{3,}|~{3,})[^`\n]{0,40}$")
-TABLE_RULE = re.compile(r"\|?(\s*:?-+:?\s*\|)+(\s*:?-+:?)?")
+QUOTE = re.compile(r" {0,3}>[ \t]?")
+ITEM = re.compile(r"( {0,3}(?:[-+*]|(\d{1,9})[.)]))(?:[ \t]+|$)")
+FENCE = re.compile(r"(`{3,30}(?!`)(?=[^`]*$)|~{3,30}(?!~))[ \t]*(.*)")
+HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
+UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
+TABLE_RULE = re.compile(r"\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?")
+STARTER = re.compile(r">|(?:[-+*]|\d{1,9}[.)]|#{1,6})(?=\s|$)|```|~~~|=+[ \t]*$|[-_*][-_* \t]*$", re.MULTILINE)
+CODE_SPAN = r"(?<!`)(`+)(?!`)(?:.{1,2000}?)(?<!`)\1(?!`)"
+BR = re.compile(rf"\\.|{CODE_SPAN}|<br ?/?>", re.DOTALL | re.IGNORECASE)
+LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
+BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
+WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)")  # a cut would show the marks of these
+MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
+    rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
+    r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
+    re.MULTILINE | re.ASCII,
+)
+STARS = re.compile(rf"\\.|{CODE_SPAN}|(\*+)(?=\S)[^*]+(?<=\S)\2|\*+")
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
-LINK = re.compile(r"!?\[[^\]\n]{0,300}\]\([^)\n]{0,2000}\)")
 
 
-def bodies_of(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
+def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
     """The requests that show the text: of one kind, in parts that DingTalk takes, the first with an @ in a group."""
     markdown = reply_format == "markdown" or (reply_format == "auto" and MARKDOWN.search(text) is not None)
-    beginning = text.partition("```")[0].strip() or text  # what a notification shows: not the marks, not code
-    title = " ".join(re.sub(r"[#*`>|_~\[\]-]+", " ", beginning).split())[:30] or "…"
-    parts = split_text(for_dingtalk(text), fences=True) if markdown else split_text(text, fences=False)
+    parts = split_markdown(text) if markdown else split_text(text)
     if len(parts) > 1:
-        parts = [f"（{number}/{len(parts)}）\n\n{part}" for number, part in enumerate(parts, 1)]
+        for number, part in enumerate(parts, 1):
+            parts[number - 1] = f"（{number}/{len(parts)}）\n\n{part}"
     at: dict[str, Any] = {}
     if message.in_group:
         parts[0] = f"@{message.staff_id or message.nick}" + ("  \n\n" if markdown else " ") + parts[0]
         at = {"at": {"atUserIds": [message.staff_id], "isAtAll": False}} if message.staff_id else {}
     if markdown:
+        title = title_of(text)
         bodies = [{"msgtype": "markdown", "markdown": {"title": title, "text": part}} for part in parts]
     else:
         bodies = [{"msgtype": "text", "text": {"content": part}} for part in parts]
@@ -1835,102 +1860,98 @@ def bodies_of(message: Message, text: str, reply_format: str) -> list[dict[str, 
     return bodies
 
 
-def for_dingtalk(text: str) -> str:
-    """Markdown as DingTalk's clients show it well: they join lines, know no tables, and make headings of # in code.
-
-    Lines end with two blanks, tables become aligned code, code with a # at the start of a line is indented as a
-    whole, and a fence that is left open is closed.
-    """
-    done: list[str] = []
-    lines = text.split("\n")
-    while lines:
-        fence = FENCE.match(lines[0])
-        if fence:
-            size = next((n for n, line in enumerate(lines[1:], 1) if closes(line, fence[1])), len(lines))
-            code = lines[1:size]
-            indent = "    " if any(line.lstrip().startswith("#") for line in code) else ""
-            done += [lines[0], *(indent + line for line in code), fence[1]]
-            del lines[: size + 1]
-        elif "|" in lines[0] and len(lines) > 1 and TABLE_RULE.fullmatch(lines[1].strip()):
-            size = next((n for n, line in enumerate(lines) if "|" not in line), len(lines))
-            rows = aligned(lines[:1] + lines[2:size])
-            indent = "    " if any(row.startswith("#") for row in rows) else ""
-            done += ["```", *(indent + row for row in rows), "```"]
-            del lines[:size]
-        else:
-            line = re.sub(r"<br ?/?>", "  \n", lines.pop(0))
-            done.append(line + "  " if line.strip() and lines and lines[0].strip() else line)
-    return "\n".join(done)
+def title_of(text: str) -> str:
+    """What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
+    blocks = list(blocks_in(text[:1000]))
+    words = [block.text for block in blocks if not block.code and not is_rule(block.text)]
+    title = "\n".join(words) or " ".join(block.text for block in blocks)
+    for _ in range(2):  # what is bold can be a link
+        title = MARKS.sub(lambda found: found[found.lastindex] if found.lastindex else "", title)
+    title = " ".join(title.split())
+    return title[: end_of_character(title, min(len(title), 30))] or "…"
 
 
-def closes(line: str, fence: str) -> bool:
-    """Whether the line ends the code block that began with this fence."""
-    mark = line.strip()
-    return mark.startswith(fence) and not mark.strip(fence[0])
+# Parts
 
 
-def aligned(rows: list[str]) -> list[str]:
-    """The rows of a Markdown table as columns of plain text; a Chinese character is as wide as two others."""
-    table = [[cell.strip().replace("**", "") for cell in row.strip().strip("|").split("|")] for row in rows]
-    widths = [max(map(width, column)) for column in itertools.zip_longest(*table, fillvalue="")]
-    padded = ([cell + " " * (size - width(cell)) for cell, size in zip(row, widths, strict=False)] for row in table)
-    return ["  ".join(row).rstrip() for row in padded]
+def split_text(text: str) -> list[str]:
+    """Plain text in parts that DingTalk takes; together they are the text."""
+    parts = []
+    while size_of(text) > 1:
+        cut = find_cut(text, find_limit(text, size_of, 1))
+        parts.append(text[:cut])
+        text = text[cut:]
+    return [*parts, text]
 
 
-def width(text: str) -> int:
-    """How many columns the text takes: 'ab' -> 2, '中' -> 2."""
-    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)
+def split_markdown(text: str) -> list[str]:
+    """Markdown as DingTalk shows it well, in parts that it takes, which end with a block if that is near."""
+    parts, used, before = [""], 0.0, None
+    for block in blocks_in(text):
+        if block.code not in ("", INDENT):
+            leave_lists(block)
+        while used + (size := size_of(render(block, before))) > 1:
+            if used < 0.5:
+                piece, block = cut_block(block, before, 1 - used)
+                parts[-1] += render(piece, before)
+            leave_lists(block)
+            parts.append("")
+            used, before = 0.0, None
+        parts[-1] += render(block, before)
+        used, before = used + size, block
+    return [part for part in parts if part.strip()] or ["…"]
 
 
-def split_text(text: str, fences: bool) -> list[str]:
-    """The text in parts that DingTalk takes; together they are the text, with code fences closed and reopened."""
-    parts, fence = [], ""
-    while True:
-        head = fence + "\n" if fence else ""
-        cut = cut_of(text)
-        part, text = head + text[:cut], text[cut:]
-        fence = open_fence(part) if fences else ""
-        if fence:
-            part += ("" if part.endswith("\n") else "\n") + fence[: len(fence) - len(fence.lstrip(fence[0]))]
-        parts.append(part)
-        if not text:
-            return parts
+def size_of(text: str) -> float:
+    """How much of a part the text fills, 1 for all of it; in a client's count, an emoji has two characters."""
+    if len(text) > PART_CHARACTERS:
+        return 2
+    characters = len(text.encode("utf-16-le")) / 2
+    return max(characters / PART_CHARACTERS, len(json.dumps(text, ensure_ascii=False).encode()) / PART_BYTES)
 
 
-def cut_of(text: str) -> int:
-    """How much of the text goes into the next part: to the end of a paragraph, a line, a sentence, else a character."""
-    limit = len(text)
-    while too_long(text[:limit]):
-        limit = min(limit, PART_CHARACTERS + 1) * 19 // 20
-    if limit == len(text):
-        return limit
-    links = [link.span() for link in LINK.finditer(text[: 2 * limit])]
+def cut_block(block: Block, before: Block | None, room: float) -> tuple[Block, Block]:
+    """What of the block fits into the room, and the rest, which begins nothing that the block did not."""
+    limit = find_limit(block.text, lambda text: size_of(render(block._replace(text=text), before)), room)
+    cut = find_cut(block.text, limit)
+    piece, rest = block.text[:cut], block.text[cut:]
+    if block.code:
+        piece = piece.removesuffix("\n")
+    else:
+        piece, rest = piece.rstrip(" \n"), as_words(rest.lstrip(" \t\n"))
+    return block._replace(text=piece), block._replace(text=rest, opened=0, gap=False)
+
+
+def find_limit(text: str, size: Callable[[str], float], room: float) -> int:
+    """How many characters fit, give or take five percent."""
+    limit = min(len(text), PART_CHARACTERS)
+    while limit > 1 and size(text[:limit]) > room:
+        limit = limit * 19 // 20
+    return limit
+
+
+def find_cut(text: str, limit: int) -> int:
+    """Where to cut: after a paragraph, a line or a sentence of the second half, else between two characters."""
+    wholes = [found.span() for found in WHOLE.finditer(text[: 2 * limit])]
+    inside = {cut: start for start, end in wholes for cut in range(start + 1, end)}
     for end in (r"\n\s*\n", r"\n", r"[。！？；…]|[.!?;]\s"):
         cuts = [found.end() for found in re.finditer(end, text[:limit])]
         for cut in reversed(cuts):
-            if cut > limit // 2 and not inside_link(links, cut):
+            if cut > limit // 2 and cut not in inside:
                 return cut
-    limit = inside_link(links, limit) or limit
-    near = range(limit, max(limit - 64, 0), -1)  # no emoji is longer
-    return next((cut for cut in near if not inside_character(text, cut)), limit)
+    return end_of_character(text, inside.get(limit) or limit)
 
 
-def too_long(text: str) -> bool:
-    """Whether DingTalk would not show it in one message; in a client's count, an emoji has two characters."""
-    return (
-        len(text) > PART_CHARACTERS
-        or len(text.encode("utf-16-le")) > 2 * PART_CHARACTERS
-        or len(json.dumps(text, ensure_ascii=False).encode()) > PART_BYTES
-    )
-
-
-def inside_link(links: list[tuple[int, int]], cut: int) -> int:
-    """Where the Markdown link begins that the cut would break; 0 if there is none, or if it fills the part."""
-    return next((start for start, end in links if start < cut < end), 0)
+def end_of_character(text: str, cut: int) -> int:
+    """The cut, or the next one before it that breaks nothing that is seen as one character."""
+    near = range(cut, max(cut - 64, 0), -1)  # no emoji is longer
+    return next((cut for cut in near if not inside_character(text, cut)), cut)
 
 
 def inside_character(text: str, cut: int) -> bool:
     """Whether the cut would break what is seen as one: a letter and its accents, an emoji of several, a flag of two."""
+    if cut == len(text):
+        return False
     left, right = text[cut - 1], text[cut]
     letters_of_flags = len(text[:cut]) - len(text[:cut].rstrip(FLAG_LETTERS))
     return (
@@ -1942,15 +1963,378 @@ def inside_character(text: str, cut: int) -> bool:
     )
 
 
-def open_fence(part: str) -> str:
-    """The line that opened the code block in which the part ends, '' if it ends outside."""
-    fence = None
-    for line in part.split("\n"):
-        if fence is None:
-            fence = FENCE.match(line)
-        elif closes(line, fence[1]):
-            fence = None
-    return fence[0].strip() if fence else ""
+# Blocks and containers
+
+
+class Container:
+    """A quotation or a list item: before its first line stands the marker, before the others > or so many blanks."""
+
+    def __init__(self, marker: str, number: int | None) -> None:
+        self.marker = marker  # with blanks: "> ", "- ", " 12. "
+        self.number = number  # of an item in an ordered list, as a reader counts
+        self.left = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
+        self.restarted = False  # the same has ended its list before it: it goes on with its number
+
+    def begin(self, left: int) -> str:
+        """Its marker, when so many containers around it were left.
+
+        An item whose outer item was left gets the other sign behind its number: else the outer list would go on with
+        the numbers of the inner one.
+        """
+        if self.number is None or not (self.restarted or left):
+            return self.marker
+        number, sign = re.findall(r"\d+|[.)]", self.marker)
+        return self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if left % 2 else sign}")
+
+    def go_on(self, left: int) -> str:
+        return self.marker if self.marker == QUOTE_MARKER else " " * len(self.begin(left))
+
+
+class Block(NamedTuple):
+    """Text without what its containers put before each line, as it is sent."""
+
+    text: str
+    containers: tuple[Container, ...] = ()  # outermost first
+    opened: int = 0  # so many of them, the innermost, begin here
+    gap: bool = False  # a blank line stands before it
+    lazy: bool = False  # only its first line stands in the containers, and a reader takes the others as if they did
+    code: str = ""  # the line that opens its fence, or INDENT
+
+
+def leave_lists(block: Block) -> None:
+    """From this block on, nothing stands in the list items that began before it."""
+    outer = len(block.containers) - block.opened
+    for depth, container in enumerate(block.containers):
+        if depth >= outer:
+            container.restarted = True
+        elif container.marker != QUOTE_MARKER:
+            container.left = True
+
+
+def render(block: Block, before: Block | None) -> str:
+    """The lines of the block as they follow the block before it in the same part."""
+    outer = len(block.containers) - block.opened
+    first = later = ""
+    left = 0
+    for depth, container in enumerate(block.containers):
+        if container.left:
+            left += 1
+        else:
+            first += container.begin(left) if depth >= outer else container.go_on(left)
+            later += container.go_on(left)
+    text, code = block.text, block.code
+    if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
+        code = "```"  # else it would be words of the item before it, which is one only in what is sent
+    if code == INDENT:
+        first, later = first + INDENT, later + INDENT
+    elif code:
+        text = f"{code}\n{text}\n{fence_of(code)}" if text else f"{code}\n{fence_of(code)}"
+    if block.lazy:
+        later = ""
+    return join(before, block) + (first + text.replace("\n", "\n" + later) if text else first.rstrip())
+
+
+def join(before: Block | None, block: Block) -> str:
+    """What stands between two blocks of a part: the end of a line, and a blank line where one is needed."""
+    if before is None:
+        return ""
+    empty = not (block.text or before.code)  # such an item would go on with a paragraph
+    if not (block.gap or (empty and before.text) or any(container.left for container in ended(before, block))):
+        return "\n"
+    around = (one for one in block.containers if one in before.containers and not one.left)
+    return "\n" + "".join(one.go_on(0) for one in around).rstrip() + "\n"
+
+
+def ended(before: Block | None, block: Block) -> list[Container]:
+    """The containers of the block before this one that do not hold this one."""
+    return [one for one in before.containers if one not in block.containers] if before else []
+
+
+def blocks_in(text: str) -> Iterator[Block]:
+    """The blocks of a Markdown text, one after the other, made ready for DingTalk."""
+    walk = Walk()
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    start = 0
+    while (end := text.find("\n", start)) >= 0:  # split() would take twenty times the memory of short lines
+        yield from walk.read(text[start:end])
+        start = end + 1
+    if start < len(text):
+        yield from walk.read(text[start:])
+    yield from walk.close(0)
+
+
+class Walk:
+    """Reads Markdown line by line and tells the blocks, as https://spec.commonmark.org and GitHub's tables have them.
+
+    A block is handed over before the next container is opened, which has to know whether its list was left.
+    """
+
+    def __init__(self) -> None:
+        self.containers: list[Container] = []  # that are open
+        self.opened = 0  # so many of them, the innermost, have no block yet
+        self.kind = ""  # of the block that is open: "text", "heading", "code" or "table"
+        self.lines: list[str] = []  # of it
+        self.size = 0  # of them, in characters
+        self.code, self.indent = "", 0  # the line that opened its fence, or INDENT; how far that was indented
+        self.gap = self.lazy = False  # see Block
+        self.head: list[str] = []  # of a table: its names
+        self.spare = 0  # characters by which names that are repeated may make a table longer
+
+    def read(self, line: str) -> Iterator[Block]:
+        """The blocks that end with this line."""
+        depth, line = self.match(line)
+        words = line.strip(" \t")
+        fenced = self.kind == "code" and self.code != INDENT and depth == len(self.containers)
+        fence = fence_of(self.code)
+        if fenced and indent_of(line) < 4 and words.startswith(fence) and not words.strip(fence[0]):
+            yield from self.close(depth)
+        elif fenced:
+            self.add(dedent(line, self.indent))
+        elif words:
+            while depth < MAX_DEPTH and (found := self.container_in(line, depth)):
+                sibling = self.containers[depth] if depth < len(self.containers) else None
+                yield from self.close(depth)
+                self.open(found[0], sibling)
+                line, depth = found[1], depth + 1
+            yield from self.read_block(line, depth)
+        elif self.code == INDENT and depth == len(self.containers):
+            self.add(dedent(line, 4))
+        else:
+            yield from self.close(
+                depth if self.kind else depth - self.opened
+            )  # an item begins with one blank line at most
+            self.gap = True
+
+    def match(self, line: str) -> tuple[int, str]:
+        """How many of the open containers hold the line, and what is left of it in them."""
+        for depth, container in enumerate(self.containers):
+            if container.marker == QUOTE_MARKER:
+                quote = QUOTE.match(line)
+                if not quote:
+                    return depth, line
+                line = line[quote.end() :]
+            elif not line.strip(" \t") or indent_of(line) >= len(container.marker):
+                line = dedent(line, len(container.marker))
+            else:
+                return depth, line
+        return len(self.containers), line
+
+    def container_in(self, line: str, depth: int) -> tuple[str, str] | None:
+        """The marker of a container that begins here, and what follows it."""
+        if quote := QUOTE.match(line):
+            return QUOTE_MARKER, line[quote.end() :]
+        item = ITEM.match(line)
+        if not item or is_rule(line):
+            return None
+        rest = line[item.end() :]
+        if self.kind == "text" and depth == len(self.containers) and (not rest or item[2] not in (None, "1")):
+            return None  # goes on with the paragraph
+        blanks = indent_of(line[item.end(1) :])
+        if not rest or blanks > 4:  # what follows is code
+            return item[1] + " ", " " * (blanks - 1) + rest
+        return item[1] + " " * blanks, rest
+
+    def open(self, marker: str, sibling: Container | None) -> None:
+        """Open a container; the sibling is the one that was open in its place."""
+        digits = re.search(r"\d+", marker)
+        container = Container(marker, int(digits[0]) if digits else None)
+        if digits and sibling and sibling.number is not None and sibling.marker.strip()[-1] == marker.strip()[-1]:
+            container.number = sibling.number + 1
+            container.restarted = sibling.left or sibling.restarted
+        self.containers.append(container)
+        self.opened += 1
+
+    def read_block(self, line: str, depth: int) -> Iterator[Block]:
+        """The blocks that end with this line or before it; it is not blank, and begins no container."""
+        words, inside, indented = line.strip(" \t"), depth == len(self.containers), indent_of(line) >= 4
+        begins = not indented and (FENCE.fullmatch(words) or HEADING.match(words) or is_rule(words))
+        paragraph = self.kind == "text"
+        if paragraph and inside and not indented and UNDERLINE.fullmatch(words):
+            self.kind = "heading"
+            self.add(line)
+            yield from self.close(depth)
+        elif paragraph and inside and not indented and (head := head_of_table(self.lines[-1], words)):
+            del self.lines[-1]
+            yield from self.close(depth)
+            self.kind, self.head, self.rows, self.spare, self.gap = "table", head, 0, 4000, True
+        elif paragraph and not begins:
+            if self.size > LONG:
+                yield self.block(with_breaks("\n".join(self.lines)) + "  ")
+                self.lines, self.size = [], 0
+            self.lazy = self.lazy or not inside
+            self.add(line)
+        elif self.kind == "table" and inside and not indented and not begins:
+            yield from self.read_row(words)
+        elif self.code == INDENT and inside and indented:
+            self.add(dedent(line, 4))
+        else:
+            yield from self.close(depth)
+            yield from self.begin(line)
+
+    def begin(self, line: str) -> Iterator[Block]:
+        """Open a block; a heading or a rule ends with its line."""
+        words = line.strip(" \t")
+        if indent_of(line) >= 4:
+            self.kind, self.code = "code", INDENT
+            self.add(dedent(line, 4))
+        elif FENCE.fullmatch(words):
+            self.kind, self.code, self.indent = "code", words[:100], indent_of(line)
+        elif HEADING.match(words) or is_rule(words):
+            self.kind = "heading"
+            self.add(line[:1000] if is_rule(line) else line)
+            yield from self.close(len(self.containers))
+        else:
+            self.kind = "text"
+            self.add(line)
+
+    def add(self, line: str) -> None:
+        """Add a line to the block that is open."""
+        if len(self.lines) > 999:  # many short lines take twenty times their size
+            self.lines = ["\n".join(self.lines)]
+        self.lines.append(line)
+        self.size += len(line)
+
+    def close(self, depth: int) -> Iterator[Block]:
+        """End the block that is open, and all containers but the outermost ones, as many as `depth`."""
+        text, kind, code = "\n".join(self.lines), self.kind, self.code
+        self.lines, self.size, self.kind, self.code = [], 0, "", ""
+        if kind == "code":
+            if any(container.marker != QUOTE_MARKER for container in self.containers[-self.opened or 99 :]):
+                yield self.block("")  # the marker stays, the code goes to the margin
+            yield self.block(text.rstrip("\n") if code == INDENT else text, code)
+            self.gap = self.gap or code == INDENT
+        elif kind == "heading":
+            yield self.block(mark_br(text).replace("\r", " ") if "<" in text else text)
+        elif kind == "text" and (text := with_breaks(text)):
+            yield self.block(text)
+        elif kind == "table":
+            if not self.rows:
+                yield self.block(bold("；".join(filter(None, self.head))))
+            self.gap = True
+        if self.opened and depth < len(self.containers):
+            yield self.block("")
+        del self.containers[depth:]
+
+    def block(self, text: str, code: str = "") -> Block:
+        """The block of this text, with the containers that no block has begun with."""
+        block = Block(text, tuple(self.containers), self.opened, self.gap, self.lazy, code)
+        self.opened, self.gap, self.lazy = 0, False, False
+        return block
+
+    def read_row(self, row: str) -> Iterator[Block]:
+        """A row of a table as a list item; before the first one, what the table is about."""
+        cells = cells_of(row, len(self.head))
+        cells += [""] * (len(self.head) - len(cells))
+        names = self.head[1:] if len(self.head) > 2 else []
+        named = sum(map(len, names)) <= 100
+        about = self.head if len(self.head) == 2 or not named else self.head[:1]
+        if not self.rows and any(about):
+            yield self.block(bold("：".join(filter(None, about))))
+        self.rows += 1
+        self.spare += len(row) - sum(map(len, names))
+        text = item_of_row(cells, names if named and self.spare > 0 else [])
+        if text:
+            self.open("- ", None)
+            yield self.block(as_words(text))
+            del self.containers[-1]
+
+
+# Lines, tables and words
+
+
+def fence_of(code: str) -> str:
+    """The marks of the line that opens a fence: '```python' -> '```'."""
+    return code[: len(code) - len(code.lstrip(code[:1]))]
+
+
+def indent_of(line: str) -> int:
+    """How far the line is indented; a tab goes to the next multiple of four."""
+    return len(line[: len(line) - len(line.lstrip(" \t"))].expandtabs(4))
+
+
+def dedent(line: str, columns: int) -> str:
+    """The line without so many columns of blanks, or without all that it has; of a tab, blanks can be left."""
+    start = column = 0
+    while column < columns and line[start : start + 1] in (" ", "\t"):
+        column += 1 if line[start] == " " else 4 - column % 4
+        start += 1
+    return " " * (column - columns) + line[start:]
+
+
+def is_rule(line: str) -> bool:
+    """Whether it is a line across: '---', '* * *'."""
+    signs = line.replace(" ", "").replace("\t", "")
+    return len(signs) > 2 and signs[0] in "-_*" and not signs.strip(signs[0])
+
+
+def head_of_table(line: str, rule: str) -> list[str] | None:
+    """The cells of the line if, with the rule below it, it is the head of a table."""
+    if "|" not in line + rule or max(line.count("|"), rule.count("|")) > MAX_COLUMNS or not TABLE_RULE.fullmatch(rule):
+        return None
+    head = cells_of(line)
+    return head if len(head) == len(cells_of(rule)) else None
+
+
+def cells_of(row: str, columns: int = MAX_COLUMNS) -> list[str]:
+    r"""What stands between the signs of a row: '| `a \| b` | c<br>d |' -> ['`a | b`', 'c；d']."""
+    row = row.strip(" \t").removeprefix("|")
+    if row.endswith("|") and not row.endswith("\\|"):
+        row = row[:-1]
+    cells = [mark_br(cell.replace("\\|", "|")).strip(" \t\r") for cell in re.split(r"(?<!\\)\|", row, maxsplit=columns)]
+    return [
+        re.sub(r"[ \t]?\r[ \t\r]*", "；", re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell))
+        for cell in cells[:columns]
+    ]
+
+
+def item_of_row(cells: list[str], names: list[str]) -> str:
+    """The words of a row: ['苹果', '3', '山东'], ['价格', '产地'] -> '**苹果**：价格 3；产地 山东'."""
+    first, *others = map(escape_stars, cells)
+    named = itertools.zip_longest(names, others, fillvalue="")
+    rest = "；".join(f"{name} {cell}".strip() for name, cell in named if cell)
+    if not rest or not first:
+        return (bold(first) if others else first) or rest
+    return bold(first) + (" " if first.endswith(("：", ":")) else "：") + rest
+
+
+def escape_stars(cell: str) -> str:
+    r"""The cell without stars that could go together with those of another: '2**3' -> '2\*\*3'."""
+
+    def escape(found: re.Match[str]) -> str:
+        return found[0].replace("*", "\\*") if found[0].strip("*") == "" else found[0]
+
+    return STARS.sub(escape, cell) if "*" in cell and len(cell) < LONG else cell
+
+
+def bold(words: str) -> str:
+    """In bold, unless that could clash with signs that the words have."""
+    return words if not words or "*" in words or "\\" in words else f"**{words}**"
+
+
+def with_breaks(text: str) -> str:
+    """A paragraph whose lines stay lines: two blanks keep clients from joining them, and <br> begins a line."""
+    if "\n" not in text and "<" not in text:
+        return text
+    text = re.sub(r"[ \t\n]{0,99}\r[ \t\n\r]*([^\r\n]{0,99})", lambda found: "\n" + as_words(found[1]), mark_br(text))
+    return re.sub(r"(?<!  )(?<!\\)\n", "  \n", text.strip("\n"))
+
+
+def mark_br(text: str) -> str:
+    r"""The text with \r, which no text has here, for each <br> outside code, and with code in one line."""
+
+    def mark(found: re.Match[str]) -> str:
+        return "\r" if found[0][0] == "<" else found[0].replace("\n", " ") if found[1] else found[0]
+
+    return BR.sub(mark, text) if ("<" in text or "`" in text) and len(text) < 3 * LONG else text
+
+
+def as_words(text: str) -> str:
+    r"""The text without a beginning that would make it another block: '1. 先' -> '1\. 先'."""
+    start = STARTER.match(text)
+    if not start:
+        return text
+    sign = len(text) - len(text.lstrip("0123456789"))
+    return text[:sign] + "\\" + text[sign:]
 
 
 # --- self-check ---
