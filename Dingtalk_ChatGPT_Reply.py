@@ -204,7 +204,7 @@ BODY = (  # one of these fields is in the body of every message: JSON without th
     *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
     *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "downloadCode", "msgtype"),
 )
-MAX_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
+MAX_BODY_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
 
 
 class Message(NamedTuple):
@@ -328,7 +328,7 @@ def parts_in(value: Any, name: str, owner: str, depth: int) -> list[Part]:
 
     {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}]}, and all of them as JSON in a text -> "a".
     """
-    if depth > MAX_DEPTH:
+    if depth > MAX_BODY_DEPTH:
         return []
     if isinstance(value, str):
         return parts_in_text(text_in({"": value}, "") or "", name, owner, depth)
@@ -983,7 +983,7 @@ STATUSES = {
 }  # fmt: skip
 # The fields that hold them, in lower case and without signs, wherever they stand.
 CODE_FIELDS = ("code", "type", "status", "statuscode", "httpcode", "errorcode", "errcode", "errortype", "reason")
-WORD_FIELDS = (
+SAYING_FIELDS = (
     "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
     "title", "description", "errordescription", "raw", "displaymsg", "en",
 )  # fmt: skip
@@ -1174,7 +1174,6 @@ def is_thought(part: dict[str, Any]) -> bool:
     return part.get("thought") is True or bool(re.search("think|thought|reason", str(part.get("type"))))
 
 
-BLANKS = " \t\r\n\ufeff\u200b"
 THOUGHT_NAMES = r"(?:\w{1,9}:)?(?:think(?:ing)?|thoughts?|reasoning|reflection|analysis)"
 THOUGHT_TAG = re.compile(
     rf"(?P<block>(?:^|(?<=[>▷\]]))[ \t]*)?"  # where a tag can only be a tag; elsewhere the answer may speak of it
@@ -1277,7 +1276,7 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
             collect(part, field, refusal, depth + 1)
     elif field in CODE_FIELDS and type(value) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(value)):
         refusal.codes.append(str(value).strip())
-    elif field in CODE_FIELDS + WORD_FIELDS and isinstance(value, str) and value.strip():
+    elif field in CODE_FIELDS + SAYING_FIELDS and isinstance(value, str) and value.strip():
         start, packed = packed_json(value)
         refusal.texts.append(value[:start][:2000].strip())
         collect(packed, field, refusal, depth + 1)
@@ -1809,7 +1808,7 @@ def webhook_connections() -> FreshConnections:
 
 PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
 PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
-MAX_DEPTH = 20  # of containers in each other; what is deeper is text, so that no line takes long
+MAX_CONTAINERS = 20  # of containers in each other; what is deeper is text, so that no line takes long
 MAX_COLUMNS = 100  # a wider table is text
 LONG = 10_000  # characters: a paragraph is handed over in pieces of this size, a longer line stays as it is
 QUOTE_MARKER = "> "
@@ -2091,7 +2090,7 @@ class Walk:
         elif fenced:
             self.add(dedent(line, self.indent))
         elif words:
-            while depth < MAX_DEPTH and (found := self.container_in(line, depth)):
+            while depth < MAX_CONTAINERS and (found := self.container_in(line, depth)):
                 sibling = self.containers[depth] if depth < len(self.containers) else None
                 yield from self.close(depth)
                 self.open(found[0], sibling)
