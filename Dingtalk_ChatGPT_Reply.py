@@ -1443,7 +1443,8 @@ def read_tail(bucket: oss2.Bucket, key: str, most_bytes: int) -> tuple[bytes, in
 
 def read_lines(journal: Journal, message_id: str, history_length: int) -> None:
     """Set what the lines say: the turns, what was forgotten, and the reply to this message."""
-    newest_first = (line for line in parsed(reversed(journal.lines)) if "question" in line)
+    since_clear = itertools.takewhile(lambda line: "forgotten" not in line, parsed(reversed(journal.lines)))
+    newest_first = (line for line in since_clear if "question" in line)
     journal.turns = list(itertools.islice(newest_first, history_length))[::-1]
     for line in parsed(data for data in journal.lines if b'"forgotten": [' in data):  # in a text, its quotes have a \\
         journal.cleared_by, journal.forgotten = line["msgId"], line.get("forgotten", [])

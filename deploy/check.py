@@ -127,25 +127,34 @@ def read_yaml(text: str, file: str) -> Any:
 
 
 def settings_of(source: str) -> dict[str, Any]:
-    """SETTINGS and read_settings of a function file, executed without the packages that the file imports."""
+    """SETTINGS and read_settings of a function file, executed with what they use and nothing else of the file."""
     tree = ast.parse(source)
-    tree.body = [node for node in tree.body if is_about_settings(node)]
-    names: dict[str, Any] = {}
-    exec(compile(tree, "settings", "exec"), names)
-    return names
+    defined = {name: node for node in tree.body for name in names_defined_by(node)}
+    wanted, names = [], ["SETTINGS", "read_settings", "MOST_SECONDS_WITHOUT_CHATGPT"]
+    while names:
+        node = defined.get(names.pop())
+        if node is not None and node not in wanted:
+            wanted.append(node)
+            names += [used.id for used in ast.walk(node) if isinstance(used, ast.Name)]
+    tree.body = [node for node in tree.body if node in wanted or is_import_of_standard_library(node)]
+    values: dict[str, Any] = {}
+    exec(compile(tree, "settings", "exec"), values)
+    return values
 
 
-def is_about_settings(node: ast.stmt) -> bool:
-    """Whether settings_of has to execute it: functions are only defined."""
+def names_defined_by(node: ast.stmt) -> list[str]:
+    """The functions, classes and constants that a statement at the top of a file defines."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+def is_import_of_standard_library(node: ast.stmt) -> bool:
+    """Whether the statement imports, and none of the packages, which the deployer's Python may not have."""
     if isinstance(node, ast.Import):
         return not {alias.name for alias in node.names} & {"fc2", "oss2", "openai", "requests"}
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    assigned = {target.id for target in targets if isinstance(target, ast.Name)}
-    needed = {"REQUIRED", "SETTINGS", "SECRET", "FC_NAME", "INVISIBLE", "BLANKS", "QUOTES", "NOTHING", "ACCELERATE"}
-    needed |= {"NO_OPTIONS", "SENDING_SECONDS"}
-    if isinstance(node, ast.ClassDef):
-        return node.name == "Malformed"
-    return isinstance(node, (ast.ImportFrom, ast.FunctionDef)) or bool(assigned & needed)
+    return isinstance(node, ast.ImportFrom)
 
 
 def function_in(document: Any, name: str, template: Template) -> dict[str, Any]:
@@ -199,8 +208,8 @@ def settings_problems(
             f".env：{FUNCTIONS[name]} 的环境变量共 {size} 字节，最多 {MAX_ENVIRONMENT_BYTES} 字节。"
             f" / .env: the variables of {FUNCTIONS[name]} are {size} bytes, limit {MAX_ENVIRONMENT_BYTES}."
         )
-    if "SENDING_SECONDS" in code:  # Reply
-        seconds = settings.timeout + code["SENDING_SECONDS"]
+    if "MOST_SECONDS_WITHOUT_CHATGPT" in code:  # Reply
+        seconds = settings.timeout + code["MOST_SECONDS_WITHOUT_CHATGPT"]
         if function.get("timeout", 60) < seconds:
             yield f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
 

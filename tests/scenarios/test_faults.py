@@ -109,7 +109,7 @@ LIVES_ON = {
     # What cannot pass is not read again, for the answer does not hang on it.
     **{(READ, fault): Outcome((NOT_READ,), log="not read") for fault in (REFUSED, ERROR_4XX)},
     # A page of somebody else is a journal whose lines make no sense; the next turn is not lost among them.
-    (READ, ODD): Outcome((WITHOUT_MEMORY,), log="a line skipped that makes no sense"),
+    (READ, ODD): Outcome((WITHOUT_MEMORY,), log="a line of the journal is skipped"),
     # What cannot pass is not tried again, nor is what took all the time; its sentence is the reply to the message.
     (ASK, ERROR_4XX): Outcome((r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。",), asked=0, log="failed: key"),
     (ASK, ODD): Outcome((r"ChatGPT 的回应无法识别。.*CHATGPT_BASE_URL.*",), asked=0, log="failed: strange"),
