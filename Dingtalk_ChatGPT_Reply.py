@@ -967,7 +967,7 @@ CODE_SPAN = r"(?<!`)(`+)(?!`)(?:.{1,2000}?)(?<!`)\1(?!`)"
 BR = re.compile(rf"\\.|{CODE_SPAN}|<br ?/?>", re.DOTALL | re.IGNORECASE)
 LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
 BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
-WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)")  # a cut would show the marks of these
+WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>")  # a cut would show the marks of these
 MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
     rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
     r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
@@ -1062,7 +1062,7 @@ def cut_block(block: Block, before: Block | None, room: float) -> tuple[Block, B
 def find_limit(text: str, size: Callable[[str], float], room: float) -> int:
     """How many characters fit, give or take five percent."""
     limit = min(len(text), PART_CHARACTERS)
-    while limit > 1 and size(text[:limit]) > room:
+    while limit > 9 and size(text[:limit]) > room:
         limit = limit * 19 // 20
     return limit
 
