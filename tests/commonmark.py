@@ -38,7 +38,7 @@ def in_one_stream(seen: Iterable[Seen]) -> str:
         if kind == "code":
             pieces.append("".join(f"⟦{sign}" for sign in words if not sign.isspace()))
         else:
-            name = "" if kind in ("text", "item") or kind.startswith("h") and kind != "html" else kind
+            name = "" if kind in ("text", "item") or (kind.startswith("h") and kind != "html") else kind
             pieces.append(name + re.sub(r"\s", "", words))
     return "".join(pieces)
 
@@ -84,7 +84,7 @@ def words_of(inline: Token) -> str:
     """The words of a paragraph, with the signs of HTML for what has a look of its own."""
     pieces = []
     for token in inline.children or []:
-        if token.type in ("softbreak", "hardbreak") or BR.fullmatch(token.content):
+        if token.type in ("softbreak", "hardbreak") or (token.type == "html_inline" and BR.fullmatch(token.content)):
             pieces.append("\n")
         elif token.type == "text" or token.type == "html_inline":
             pieces.append(token.content)
