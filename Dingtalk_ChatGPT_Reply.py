@@ -1830,7 +1830,9 @@ CODE_SPAN = r"(?<!`)(`+)(?!`)(?:.{1,2000}?)(?<!`)\1(?!`)"
 BR = re.compile(rf"\\.|{CODE_SPAN}|<br ?/?>", re.DOTALL | re.IGNORECASE)
 LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
 BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
-WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)")  # a cut would show the marks of these
+WHOLE = re.compile(
+    rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>"
+)  # a cut would show the marks of these
 MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
     rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
     r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
@@ -1925,7 +1927,7 @@ def cut_block(block: Block, before: Block | None, room: float) -> tuple[Block, B
 def find_limit(text: str, size: Callable[[str], float], room: float) -> int:
     """How many characters fit, give or take five percent."""
     limit = min(len(text), PART_CHARACTERS)
-    while limit > 1 and size(text[:limit]) > room:
+    while limit > 9 and size(text[:limit]) > room:
         limit = limit * 19 // 20
     return limit
 
@@ -2280,16 +2282,17 @@ def cells_of(row: str, columns: int = MAX_COLUMNS) -> list[str]:
     row = row.strip(" \t").removeprefix("|")
     if row.endswith("|") and not row.endswith("\\|"):
         row = row[:-1]
-    cells = [mark_br(cell.replace("\\|", "|")).strip(" \t\r") for cell in re.split(r"(?<!\\)\|", row, maxsplit=columns)]
-    return [
-        re.sub(r"[ \t]?\r[ \t\r]*", "；", re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell))
-        for cell in cells[:columns]
-    ]
+    cells = []
+    for cell in re.split(r"(?<!\\)\|", row, maxsplit=columns)[:columns]:
+        cell = mark_br(cell.replace("\\|", "|")).strip(" \t\r")
+        cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
+        cells.append(escape_stars(re.sub(r"[ \t]?\r[ \t\r]*", "；", cell)))
+    return cells
 
 
 def item_of_row(cells: list[str], names: list[str]) -> str:
     """The words of a row: ['苹果', '3', '山东'], ['价格', '产地'] -> '**苹果**：价格 3；产地 山东'."""
-    first, *others = map(escape_stars, cells)
+    first, *others = cells
     named = itertools.zip_longest(names, others, fillvalue="")
     rest = "；".join(f"{name} {cell}".strip() for name, cell in named if cell)
     if not rest or not first:

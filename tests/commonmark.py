@@ -84,7 +84,7 @@ def words_of(inline: Token) -> str:
     """The words of a paragraph, with the signs of HTML for what has a look of its own."""
     pieces = []
     for token in inline.children or []:
-        if token.type in ("softbreak", "hardbreak") or BR.fullmatch(token.content):
+        if token.type in ("softbreak", "hardbreak") or (token.type == "html_inline" and BR.fullmatch(token.content)):
             pieces.append("\n")
         elif token.type == "text" or token.type == "html_inline":
             pieces.append(token.content)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 from tests.helpers import Reply, asked
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
@@ -71,64 +67,6 @@ def test_markdown_answer_comes_as_markdown_end_to_end(cloud: LocalCloud) -> None
     assert (shown.kind, shown.title) == ("markdown", "标题 重点 ： 一 二")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "# 一",
-        "###### 六",
-        "- 一",
-        "* 一",
-        "1. 一",
-        "12) 二",
-        "> 引",
-        "```py",
-        "~~~",
-        "| a |",
-        "说**粗**",
-        "[链](http://a.com)",
-    ],
-)
-def test_markdown_is_recognised(warm_reply: ModuleType, text: str) -> None:
-    """Each construct that looks bad as plain text."""
-    assert warm_reply.MARKDOWN.search(f"前面\n{text}\n后面")
-
-
-@pytest.mark.parametrize(
-    "text", ["#标签", "-5 度", "2*3*4", "a_b_c", "1.5", "[1] 见下", "C# 和 C++", "a | b", "2024. 年"]
-)
-def test_plain_text_is_not_taken_for_markdown(warm_reply: ModuleType, text: str) -> None:
-    """Signs that only look like it."""
-    assert not warm_reply.MARKDOWN.search(text)
-
-
-TABLE = "| 名称 | 价格 |\n|:---|---:|\n| 苹果 | 3 |\n| **banana** | 12 |"
-ALIGNED = "```\n名称    价格\n苹果    3\nbanana  12\n```"
-
-
-@pytest.mark.parametrize(
-    ("given_text", "shown"),
-    [
-        ("一\n二", "一  \n二"),
-        ("一\n\n二", "一\n\n二"),
-        ("a<br>b<br/>c", "a  \nb  \nc"),
-        (TABLE, ALIGNED),
-        (f"前\n{TABLE}\n\n后", f"前  \n{ALIGNED}\n\n后"),
-        ("a | b\n不是表", "a | b  \n不是表"),
-        ("```py\nx = 1\ny = 2\n```\n好\n了", "```py\nx = 1\ny = 2\n```\n好  \n了"),
-        ("```py\n# x\ny = 1\n```", "```py\n    # x\n    y = 1\n```"),
-        ("```\n开着", "```\n开着\n```"),
-        ("````\n```\n````", "````\n```\n````"),
-        ("~~~\n```\n~~~", "~~~\n```\n~~~"),
-        ("# 标题\n[链](http://a.com)", "# 标题  \n[链](http://a.com)"),
-        ("| # | b |\n|---|---|\n| 1 | 2 |", "```\n    #  b\n    1  2\n```"),
-        ("| a | b | c |\n|---|---|\n| 1 |", "```\na  b  c\n1\n```"),
-    ],
-)
-def test_markdown_is_made_for_dingtalk(warm_reply: ModuleType, given_text: str, shown: str) -> None:
-    """Lines stay lines, tables are readable, # in code makes no heading, an open fence swallows nothing."""
-    assert warm_reply.for_dingtalk(given_text) == shown
-
-
 # --- long answers ---
 
 
@@ -162,91 +100,6 @@ def test_long_answer_arrives_complete_and_in_order(cloud: LocalCloud) -> None:
     assert [int(n) for n in re.findall(r"第 (\d+) 节", together)] == [
         int(n) for n in re.findall(r"第 (\d+) 节", answer)
     ]
-
-
-PIECES = (
-    *("字" * 400, "word " * 90, '"\\' * 300, "\x01" * 200, "。", " ", "\n", "\n\n"),
-    *("```\n", "````\n", "```py\n", "~~~\n", "|a|b|\n", "# 标题\n", "[链接](https://example.com/" + "x" * 80 + ")"),
-    *("👨‍👩‍👧‍👦", "🇨🇳" * 9, "e\u0301", "👍🏽"),
-)
-ANY_TEXT = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
-
-
-@given(text=ANY_TEXT | st.text(max_size=9000))
-@example(text="🇨🇳" * 5000)
-@example(text="e" + "\u0301" * 9000)
-@example(text="[" + "x" * 5000 + "](y)")
-@example(text="\n" * 9000)
-@example(text="😀" * 4000)
-def test_splitting_loses_nothing_and_keeps_the_limits(warm_reply: ModuleType, text: str) -> None:
-    """Without fences the parts are the text; with fences they are it but for those that were closed and reopened."""
-    parts = warm_reply.split_text(text, fences=False)
-    assert "".join(parts) == text
-    fenced = warm_reply.split_text(text, fences=True)
-    bare = re.compile(r"[`~\s]|^py$", re.MULTILINE)  # what fences are made of
-    assert bare.sub("", "".join(fenced).replace("py\n", "")) == bare.sub("", text.replace("py\n", ""))
-    for part in (*parts, *fenced):
-        assert len(part) <= 3400
-        assert len(json.dumps(part, ensure_ascii=False).encode()) <= 19_000
-    for part in fenced[:-1]:
-        assert not warm_reply.open_fence(part)
-
-
-@pytest.mark.parametrize(
-    "whole",
-    [
-        "👨‍👩‍👧‍👦",
-        "🇨🇳",
-        "e\u0301",
-        "👍🏽",
-        "[链接](https://example.com/a.b)",
-        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
-    ],
-)
-def test_splitting_breaks_nothing_that_is_seen_as_one(warm_reply: ModuleType, whole: str) -> None:
-    """Wherever the limit falls, an emoji, an accented letter or a link stays in one part."""
-    limit = warm_reply.PART_CHARACTERS
-    for shift in range(len(whole) + 1):
-        text = "字" * (limit - shift) + whole * 3 + "字" * 100
-        parts = warm_reply.split_text(text, fences=True)
-        assert "".join(parts) == text
-        assert sum(part.count(whole) for part in parts) == 3
-
-
-@pytest.mark.parametrize(("end", "wanted"), [("\n\n", "段落"), ("\n", "行"), ("。", "句"), (". ", "sentence")])
-def test_splitting_prefers_the_larger_boundary(warm_reply: ModuleType, end: str, wanted: str) -> None:
-    """Paragraph before line before sentence before character."""
-    unit = "字" * 1200 + end
-    parts = warm_reply.split_text(unit * 4, fences=False)
-    assert [part.endswith(end) for part in parts] == [True] * len(parts), wanted
-
-
-@pytest.mark.parametrize("fence", ["```python", "````md", "~~~", "~~~~~~ py"])
-def test_code_of_any_fence_is_closed_by_the_same(warm_reply: ModuleType, fence: str) -> None:
-    """Four marks are not closed by three."""
-    parts = warm_reply.split_text(fence + "\n" + "x = 1\n" * 1500, fences=True)
-    assert not any(map(warm_reply.open_fence, parts))
-    assert all(part.startswith(fence + "\n") for part in parts)
-
-
-@pytest.mark.parametrize(
-    "text", ["[" * 60_000, "| a\n" + " " * 60_000, "**" * 30_000, "\n" * 60_000, "a\n" * 30_000, "`" * 60_000]
-)
-def test_monotonous_answer_is_prepared_in_time(warm_reply: ModuleType, text: str) -> None:
-    """What a model repeats until its limit must not keep the function busy: no pattern takes quadratic time."""
-    message = SimpleNamespace(in_group=False)
-    started = time.process_time()
-    assert warm_reply.bodies_of(message, text + "\n**a**", "auto")
-    assert time.process_time() - started < 5
-
-
-def test_code_is_reopened_with_its_language(warm_reply: ModuleType) -> None:
-    """A long program is highlighted in every part."""
-    code = "```python\n" + "x = 1\n" * 1500 + "```\n好"
-    parts = warm_reply.split_text(code, fences=True)
-    assert len(parts) == 3
-    assert all(part.startswith("```python\n") for part in parts)
-    assert all(part.rstrip().endswith("```") for part in parts[:-1])
 
 
 def test_second_run_goes_on_after_the_parts_that_arrived(reply: Reply, cloud: LocalCloud, monkeypatch: Any) -> None:
