@@ -653,7 +653,7 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
     if message.unreadable:
         return "unreadable", UNREADABLE[message.unreadable]
     if command == "clear":
-        return "cleared", clear(journal, run)
+        return clear(journal, run)
     if command == "status":
         return "status", status(journal, settings)
     if command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
@@ -697,8 +697,8 @@ def command_in(text: str) -> str | None:
 FORGOTTEN = 200  # messages that are still recognised after \\clear: DingTalk repeats one within minutes
 
 
-def clear(journal: Journal, run: Run) -> str:
-    """Delete the journal object; the reply to this message becomes the first line of the next.
+def clear(journal: Journal, run: Run) -> tuple[str, str]:
+    """Delete the journal object; the reply to this message becomes the first line of the next. As compose.
 
     Of the messages that were answered the digests stay, so that one that DingTalk repeats is not answered again.
     """
@@ -706,10 +706,10 @@ def clear(journal: Journal, run: Run) -> str:
         deadline = run.share(LOAD_SHARE)
         call_until(deadline, lambda: journal.bucket.delete_object(journal.key))
     except OSS_ERRORS as error:
-        return f"没能忘掉之前的对话：{oss_problem(error)}。"
+        return "not cleared", f"没能忘掉之前的对话：{oss_problem(error)}。"
     journal.forgotten = [*journal.forgotten, *map(digest, journal.delivered_ids())][-FORGOTTEN:]
     journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
-    return "好的，之前的对话我都忘掉了。"
+    return "cleared", "好的，之前的对话我都忘掉了。"
 
 
 def status(journal: Journal, settings: SimpleNamespace) -> str:
@@ -1513,8 +1513,8 @@ def append_line(line: dict[str, Any], journal: Journal, deadline: float) -> None
     OSS refuses a position that is not the object's length: then another run was first, or this one was but never got
     the answer. The journal tells which. Taken if the line is a lease and another run has it.
     """
-    failures = 0
-    for race in itertools.count():
+    races = failures = 0
+    while True:
         position = journal.length
         data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
         try:
@@ -1530,7 +1530,8 @@ def append_line(line: dict[str, Any], journal: Journal, deadline: float) -> None
             refused_for_good = isinstance(error, oss2.exceptions.ServerError) and error.status < 500
             if failures == OSS_TRIES or refused_for_good:
                 raise JournalFailure(problem) from error
-        time.sleep(random.uniform(0, 0.01 * min(race + 1, 10)))
+        races += 1
+        time.sleep(random.uniform(0, 0.01 * min(races, 10)))
         if time.monotonic() > deadline:
             raise JournalFailure(problem)
         latest = load_journal(journal.bucket, journal.key, line["msgId"], 0, deadline)

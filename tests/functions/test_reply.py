@@ -681,3 +681,137 @@ def test_two_people_with_one_name_have_two_histories(reply: Reply) -> None:
     reply.ask("我叫小明", person=XIAODING)
     namesake = XIAOMING.__class__(XIAODING.nick, XIAOMING.staff_id, XIAOMING.sender_id)
     assert "不知道" in reply.ask("我叫什么？", person=namesake)
+
+
+# --- the lease in all its cases ---
+
+
+def lease_line(message: dict[str, Any], run: str, until_ms: int) -> bytes:
+    """Another run has taken the lease of this message."""
+    line = {"msgId": message["msgId"], "at": 1, "run": run, "until": until_ms, "sent": 0}
+    return json.dumps(line).encode() + b"\n"
+
+
+def test_lease_that_cannot_be_stored_leaves_the_reply_to_the_next_run(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """Sending without it could show the reply twice: Function Compute runs the event again."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=0)
+    cloud.oss.plan(error_fault("InternalError", where=is_append, times=3))
+    with pytest.raises(reply.module.NotDelivered, match="no lease"):
+        reply.run(message)
+    assert reply.run(message)["result"] == "answered again"
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_lease_that_another_waiting_run_took_is_waited_for(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """Of two runs that waited for a dead one, one takes its lease; the other goes on waiting."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=0)
+    (key,) = cloud.oss.keys()
+
+    def third_run_takes_it() -> None:
+        line = lease_line(message, "third", reply.module.now_ms() + 5000)
+        cloud.oss.write(key, (cloud.oss.read(key) or b"") + line)
+
+    cloud.oss.plan(Fault(where=is_get, then=third_run_takes_it))
+    assert reply.run(message)["result"] == "answered again"
+    assert 5 <= sum(clock.slept) <= 8
+
+
+def test_lease_that_outlasts_this_run_leaves_the_reply_to_the_next_one(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """The other run is still sending when this one has to end."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    with pytest.raises(reply.module.NotDelivered, match="still sending"):
+        reply.run(message, timeout=8)
+    assert not cloud.dingtalk.shown(message)
+
+
+def test_journal_that_cannot_be_read_while_waiting_is_read_again(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """What was read before still holds."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(error_fault("AccessDenied", where=is_get))
+    assert reply.run(message)["result"] == "answered again"
+
+
+def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callable[[], None]) -> dict[str, Any]:
+    """A message with an answer of two parts, the first of which takes most of the lease."""
+    message = cloud.dingtalk.message("请讲讲")
+    cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 2))
+
+    def after_the_first_part() -> None:
+        clock.ahead += 6
+        then()
+
+    cloud.dingtalk.plan(Fault(then=after_the_first_part))
+    return message
+
+
+def test_run_whose_lease_was_taken_stops(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """It was too slow: the other run sends the rest."""
+
+    def other_run_takes_it() -> None:
+        (key,) = cloud.oss.keys()
+        line = lease_line(message, "other", reply.module.now_ms() + 5000)
+        cloud.oss.write(key, (cloud.oss.read(key) or b"") + line)
+
+    message = slow_first_part(reply, cloud, clock, other_run_takes_it)
+    assert reply.run(message)["result"] == "duplicate"
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_lease_that_cannot_be_renewed_is_used_up(reply: Reply, cloud: LocalCloud, clock: Clock, caplog: Any) -> None:
+    """The second part fits what is left of it."""
+    message = slow_first_part(
+        reply, cloud, clock, lambda: cloud.oss.plan(error_fault("InternalError", where=is_append, times=3))
+    )
+    assert reply.run(message)["result"] == "answered"
+    assert "the lease is not renewed" in caplog.text
+    assert len(cloud.dingtalk.shown(message)) == 2
+
+
+def test_sentence_for_which_there_is_no_time_is_left_to_the_next_run(reply: Reply, cloud: LocalCloud) -> None:
+    """A function with a time-out of 2 s."""
+    reply.environment["CHATGPT_API_KEY"] = None
+    with pytest.raises(reply.module.NotDelivered, match="time is up"):
+        reply.run(cloud.dingtalk.message("1+1=?"), timeout=2)
+
+
+def test_line_that_only_mentions_a_message_is_not_about_it(reply: Reply, cloud: LocalCloud) -> None:
+    """Somebody asks about the id of a message that was never answered."""
+    message = cloud.dingtalk.message("1+1=?")
+    reply.ask(f'"{message["msgId"]}" 是什么？')
+    assert reply.run(message)["result"] == "answered"
+
+
+def test_of_two_replies_on_record_the_first_counts(reply: Reply, cloud: LocalCloud) -> None:
+    """Two runs that could not read the journal recorded one each."""
+    message = cloud.dingtalk.message("1+1=?")
+    key = write_turns(cloud, message, 0)
+    lines = [{"msgId": message["msgId"], "at": 1, "run": run, "until": 0, "answer": run} for run in ("一", "二")]
+    cloud.oss.write(key, "".join(json.dumps(line) + "\n" for line in lines))
+    assert reply.run(message)["result"] == "answered again"
+    assert [shown.text for shown in cloud.dingtalk.shown(message)] == ["一"]
+
+
+def test_count_that_loses_every_race_does_not_keep_the_answer_back(
+    reply: Reply, cloud: LocalCloud, caplog: Any
+) -> None:
+    """A limit is no reason for silence: the question is answered and not counted."""
+    reply.environment["DAILY_LIMIT"] = "1"
+    in_usage = Fault(
+        where=lambda received: is_append(received) and "chat-usage" in received.path,
+        times=100,
+        status=409,
+        body=b"<Error><Code>PositionNotEqualToLength</Code></Error>",
+        headers=(("x-oss-next-append-position", "5"),),
+    )
+    cloud.oss.plan(in_usage)
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert "not counted" in caplog.text

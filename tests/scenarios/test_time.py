@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -136,3 +138,61 @@ def test_dingtalk_is_answered_in_time_when_function_compute_takes_no_connection(
         return time.monotonic() - started
 
     assert seconds_of(push) < 2
+
+
+# --- what is late is not sent ---
+
+
+@pytest.fixture
+def slow_look_ups(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
+    """The name localhost takes 6.5 s to look up; how many look-ups have begun and ended."""
+    look_up, count = socket.getaddrinfo, Counter[str]()
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host != "localhost":
+            return look_up(host, *args, **kwargs)
+        count["begun"] += 1
+        time.sleep(6.5)
+        count["ended"] += 1
+        return look_up("127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield count
+
+
+def wait_for_look_ups(look_ups: Counter[str]) -> None:
+    """Until all have ended, and what would come after them has come."""
+    while look_ups["ended"] < look_ups["begun"]:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    assert look_ups["begun"] > 0
+
+
+@pytest.mark.parametrize(
+    ("service", "outcome"),
+    [("OSS_ENDPOINT", "answered"), ("CHATGPT_BASE_URL", "failed: timeout"), ("WEBHOOK_HOSTS", "NotDelivered")],
+)
+def test_request_whose_connection_comes_late_is_not_sent(
+    cold_reply: Reply, cloud: LocalCloud, slow_look_ups: Counter[str], service: str, outcome: str
+) -> None:
+    """A look-up of the name that ends after the deadline posts no reply, asks no question and appends no line."""
+    stand_in = {"OSS_ENDPOINT": cloud.oss, "CHATGPT_BASE_URL": cloud.openai_api}.get(service, cloud.dingtalk)
+    message = cloud.dingtalk.message("1+1=?")
+    cold_reply.environment[service] = str(cold_reply.environment[service]).replace("127.0.0.1", "localhost")
+    if service == "WEBHOOK_HOSTS":
+        message["sessionWebhook"] = message["sessionWebhook"].replace("127.0.0.1", "localhost")
+    started = time.monotonic()
+    assert cold_reply.run_at_once((message, {"timeout": 8})) == [outcome]
+    assert time.monotonic() - started < 8
+    wait_for_look_ups(slow_look_ups)
+    assert not stand_in.received
+
+
+def test_message_whose_connection_comes_late_is_not_handed_over(
+    conversation: Conversation, cloud: LocalCloud, slow_look_ups: Counter[str]
+) -> None:
+    """The person was told that it did not get through: nothing must come after that."""
+    conversation.environment["ENDPOINT"] = str(conversation.environment["ENDPOINT"]).replace("127.0.0.1", "localhost")
+    assert "函数计算" in conversation.post().chat_text
+    wait_for_look_ups(slow_look_ups)
+    assert not cloud.function_compute.received
