@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.benchmark.hostile import HOSTILE
 from tests.commonmark import READER, in_one_stream, seen_in, seen_in_parts
 from tests.helpers import Reply
 from tests.stand_ins.local_cloud import ROOT, LocalCloud
@@ -124,12 +125,9 @@ TEXTS = st.lists(
 def check_reader(reply: ModuleType, text: str) -> None:
     """The same is seen before and after, whole and in parts."""
     assert in_one_stream(seen_in_parts(reply.split_markdown(text))) == in_one_stream(seen_in(text))
-    characters = reply.PART_CHARACTERS
-    reply.PART_CHARACTERS = 300
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reply, "PART_CHARACTERS", 300)
         parts = reply.split_markdown(text)
-    finally:
-        reply.PART_CHARACTERS = characters
     assert in_one_stream(seen_in_parts(parts)) == in_one_stream(seen_in(text))
     assert not any(part.startswith("    ") for part in parts if "    " not in text)
 
@@ -364,35 +362,6 @@ def test_part_that_begins_in_a_nested_list_is_no_code(warm_reply: ModuleType) ->
 
 
 # --- cost ---
-
-SIZE = 200_000
-HOSTILE = {
-    "wide cells": "| 名称 | 说明 |\n|---|---|\n" + ("| 项目 | " + "很长的说明，" * 300 + " |\n") * 36,
-    "narrow cells": "a|b|c\n-|-|-\n" + "1|2|3\n" * 33_000,
-    "long names": "|" + ("名" * 30 + "|") * 3 + "\n|-|-|-|\n" + "1|2|3\n" * 33_000,
-    "one wide row": "ab|" * 66_000 + "\n" + "-|" * 60_000,
-    "fences": "```\n" * 12_000 + "x" * 100_000,
-    "fences in items": "- ```\n" * 33_000,
-    "links": "[](" * 40_000,
-    "brackets": "[" * SIZE,
-    "items": "- \n" * 60_000,
-    "items in one line": "1. " * 60_000,
-    "quotations in one line": "> " * 100_000,
-    "deep and lazy": "> - " * 20 + "a\n" + "b\n" * 90_000,
-    "newlines": "\n" * 150_000,
-    "short lines": "a\n" * 90_000 + "😀",
-    "short lines of code": "```\n" + "a\n" * 90_000,
-    "one line": "字" * (SIZE // 3),
-    "rule": "-" * SIZE,
-    "table rule": "a|b\n" + "-|" * 60_000,
-    "blanks": "a" + " " * SIZE + "<br>",
-    "breaks": "ab<br>" * 33_000,
-    "backticks": "`a" * 90_000,
-    "backticks of all lengths": "a".join("`" * length for length in range(1, 630)),
-    "stars": "**a" * 60_000,
-    "control characters": "\x01" * SIZE,
-    "combining characters": "e" + "\u0301" * (SIZE // 2),
-}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
