@@ -1831,9 +1831,8 @@ CODE_SPAN = r"(?<!`)(`+)(?!`)(?:.{1,2000}?)(?<!`)\1(?!`)"
 BR = re.compile(rf"\\.|{CODE_SPAN}|<br ?/?>", re.DOTALL | re.IGNORECASE)
 LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
 BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
-WHOLE = re.compile(
-    rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>"
-)  # a cut would show the marks of these
+# A cut in one of these would show its marks.
+WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>")
 MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
     rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
     r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
@@ -1864,7 +1863,7 @@ def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[
 
 
 def title_of(text: str) -> str:
-    """What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
+    r"""What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
     blocks = list(blocks_in(text[:1000]))
     words = [block.text for block in blocks if not block.code and not is_rule(block.text)]
     title = "\n".join(words) or " ".join(block.text for block in blocks)
@@ -2015,7 +2014,7 @@ def leave_lists(block: Block) -> None:
 
 
 def render(block: Block, before: Block | None) -> str:
-    """The lines of the block as they follow the block before it in the same part."""
+    """What shows the block behind the block before it in the same part."""
     outer = len(block.containers) - block.opened
     first = later = ""
     left = 0
@@ -2080,7 +2079,8 @@ class Walk:
         self.size = 0  # of them, in characters
         self.code, self.indent = "", 0  # the line that opened its fence, or INDENT; how far that was indented
         self.gap = self.lazy = False  # see Block
-        self.head: list[str] = []  # of a table: its names
+        self.head: list[str] = []  # of the table that is open: the names of its columns
+        self.rows = 0  # of it, so far
         self.spare = 0  # characters by which names that are repeated may make a table longer
 
     def read(self, line: str) -> Iterator[Block]:
@@ -2103,9 +2103,8 @@ class Walk:
         elif self.code == INDENT and depth == len(self.containers):
             self.add(dedent(line, 4))
         else:
-            yield from self.close(
-                depth if self.kind else depth - self.opened
-            )  # an item begins with one blank line at most
+            # A blank line ends the block, and an item that has none yet: an item begins with one blank line at most.
+            yield from self.close(depth if self.kind else depth - self.opened)
             self.gap = True
 
     def match(self, line: str) -> tuple[int, str]:

@@ -7,6 +7,7 @@ that of two neighbours.
 from __future__ import annotations
 
 import functools
+import json
 import math
 import statistics
 import subprocess
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from tests.benchmark.rows import TIMES, Row
 from tests.benchmark.stage import Cost, LongTalk, Served, Stage, Talk
 from tests.stand_ins.dingtalk import Delivery, Message, numbered_person
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 
 KIB = 1024
 INSTANCE_BYTES = 128 * KIB * KIB  # of memory, in the smallest instance
@@ -203,6 +204,27 @@ def warm_up(stage: Stage, reply: Served) -> None:
         stage.ask(reply, SHORT)
 
 
+# --- text ---
+
+
+def text(stage: Stage) -> list[Row]:
+    """What it takes to make an answer ready that is as bad as can be: the worst of many kinds, in each of some runs."""
+    command = [stage.python, "-X", "utf8", "-m", "tests.benchmark.hostile", str(stage.folder / f"{REPLY}.py")]
+    runs = []
+    for _ in range(STARTS):
+        told = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, check=True, timeout=300).stdout
+        runs.append(json.loads(told))
+    return [
+        Row("text", "CPU of formatting and splitting a hostile answer of 200 KB", "s", [max(run)[0] for run in runs]),
+        Row(
+            "text",
+            "memory of formatting and splitting it / its size",
+            TIMES,
+            [max(times for _, times in run) for run in runs],
+        ),
+    ]
+
+
 # --- load ---
 
 
@@ -274,6 +296,7 @@ GROUPS: dict[str, Callable[[Stage], list[Row]]] = {
     "counts": counts,
     "warm": warm,
     "growth": growth,
+    "text": text,
     "load": load,
     "network": network,
 }

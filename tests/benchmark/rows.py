@@ -27,6 +27,8 @@ BUDGETS = {
     "CPU, message 10,000 / message 10, long turns": Budget("growth", 1.2),
     "CPU, message 10,000 / message 10, short turns": Budget("growth", 1.2),
     "time to answer DingTalk beyond FC's own, Conversation": Budget("warm", 20),  # ms
+    "CPU of formatting and splitting a hostile answer of 200 KB": Budget("text", 2),  # seconds
+    "memory of formatting and splitting it / its size": Budget("text", 10),
     "replies lost": Budget("load", 0),
 }
 

@@ -63,6 +63,8 @@ def test_every_budget_of_the_design_has_a_row_and_an_explanation() -> None:
         "CPU, message 10,000 / message 10, long turns": 1.2,
         "CPU, message 10,000 / message 10, short turns": 1.2,
         "time to answer DingTalk beyond FC's own, Conversation": 20,
+        "CPU of formatting and splitting a hostile answer of 200 KB": 2,
+        "memory of formatting and splitting it / its size": 10,
         "replies lost": 0,
     }
     assert {budget.group for budget in BUDGETS.values()} <= set(GROUPS)

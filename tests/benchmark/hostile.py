@@ -1,0 +1,64 @@
+"""Answers that could take long or much memory, and what making them ready for DingTalk takes.
+
+`python -m tests.benchmark.hostile FILE`: in a process of its own, so that nothing else is in its figures.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+import time
+import tracemalloc
+from types import SimpleNamespace
+from typing import Any
+
+SIZE = 200_000
+HOSTILE = {
+    "wide cells": "| 名称 | 说明 |\n|---|---|\n" + ("| 项目 | " + "很长的说明，" * 300 + " |\n") * 36,
+    "narrow cells": "a|b|c\n-|-|-\n" + "1|2|3\n" * 33_000,
+    "long names": "|" + ("名" * 30 + "|") * 3 + "\n|-|-|-|\n" + "1|2|3\n" * 33_000,
+    "one wide row": "ab|" * 66_000 + "\n" + "-|" * 60_000,
+    "fences": "```\n" * 12_000 + "x" * 100_000,
+    "fences in items": "- ```\n" * 33_000,
+    "links": "[](" * 40_000,
+    "brackets": "[" * SIZE,
+    "items": "- \n" * 60_000,
+    "items in one line": "1. " * 60_000,
+    "quotations in one line": "> " * 100_000,
+    "deep and lazy": "> - " * 20 + "a\n" + "b\n" * 90_000,
+    "newlines": "\n" * 150_000,
+    "short lines": "a\n" * 90_000 + "😀",
+    "short lines of code": "```\n" + "a\n" * 90_000,
+    "one line": "字" * (SIZE // 3),
+    "rule": "-" * SIZE,
+    "table rule": "a|b\n" + "-|" * 60_000,
+    "blanks": "a" + " " * SIZE + "<br>",
+    "breaks": "ab<br>" * 33_000,
+    "backticks": "`a" * 90_000,
+    "backticks of all lengths": "a".join("`" * length for length in range(1, 630)),
+    "stars": "**a" * 60_000,
+    "control characters": "\x01" * SIZE,
+    "combining characters": "e" + "\u0301" * (SIZE // 2),
+}
+
+
+def cost_of(reply: Any, answer: str) -> tuple[float, float]:
+    """Seconds of CPU, and peak memory as times of the answer, of its bodies for the webhook."""
+    message = SimpleNamespace(in_group=False)
+    started = time.process_time()
+    reply.webhook_bodies(message, answer, "markdown")
+    seconds = time.process_time() - started
+    tracemalloc.start()  # in a second run, for it takes time
+    reply.webhook_bodies(message, answer, "markdown")
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return seconds, peak_bytes / len(answer.encode())
+
+
+if __name__ == "__main__":
+    spec = importlib.util.spec_from_file_location("reply", sys.argv[1])
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    print(json.dumps([cost_of(module, answer) for answer in HOSTILE.values()]))
