@@ -537,7 +537,7 @@ def test_self_check_says_what_to_change(reply: Reply, cloud: LocalCloud, fault: 
     assert hint in reply.run(b"{}")["ChatGPT"]
 
 
-def test_options_that_cannot_be_sent_are_told(reply: Reply, cloud: LocalCloud) -> None:
+def test_options_with_half_a_character_are_told(reply: Reply, cloud: LocalCloud) -> None:
     """Half a surrogate pair is JSON, but no text that a request can hold."""
     reply.environment["CHATGPT_OPTIONS"] = '{"user": "\\ud800"}'
     assert reply.ask("1+1=?") == reply.module.FAILURES["options"]
