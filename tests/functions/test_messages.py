@@ -169,7 +169,7 @@ def test_markdown_answer_comes_as_markdown_end_to_end(cloud: LocalCloud) -> None
     message = cloud.dingtalk.message("你好")
     cloud.dingtalk.deliver(message)
     (shown,) = cloud.dingtalk.wait_shown(1, message)
-    assert (shown.kind, shown.title) == ("markdown", "标题 重点 ： 一 二")
+    assert (shown.kind, shown.title) == ("markdown", "标题 重点： 一 二")
 
 
 # --- long answers ---
