@@ -1838,7 +1838,7 @@ MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_c
     r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
     re.MULTILINE | re.ASCII,
 )
-STARS = re.compile(rf"\\.|{CODE_SPAN}|(\*+)(?=\S)[^*]+(?<=\S)\2|\*+")
+PAIRS = re.compile(rf"\\.|{CODE_SPAN}|(\*+)(?=\S)[^*]+(?<=\S)\2|([*`]+)")
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
@@ -2131,7 +2131,7 @@ class Walk:
         rest = line[item.end() :]
         if self.kind == "text" and depth == len(self.containers) and (not rest or item[2] not in (None, "1")):
             return None  # goes on with the paragraph
-        blanks = indent_of(line[item.end(1) :])
+        blanks = len(item[0].expandtabs(4)) - len(item[1])
         if not rest or blanks > 4:  # what follows is code
             return item[1] + " ", " " * (blanks - 1) + rest
         return item[1] + " " * blanks, rest
@@ -2286,7 +2286,7 @@ def cells_of(row: str, columns: int = MAX_COLUMNS) -> list[str]:
     for cell in re.split(r"(?<!\\)\|", row, maxsplit=columns)[:columns]:
         cell = mark_br(cell.replace("\\|", "|")).strip(" \t\r")
         cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
-        cells.append(escape_stars(re.sub(r"[ \t]?\r[ \t\r]*", "；", cell)))
+        cells.append(escape_unpaired(re.sub(r"[ \t]?\r[ \t\r]*", "；", cell)))
     return cells
 
 
@@ -2300,18 +2300,18 @@ def item_of_row(cells: list[str], names: list[str]) -> str:
     return bold(first) + (" " if first.endswith(("：", ":")) else "：") + rest
 
 
-def escape_stars(cell: str) -> str:
-    r"""The cell without stars that could go together with those of another: '2**3' -> '2\*\*3'."""
+def escape_unpaired(cell: str) -> str:
+    r"""The cell without signs that could pair up with those of another cell: '2**3' -> '2\*\*3'."""
 
     def escape(found: re.Match[str]) -> str:
-        return found[0].replace("*", "\\*") if found[0].strip("*") == "" else found[0]
+        return re.sub("(.)", r"\\\1", found[3]) if found[3] else found[0]
 
-    return STARS.sub(escape, cell) if "*" in cell and len(cell) < LONG else cell
+    return PAIRS.sub(escape, cell) if len(cell) < LONG else cell
 
 
 def bold(words: str) -> str:
     """In bold, unless that could clash with signs that the words have."""
-    return words if not words or "*" in words or "\\" in words else f"**{words}**"
+    return words if not words or "*" in words or words.endswith("\\") else f"**{words}**"
 
 
 def with_breaks(text: str) -> str:

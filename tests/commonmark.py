@@ -129,7 +129,7 @@ def as_list(tokens: list[Token], quotes: int) -> Iterator[Seen]:
         yield Seen("item", "•", quotes)
         words = cell_of(first)
         if others and first.content:
-            words = bold(words, "*" in first.content or "\\" in first.content)
+            words = bold(words, "*" in first.content or first.content.endswith("\\"))
         if first.content and rest:
             words += " " if first.content.endswith(("：", ":")) else "："
         yield Seen("text", words + rest, quotes)
