@@ -1114,7 +1114,7 @@ class Container:
         self.restarted = False  # the same has ended its list before it: it goes on with its number
 
     def begin(self, left: int) -> str:
-        """Its marker, when so many items of ordered lists around it were left.
+        """Its marker, when so many containers around it were left.
 
         An item whose outer item was left gets the other sign behind its number: else the outer list would go on with
         the numbers of the inner one.
@@ -1122,7 +1122,7 @@ class Container:
         if self.number is None or not (self.restarted or left):
             return self.marker
         number, sign = re.findall(r"\d+|[.)]", self.marker)
-        return self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if left % 2 else sign}")
+        return self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if left else sign}")
 
     def go_on(self, left: int) -> str:
         return self.marker if self.marker == QUOTE_MARKER else " " * len(self.begin(left))
@@ -1156,7 +1156,7 @@ def render(block: Block, before: Block | None) -> str:
     left = 0
     for depth, container in enumerate(block.containers):
         if container.left:
-            left += container.number is not None
+            left += 1
         else:
             first += container.begin(left) if depth >= outer else container.go_on(left)
             later += container.go_on(left)
