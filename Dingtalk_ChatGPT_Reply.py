@@ -1986,7 +1986,7 @@ class Container:
         if self.number is None or not (self.restarted or left):
             return self.marker
         number, sign = re.findall(r"\d+|[.)]", self.marker)
-        return self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if left % 2 else sign}")
+        return self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if left else sign}")
 
     def go_on(self, left: int) -> str:
         return self.marker if self.marker == QUOTE_MARKER else " " * len(self.begin(left))
