@@ -5,21 +5,23 @@
 Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 or 3.0; openai, oss2 >= 2.18.4)
 
     situation                              the chat shows                        does FC run the event again?
-    a question: text, voice, rich text     ChatGPT's answer, in parts if long    no
+    a question: words of any kind          ChatGPT's answer, in parts if long    no
     a command: \\clear \\help \\status        what it did                           no
-    a picture, a file; a person or group   a sentence                            no
-      that may not ask; today's limit
+    a message without words: a picture     a sentence: what to send instead      no
+    a person or group may not ask, or no   a sentence: who can do what           no
+      more today (DAILY_LIMIT)
     this message was answered before       nothing                               no
     ChatGPT fails                          a sentence: who can do what           no
     OSS fails                              the answer, and a sentence about OSS  no
     a setting is missing or malformed      a sentence: which                     no
     the webhook is expired or not allowed  nothing (the log says why)            no
-    the webhook is out of order or busy    nothing yet                           yes: the answer is in the journal
+    the webhook is out of order or busy,   nothing yet                           yes: the answer is in the journal
+      or time is up
     the event is no message: self-check    nothing (the report is the result)    no
 
 The journal is one appendable object per conversation and person. Appending at the length that was read is a
 compare-and-swap: OSS refuses a wrong position. So concurrent runs lose nothing, and of several runs for one message
-only the one that recorded its answer sends it. README.md tells the rest.
+one records its answer and has the lease to send it. docs/en/development.md tells the rest.
 
 https://open.dingtalk.com/document/development/receive-message        the message
 https://open.dingtalk.com/document/dingstart/robot-message-type       the answer

@@ -16,6 +16,8 @@ import yaml
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 
 PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+MAX_LINE_OF_HANDLER, MAX_LINES_OF_FUNCTION = 100, 45
 
 each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 
@@ -109,6 +111,22 @@ def test_a_function_file_has_the_grammar_of_python_3_10(function: str) -> None:
     """The newest runtime of Function Compute 2.0; a SyntaxWarning (`is` with a text, say) fails as well."""
     ast.parse(source_of(function), feature_version=(3, 10))
     compile(source_of(function), function, "exec")
+
+
+@each_function
+def test_handler_is_the_first_function(function: str) -> None:
+    """Whoever opens the file meets what Function Compute calls, on the first screens, before what it calls itself."""
+    first = next(node for node in ast.parse(source_of(function)).body if isinstance(node, FUNCTIONS))
+    assert first.name == "handler" and first.lineno <= MAX_LINE_OF_HANDLER
+
+
+@each_function
+def test_no_function_is_long(function: str) -> None:
+    """One thing each: what fills more than a screen can be split."""
+    nodes = [node for node in ast.walk(ast.parse(source_of(function))) if isinstance(node, FUNCTIONS)]
+    lengths = [((node.end_lineno or 0) - node.lineno + 1, node.name) for node in nodes]
+    assert lengths
+    assert [name for lines, name in lengths if lines > MAX_LINES_OF_FUNCTION] == []
 
 
 @each_function
