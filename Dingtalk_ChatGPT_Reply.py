@@ -1537,6 +1537,11 @@ def append_line(line: dict[str, Any], journal: Journal, deadline: float) -> None
         if time.monotonic() > deadline:
             raise JournalFailure(problem)
         latest = load_journal(journal.bucket, journal.key, line["msgId"], 0, deadline)
+        if latest.problem and not latest.denied:
+            failures += 1  # without the journal nobody can tell whether the line is there, or that of another run
+            if failures == OSS_TRIES:
+                raise JournalFailure(latest.problem)
+            continue
         journal.separator = latest.separator
         journal.length = position if latest.problem else latest.length
         if latest.problem is None and has_landed(line, journal, latest):

@@ -7,13 +7,15 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from tests.helpers import Conversation, Reply
+from tests.stand_ins.dingtalk import Message, numbered_person
 from tests.stand_ins.function_compute import is_invoke
-from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.openai_api import OpenaiApi
 from tests.stand_ins.server import Fault
 
@@ -196,3 +198,39 @@ def test_message_whose_connection_comes_late_is_not_handed_over(
     assert "函数计算" in conversation.post().chat_text
     wait_for_look_ups(slow_look_ups)
     assert not cloud.function_compute.received
+
+
+# --- whatever is slow, alone or together: the run ends before the function's time-out ---
+
+SILENCE = Fault(delay=200, drop=True, times=99)
+TIME_OUTS = (20, 60, 120)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(
+    ("silent", "outcome"),
+    [
+        (["oss"], "answered"),
+        (["openai_api"], "failed: timeout"),
+        (["dingtalk"], "NotDelivered"),
+        (["oss", "openai_api", "dingtalk"], "NotDelivered"),
+    ],
+    ids=["OSS", "ChatGPT", "DingTalk", "all"],
+)
+def test_run_ends_before_the_time_out_of_the_function(cold_reply: Reply, silent: list[str], outcome: str) -> None:
+    """FC would kill it in silence, bill it and run it again; the person is told wherever there is a way to them."""
+
+    def seconds_of_run(message: Message, time_out: int) -> float:
+        started = time.monotonic()
+        assert cold_reply.run_at_once((message, {"timeout": time_out})) == [outcome]
+        return time.monotonic() - started
+
+    with LocalCloud() as cloud, ThreadPoolExecutor(len(TIME_OUTS)) as pool:
+        cold_reply.environment = dict(cloud.environment(REPLY))
+        for service in silent:
+            getattr(cloud, service).plan(SILENCE)
+        messages = [cloud.dingtalk.message("1+1=?", person=numbered_person(number)) for number in range(len(TIME_OUTS))]
+        seconds = list(pool.map(seconds_of_run, messages, TIME_OUTS))
+        assert [spent < time_out for spent, time_out in zip(seconds, TIME_OUTS, strict=True)] == [True] * 3, seconds
+        told = [bool(cloud.dingtalk.shown(message)) for message in messages]
+        assert told == [outcome != "NotDelivered"] * 3

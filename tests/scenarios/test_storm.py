@@ -1,0 +1,120 @@
+"""A thousand messages while every service fails at random and instances die: one reply and one turn for each."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.stand_ins.dingtalk import Message, numbered_person, session_of
+from tests.stand_ins.local_cloud import REPLY, LocalCloud
+from tests.stand_ins.server import Fault, Received, StandIn
+
+PEOPLE = 20
+INSTANCES = 6
+PUSHES = 6  # at once
+
+FAILING = (  # what a request meets, at equal odds
+    Fault(drop=True),
+    Fault(drop=True, carry_out=True),
+    Fault(status=500, body="{}"),
+    Fault(status=503, body="<html>busy</html>", headers=(("Content-Type", "text/html"),)),
+    Fault(status=200, body="<html>hello</html>", headers=(("Content-Type", "text/html"),)),
+    Fault(delay=0.2),
+)
+
+
+@pytest.fixture(scope="module")
+def stormy_cloud() -> Iterator[LocalCloud]:
+    """Task mode is off, so that only the journal stands between a repeated delivery and a second reply."""
+    with LocalCloud(max_instances=INSTANCES) as cloud:
+        cloud.deploy(stateful=False)
+        yield cloud
+
+
+def storm(service: StandIn, rate: float, odds: random.Random) -> None:
+    """From now on so many of its requests fail, but for what DingTalk and the tests ask Function Compute."""
+    lock = threading.Lock()
+    for number, fault in enumerate(FAILING):
+        share = rate / (len(FAILING) - number) / (1 - rate * number / len(FAILING))  # of those that got this far
+
+        def hit(received: Received, share: float = share) -> bool:
+            with lock:
+                return odds.random() < share
+
+        service.plan(Fault(**{**vars(fault), "where": hit, "times": 10**9}))
+
+
+def push_until_taken(cloud: LocalCloud, message: Message, times: int) -> None:
+    """As DingTalk does, and sometimes once more although it was taken."""
+    while times:
+        delivery = cloud.dingtalk.deliver(message, timeout=30)
+        times -= delivery.status == 200 and delivery.json == {"msgtype": "empty"}
+        time.sleep(0.02)
+
+
+def may_show_again(cloud: LocalCloud, message: Message, log: str) -> int:
+    """How many copies are nobody's fault: DingTalk took a reply, and that could not be learnt, or not be stored."""
+    session = session_of(message)
+    sent = [received for received in cloud.dingtalk.received if session in received.query_string]
+    unlearnt = sum(
+        received.carried_out and (received.status != 200 or b"errcode" not in received.answer) for received in sent
+    )
+    return unlearnt + sum(map(log.count, ("killed", "no delivery mark", "not saved")))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("messages", "percent"), [(1000, 6), (100, 30)])
+def test_storm_ends_with_one_reply_and_one_turn_for_each_message(
+    stormy_cloud: LocalCloud, messages: int, percent: int, record_property: Callable[[str, object], None]
+) -> None:
+    """20 people, redelivery, 6 or 30 % of all requests failing, and all busy instances killed now and then."""
+    cloud, odds = stormy_cloud, random.Random(percent)
+    cloud.reset()
+    for service in (cloud.oss, cloud.openai_api, cloud.dingtalk):
+        storm(service, percent / 100, odds)
+    said = [cloud.dingtalk.message(f"第 {n} 题", person=numbered_person(n % PEOPLE)) for n in range(messages)]
+    over = threading.Event()
+
+    def kill_now_and_then() -> None:
+        while not over.wait(odds.uniform(3, 6)):
+            cloud.function_compute.kill(REPLY)
+
+    killer = threading.Thread(target=kill_now_and_then)
+    killer.start()
+    with ThreadPoolExecutor(PUSHES) as pool:
+        list(pool.map(lambda message: push_until_taken(cloud, message, odds.choice((1, 1, 2))), said))
+    over.set()
+    killer.join()
+    cloud.function_compute.wait_idle(300)
+    figures = Counter[str]()
+    for message in said:
+        check(cloud, message, figures)
+    for name, value in figures.items():
+        record_property(name, value)
+    print(dict(figures))
+
+
+def check(cloud: LocalCloud, message: Message, figures: Counter[str]) -> None:
+    """One reply, but for copies that cannot be excluded; one turn, unless the person was told why there is none."""
+    runs = [
+        run
+        for made in cloud.function_compute.invocations
+        if made.function == REPLY and message["msgId"].encode() in made.event
+        for run in made.runs
+    ]
+    log = "".join(run.log + (f" {run.error}" if run.error else "") for run in runs)
+    shown = [bubble.text for bubble in cloud.dingtalk.shown(message)]
+    allowed = may_show_again(cloud, message, log)
+    lines = [line for line in cloud.journal(message) if line["msgId"] == message["msgId"]]
+    turns = sum("question" in line for line in lines)
+    told_why_not = sum(any(words in text for words in ("没能存进", "ChatGPT", "没有显示")) for text in shown)
+    figures.update(runs=len(runs), replies=len(shown), copies=len(shown) - 1, turns=turns, sentences=told_why_not)
+    assert 1 <= len(shown) <= 1 + allowed, (shown, allowed, json.dumps(lines, ensure_ascii=False), log)
+    assert turns == 1 or (turns == 0 and told_why_not), (shown, json.dumps(lines, ensure_ascii=False), log)
