@@ -631,10 +631,10 @@ UNREADABLE = {  # the answer to a message without words, by what it is
     "文档": "我打不开钉钉文档。请把要问的内容复制成文字发给我。",
     "卡片": "这张卡片里没有我能读的文字，卡片指向的文档或网页我也打不开。请把要问的内容复制成文字发给我。",
     "链接": "我打不开链接。请把要问的内容复制成文字发给我。",
-    "位置": "我看不了位置。请用文字写出地点和问题。",
+    "位置": "我看不了位置信息。请用文字写出地点和问题。",
     "名片": "我看不了名片。请用文字把问题发给我。",
-    "聊天记录": "这份聊天记录没有把文字带过来。请把要问的内容复制成文字发给我。",
-    "引用": "你引用的消息没有把文字带过来。请把要问的内容复制成文字发给我。",
+    "聊天记录": "钉钉没有把这份聊天记录的文字转给我。请把要问的内容复制成文字发给我。",
+    "引用": "钉钉没有把你引用的那条消息的文字转给我。请把要问的内容复制成文字发给我。",
     "消息": "我还读不了这种消息。请用文字把问题发给我。",
 }
 OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
@@ -788,12 +788,12 @@ def read_usage(bucket: oss2.Bucket, key: str, deadline: float) -> tuple[set[str]
 # What the person sees when ChatGPT does not answer, by cause.
 FAILURES = {
     "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
-    "forbidden": "ChatGPT 不允许这个密钥做这件事。请部署者检查密钥所属项目的权限。",
+    "forbidden": "这个密钥没有权限使用 ChatGPT。请部署者在服务商的控制台检查密钥、项目和账户的状态。",
     "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
     "model": "ChatGPT 没有这个模型，或者这个账户还没有开通它。"
     "请部署者检查环境变量 CHATGPT_MODEL，并在服务的控制台里开通这个模型。",
     "address": "这个地址上没有 ChatGPT 的接口。请部署者检查环境变量 CHATGPT_BASE_URL。",
-    "balance": "ChatGPT 账户的余额或额度用完了（免费额度也算）。请部署者充值，或者提高额度上限。",
+    "balance": "ChatGPT 账户的余额或额度用完了（也可能是免费额度用完了）。请部署者充值，或者提高额度上限。",
     "busy": "ChatGPT 现在太忙，或者提问太频繁了。请过一会儿再问。",
     "long": "这个问题太长，模型读不完。请缩短以后再问。",
     "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
@@ -808,7 +808,7 @@ FAILURES = {
     "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
     "thoughts": "模型只给出了思考（推理）过程，没有给出回答。请再问一次；如果一直这样，请部署者"
     '在环境变量 CHATGPT_OPTIONS 里调大长度限制（例如 max_tokens），或者关掉思考（例如 {"enable_thinking": false}）。',
-    "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请部署者从环境变量 CHATGPT_OPTIONS 里去掉 tools。",
+    "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请换一种问法；如果一直这样，请部署者换一个模型。",
 }
 RETRIED = ("busy", "network", "down")
 
@@ -1578,7 +1578,7 @@ def append_if_possible(line: dict[str, Any], journal: Journal, run: Run) -> None
 OSS_HINTS = {
     r"InDebt|UserDisable|Overdue|Arrear|AbnormalBucketOwner": "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
     r"BucketDisable|UbsmsInvalid": "Bucket 因为安全原因被停用，请在 OSS 控制台查看原因，或者换一个 Bucket",
-    r"does not belong to you|BucketNotBelongTo": "这个 Bucket 是别人的，请检查环境变量 OSS_BUCKET_NAME",
+    r"does not belong to you|BucketNotBelongTo": "这个 Bucket 属于别的账号，请检查环境变量 OSS_BUCKET_NAME",
     r"NoSuchBucket|InvalidBucketName": "请检查环境变量 OSS_BUCKET_NAME",
     r"acceler": "请先为 Bucket 开启传输加速，或者把环境变量 OSS_ENDPOINT 清空",
     r"PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
@@ -1591,7 +1591,8 @@ OSS_HINTS = {
     r"AccessDenied|AccessForbidden": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
     r"InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    r"ObjectNotAppendable": "文件不能追加。如果 Bucket 开启过版本控制，请换一个没有开启过的；否则发送 \\clear 就会重建",
+    r"ObjectNotAppendable": "这个文件不能追加内容。如果 Bucket 开启过版本控制，请换一个没有开启过的；"
+    "否则发送 \\clear 就会重建",
     r"FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
     r"Kms": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
     r"RateLimit|QpsLimit|TooManyRequests": "OSS 正在限流，请稍后再试",
@@ -2472,7 +2473,7 @@ def slip_in(text: str, name: str) -> str:
         (re.match(r"(authorization|bearer)\b[: ]", text, re.IGNORECASE), "不要带 Bearer"),
         (re.search(r"\$\{.*\}", text), "里面的变量没有被替换"),
         ("://" in text or ".aliyuncs.com" in text, "这里不填网址"),
-        ("***" in text or "..." in text, "要填完整的，不是打了星号的"),
+        ("***" in text or "..." in text, "要填完整的值，不能带星号或省略号"),
         (re.search(r"\s", text), "中间不能有空白或换行"),
         (not (text.isascii() and text.isprintable()), "不能有中文、全角或看不见的字符"),
     )

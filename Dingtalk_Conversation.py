@@ -560,7 +560,7 @@ def slip_in(text: str, name: str) -> str:
         (re.match(r"(authorization|bearer)\b[: ]", text, re.IGNORECASE), "不要带 Bearer"),
         (re.search(r"\$\{.*\}", text), "里面的变量没有被替换"),
         ("://" in text or ".aliyuncs.com" in text, "这里不填网址"),
-        ("***" in text or "..." in text, "要填完整的，不是打了星号的"),
+        ("***" in text or "..." in text, "要填完整的值，不能带星号或省略号"),
         (re.search(r"\s", text), "中间不能有空白或换行"),
         (not (text.isascii() and text.isprintable()), "不能有中文、全角或看不见的字符"),
     )

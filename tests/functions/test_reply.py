@@ -814,3 +814,14 @@ def test_count_that_loses_every_race_does_not_keep_the_answer_back(
     cloud.oss.plan(in_usage)
     assert reply.ask("1+1=?") == "1+1=2"
     assert "not counted" in caplog.text
+
+
+def test_append_of_which_nothing_can_be_learnt_is_given_up(reply: Reply, cloud: LocalCloud) -> None:
+    """It may have been carried out: appended again without a look at the journal, the turn could be there twice."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(Fault(where=is_append, drop=True, carry_out=True))
+    cloud.oss.plan(error_fault("InternalError", where=is_get, times=4))
+    assert reply.run(message)["result"] == "answered"
+    assert "没能存进聊天记录" in cloud.dingtalk.shown(message)[0].text
+    assert sum("question" in line for line in cloud.journal(message)) == 1

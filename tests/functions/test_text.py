@@ -380,3 +380,10 @@ def test_hostile_answer_is_cheap(warm_reply: ModuleType, name: str) -> None:
     assert times < 10
     bodies = warm_reply.webhook_bodies(PRIVATE, HOSTILE[name], "markdown")
     assert all(len(json.dumps(body, ensure_ascii=False).encode()) <= 20_000 for body in bodies)
+
+
+def test_end_of_a_line_in_the_first_half_is_no_place_to_cut(warm_reply: ModuleType) -> None:
+    """A part that is nearly empty reads worse than one that ends within a line."""
+    first, rest = warm_reply.split_text("一\n二\n" + "字" * 4000)
+    assert len(first) > 1600
+    assert first + rest == "一\n二\n" + "字" * 4000

@@ -73,6 +73,7 @@ def test_answer_that_outlasts_the_time_out_is_sent_by_several_runs(reply: Reply,
     assert numbers_shown(cloud, message) == list(range(1, 10))
 
 
+@pytest.mark.full
 def test_long_sending_renews_its_lease(reply: Reply, cloud: LocalCloud) -> None:
     """While one run sends for longer than a lease lasts, another one waits all the time."""
     message = cloud.dingtalk.message("请讲讲")

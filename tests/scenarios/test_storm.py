@@ -69,8 +69,12 @@ def may_show_again(cloud: LocalCloud, message: Message, log: str) -> int:
     return unlearnt + sum(map(log.count, ("killed", "no delivery mark", "not saved")))
 
 
-@pytest.mark.full
-@pytest.mark.parametrize(("messages", "percent"), [(1000, 6), (100, 30)])
+full = pytest.mark.full
+
+
+@pytest.mark.parametrize(
+    ("messages", "percent"), [(40, 6), pytest.param(1000, 6, marks=full), pytest.param(100, 30, marks=full)]
+)
 def test_storm_ends_with_one_reply_and_one_turn_for_each_message(
     stormy_cloud: LocalCloud, messages: int, percent: int, record_property: Callable[[str, object], None]
 ) -> None:

@@ -172,7 +172,11 @@ def wait_for_look_ups(look_ups: Counter[str]) -> None:
 
 @pytest.mark.parametrize(
     ("service", "outcome"),
-    [("OSS_ENDPOINT", "answered"), ("CHATGPT_BASE_URL", "failed: timeout"), ("WEBHOOK_HOSTS", "NotDelivered")],
+    [
+        pytest.param("OSS_ENDPOINT", "answered", marks=pytest.mark.full),
+        ("CHATGPT_BASE_URL", "failed: timeout"),
+        ("WEBHOOK_HOSTS", "NotDelivered"),
+    ],
 )
 def test_request_whose_connection_comes_late_is_not_sent(
     cold_reply: Reply, cloud: LocalCloud, slow_look_ups: Counter[str], service: str, outcome: str
