@@ -141,9 +141,33 @@ def test_busy_port_is_told() -> None:
     """A sentence that says what to do, and no stack trace."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         played = play("--no-browser", "--port", str(listener.getsockname()[1]))
-    assert played.returncode == 1
-    assert "已被占用，请用 --port 换一个" in played.stderr and "is in use: choose another one" in played.stderr
-    assert "Traceback" not in played.stderr
+    port = listener.getsockname()[1]
+    assert (played.returncode, played.stdout) == (1, "")
+    assert played.stderr == (
+        f"端口 {port} 已被占用，请用 --port 换一个，或者不写 --port。\n"
+        f"Port {port} is in use: choose another one with --port, or leave --port out.\n"
+    )
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "-1", "http"])
+def test_port_that_is_none_is_refused(port: str) -> None:
+    """Before anything starts, and without a stack trace."""
+    played = play("--no-browser", f"--port={port}")
+    assert (played.returncode, played.stdout) == (2, "")
+    assert "端口是 0 到 65535 的数字" in played.stderr and "Traceback" not in played.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "requirements"),
+    [("tests.playground", "tests/playground/requirements.txt"), ("tests.benchmark", "tests/requirements.txt")],
+)
+def test_missing_packages_are_told_with_the_command_that_installs_them(module: str, requirements: str) -> None:
+    """The system's own Python has none of them; -S leaves out where they are installed."""
+    run = [sys.executable, "-S", "-m", module]
+    told = subprocess.run(run, cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert f"-m pip install -r {requirements}\n" in told.stderr and f"-m {module}\n" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 @pytest.mark.full
