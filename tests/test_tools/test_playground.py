@@ -140,8 +140,8 @@ def test_port_can_be_chosen() -> None:
 def test_busy_port_is_told() -> None:
     """A sentence that says what to do, and no stack trace."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        played = play("--no-browser", "--port", str(listener.getsockname()[1]))
-    port = listener.getsockname()[1]
+        port = listener.getsockname()[1]
+        played = play("--no-browser", "--port", str(port))
     assert (played.returncode, played.stdout) == (1, "")
     assert played.stderr == (
         f"端口 {port} 已被占用，请用 --port 换一个，或者不写 --port。\n"
