@@ -31,7 +31,7 @@ CONVERSATIONS = 10  # instances of Dingtalk_Conversation: no queue holds a messa
 MODEL_SETTINGS = ("CHATGPT_API_KEY", "CHATGPT_BASE_URL", "CHATGPT_MODEL", "CHATGPT_OPTIONS")
 SETTINGS = (  # of Dingtalk_ChatGPT_Reply, taken from the environment
     *("SYSTEM_PROMPT", "HISTORY_LENGTH", "HISTORY_SCOPE", "TIMEOUT", "REPLY_FORMAT"),
-    *("ALLOWED_USERS", "ALLOWED_GROUPS", "DAILY_LIMIT"),
+    *("ALLOWED_USERS", "ALLOWED_GROUPS", "DAILY_LIMIT", "THINKING"),
 )
 
 

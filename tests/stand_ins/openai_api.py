@@ -204,7 +204,8 @@ def shortened(text: str) -> str:
 
 
 def is_english(question: str) -> bool:
-    return question.isascii()
+    """Whether all is ASCII but for marks like [图片], which the bot puts in."""
+    return re.sub(r"\[[^\[\]]*\]", "", question).isascii()
 
 
 def greet(found: re.Match[str], talk: Talk) -> str:
