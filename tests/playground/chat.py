@@ -137,9 +137,10 @@ class Chat:
                 ]
                 words = {"kind": kind, "text": shown.text}
                 bubbles.append((shown.at, {"id": f"{sent.number}-{part}", "from": "", "at": at, **chat, **words}))
-            for repeat, (at, answers) in enumerate(sent.repeats):
-                note = {"kind": "note", "text": self._outcome(sent, answers), "from": ""}
-                bubbles.append((at, {"id": f"{sent.number}-again-{repeat}-{note['text']}", **note, **chat}))
+            for repeat, (repeated_at, answers) in enumerate(sent.repeats):
+                outcome = self._outcome(sent, answers)
+                note = {"id": f"{sent.number}-again-{repeat}-{outcome}", "from": "", "kind": "note", "text": outcome}
+                bubbles.append((repeated_at, {**note, **chat}))
         bubbles.sort(key=lambda bubble: bubble[0])
         return [{**bubble, "time": self._time_of_day(at)} for at, bubble in bubbles]
 

@@ -194,6 +194,59 @@ def test_key_in_the_environment_asks_that_model(real_model: OpenaiApi) -> None:
     assert json.dumps(real_model.asked[0]).count("my-model") == 1
 
 
+@pytest.mark.full
+def test_error_of_a_real_model_is_shown_with_its_cause(real_model: OpenaiApi) -> None:
+    """Its requests are not on our record; the function's log says what it answered."""
+    settings = {"CHATGPT_API_KEY": "sk-other", "CHATGPT_BASE_URL": real_model.url, "CHATGPT_MODEL": "my-model"}
+    with started("--no-browser", **settings) as (_, url):
+        send(url, text="你好")
+        assert "API 密钥无效" in wait_for_answer(url)
+        step = chatgpt_step(url)
+        assert (step["outcome"], step["problem"]) == ("HTTP 401", True)
+        assert "invalid_api_key" in str(step["cause"])
+
+
+@pytest.mark.full
+def test_answer_of_a_real_model_is_shown_as_such(real_model: OpenaiApi) -> None:
+    """What was appended to the history is an answer."""
+    settings = {"CHATGPT_API_KEY": "sk-mine", "CHATGPT_BASE_URL": real_model.url, "CHATGPT_MODEL": "my-model"}
+    with started("--no-browser", **settings) as (_, url):
+        send(url, text="你好")
+        wait_for_answer(url)
+        step = chatgpt_step(url)
+        assert (step["outcome"], step["problem"], step["cause"]) == ("HTTP 200", False, "")
+
+
+def chatgpt_step(url: str) -> dict[str, object]:
+    """The step to ChatGPT of the only message, when all is over."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        if message["over"]:
+            (step,) = [step for step in message["steps"] if step["kind"] == "chatgpt"]
+            return dict(step)
+        time.sleep(0.05)
+    raise AssertionError("not over")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("setting", "shown"), [({}, False), ({"THINKING": "on"}, True)])
+def test_emoji_is_on_the_message_only_with_thinking(setting: dict[str, str], shown: bool) -> None:
+    """And only until the answer is there; by itself DingTalk shows nothing."""
+    with started("--no-browser", **setting) as (_, url):
+        requests.post(f"{url}api/switch", json={"names": ["chatgpt_slow"]}, timeout=5).raise_for_status()
+        send(url, text="你好")
+        until = time.monotonic() + WAIT_SECONDS
+        seen = set()
+        while time.monotonic() < until and "chatgpt" not in seen:
+            (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+            seen = {step["kind"] for step in message["steps"]}
+        assert message["thinking"] == shown
+        wait_for_answer(url)
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        assert not message["thinking"]
+
+
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """The address of a running playground."""

@@ -132,7 +132,7 @@ function words(bubble) {
   if (bubble.kind === "markdown") {
     made.classList.add("markdown");
     made.insertAdjacentHTML("beforeend", markdown.parse(bubble.text));
-    for (const code of made.querySelectorAll("pre")) code.tabIndex = -1; // the mouse scrolls it; Tab goes past
+    for (const code of made.querySelectorAll("pre")) code.tabIndex = 0; // a long line can be scrolled to
   } else if (bubble.kind === "picture") {
     made.classList.add("bare");
     made.append(picture());

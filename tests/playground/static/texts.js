@@ -122,15 +122,15 @@ const TEXTS = {
 
 // What each setting means; what the functions and the documents say is for readers of code and tables.
 const SETTINGS = {
-  DINGTALK_APP_SECRET: ["钉钉应用的 AppSecret，用来验证消息的签名", "The AppSecret of the application in DingTalk; it verifies who sent a message"],
+  DINGTALK_APP_SECRET: ["钉钉应用的 AppSecret，用来验证消息的签名", "The AppSecret of the application in DingTalk, which verifies who sent a message"],
   CHATGPT_FUNCTION: ["第二个函数的名称", "The name of the second function"],
   SERVICE_NAME: ["第二个函数所在的服务，和本函数不同时才填", "The service of the second function, if it is not this one's"],
   ENDPOINT: ["函数计算的 API 地址", "The address of Function Compute's API"],
   CHATGPT_API_KEY: ["模型服务的 API 密钥", "The API key of the model's service"],
   OSS_BUCKET_NAME: ["存放聊天记录的 Bucket", "The bucket that holds the chat history"],
-  OSS_ENDPOINT: ["OSS 的地址，不填就是本地域的内网地址", "The address of OSS; by default the internal one of the region"],
-  OSS_REGION: ["Bucket 所在的地域，不填就从 OSS_ENDPOINT 得出", "The region of the bucket; by default it follows from OSS_ENDPOINT"],
-  ACCESS_KEY_ID: ["访问 OSS 的 AccessKey ID，不填就用函数的角色", "The AccessKey ID for OSS; by default the function's role is used"],
+  OSS_ENDPOINT: ["OSS 的地址，不填就是本地域的内网地址", "The address of OSS, by default the internal one of the region"],
+  OSS_REGION: ["Bucket 所在的地域，不填就从 OSS_ENDPOINT 得出", "The region of the bucket, if not the one in OSS_ENDPOINT"],
+  ACCESS_KEY_ID: ["访问 OSS 的 AccessKey ID，不填就用函数的角色", "An AccessKey ID for OSS, if not the function's role"],
   ACCESS_KEY_SECRET: ["和上面的 ID 成对的 AccessKey Secret", "The AccessKey Secret that belongs to the ID above"],
   CHATGPT_MODEL: ["模型的名称", "The name of the model"],
   CHATGPT_BASE_URL: ["OpenAI 或兼容服务的地址", "The address of OpenAI or a compatible service"],
@@ -140,9 +140,9 @@ const SETTINGS = {
   HISTORY_SCOPE: ["聊天记录属于谁：user 每人每个会话一份，group 全群共用，person 每人到处共用", "Whose history it is: user (each person in each chat), group (shared), person (one everywhere)"],
   TIMEOUT: ["最多等模型多少秒，1 到 3600", "How many seconds the model has for an answer, 1 to 3600"],
   REPLY_FORMAT: ["回答的格式：auto、text 或 markdown", "How answers are sent: auto, text or markdown"],
-  ALLOWED_USERS: ["只有这些员工 ID 能提问，用逗号分开，不填就是所有人", "Staff ids that may ask, separated by commas; by default everybody"],
-  ALLOWED_GROUPS: ["只有这些群能提问，填会话 ID，用逗号分开，不填就是所有群", "Conversation ids of groups that may ask, separated by commas; by default all"],
-  DAILY_LIMIT: ["每人每天最多问几次，不填就不限", "How many questions a person may ask per day; by default any number"],
+  ALLOWED_USERS: ["只有这些员工 ID 能提问，用逗号分开，不填就是所有人", "Staff ids that may ask, separated by commas, by default everybody"],
+  ALLOWED_GROUPS: ["只有这些群能提问，填会话 ID，用逗号分开，不填就是所有群", "Conversation ids of groups that may ask, separated by commas, by default all"],
+  DAILY_LIMIT: ["每人每天最多问几次，不填就不限", "How many questions a person may ask per day, by default any number"],
   WEBHOOK_HOSTS: ["回答可以发到哪些域名，用逗号分开", "Domains that answers may be posted to, separated by commas"],
   VERBOSE: ["日志写多详细，例如 INFO、DEBUG", "How much is logged, such as INFO or DEBUG"],
 };
