@@ -13,10 +13,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.benchmark.measure import GROUPS
-from tests.benchmark.rows import Row, broken_budgets, table
-from tests.benchmark.stage import Stage, find_python
-from tests.benchmark.wire import NO_DISTANCE, Network
+from tests.packages import how_to_install
+
+try:
+    from tests.benchmark.measure import GROUPS
+    from tests.benchmark.rows import Row, broken_budgets, table
+    from tests.benchmark.stage import Stage, find_python
+    from tests.benchmark.wire import NO_DISTANCE, Network
+except ModuleNotFoundError as error:
+    sys.exit(how_to_install(error, "tests/requirements.txt", "tests.benchmark"))
 
 
 def main() -> int:

@@ -15,10 +15,15 @@ import threading
 import webbrowser
 from types import FrameType
 
-from tests.playground.chat import PUSH_SECONDS, Chat
-from tests.playground.page import Page
-from tests.playground.way import watch
-from tests.stand_ins.local_cloud import LocalCloud
+from tests.packages import how_to_install
+
+try:
+    from tests.playground.chat import PUSH_SECONDS, Chat
+    from tests.playground.page import Page
+    from tests.playground.way import watch
+    from tests.stand_ins.local_cloud import LocalCloud
+except ModuleNotFoundError as error:
+    sys.exit(how_to_install(error, "tests/playground/requirements.txt", "tests.playground"))
 
 ANSWER_SECONDS = 90  # a real model may think for TIMEOUT seconds
 INSTANCES = 4  # of Dingtalk_ChatGPT_Reply, at most
@@ -26,7 +31,7 @@ CONVERSATIONS = 10  # instances of Dingtalk_Conversation: no queue holds a messa
 MODEL_SETTINGS = ("CHATGPT_API_KEY", "CHATGPT_BASE_URL", "CHATGPT_MODEL", "CHATGPT_OPTIONS")
 SETTINGS = (  # of Dingtalk_ChatGPT_Reply, taken from the environment
     *("SYSTEM_PROMPT", "HISTORY_LENGTH", "HISTORY_SCOPE", "TIMEOUT", "REPLY_FORMAT"),
-    *("ALLOWED_USERS", "ALLOWED_GROUPS", "DAILY_LIMIT"),
+    *("ALLOWED_USERS", "ALLOWED_GROUPS", "DAILY_LIMIT", "THINKING"),
 )
 
 
@@ -34,6 +39,8 @@ def main() -> int:
     """The exit status: 0, or 1 if the port is busy or an answer did not come."""
     asked = arguments()
     signal.signal(signal.SIGTERM, end)
+    if sys.stderr.isatty():
+        print("正在启动……Starting ...", file=sys.stderr)
     settings = {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
     real_model = bool(os.environ.get("CHATGPT_API_KEY"))
     if real_model:  # '' is the default, not the stand-in
@@ -51,13 +58,20 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     """What was asked for on the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.playground", description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=0, help="of the page; a free one if it is not given")
+    parser.add_argument("--port", type=port, default=0, help="of the page; a free one if it is not given")
     parser.add_argument("--no-browser", action="store_true", help="only print the address of the page")
     parser.add_argument(
         "--say", action="append", metavar="TEXT", help="say this, print the answer and end; may be given several times"
     )
     parser.add_argument("--fc", type=int, choices=(2, 3), default=2, help="the generation of Function Compute")
     return parser.parse_args()
+
+
+def port(text: str) -> int:
+    """The number of a port; 0 is a free one."""
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise argparse.ArgumentTypeError("端口是 0 到 65535 的数字 a port is a number from 0 to 65535")
+    return int(text)
 
 
 def end(signal_number: int, frame: FrameType | None) -> None:

@@ -40,3 +40,9 @@ def set_size(driver: webdriver.Chrome, width: int, height: int) -> None:
     """Give the page this size; a window cannot be narrower than 500 pixels, a phone's page is."""
     metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def set_colours(driver: webdriver.Chrome, scheme: str) -> None:
+    """What the person at the screen prefers: 'light' or 'dark'."""
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})

@@ -45,6 +45,7 @@ class Sent:
     message: Message
     at: float  # time.monotonic()
     under_way: int = 0  # deliveries that DingTalk waits for
+    repeats: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # when, and how many answers it had
 
 
 class Chat:
@@ -105,6 +106,11 @@ class Chat:
         sent.under_way += 1
         threading.Thread(target=push, daemon=True).start()
 
+    def deliver_again(self, sent: Sent) -> None:
+        """The same message once more, as DingTalk does when it thinks that the bot did not take it."""
+        sent.repeats.append((time.monotonic(), len(self.shown(sent))))
+        self.deliver(sent)
+
     def find(self, number: int) -> Sent:
         """The message with this number."""
         if not 1 <= number <= len(self.sent):
@@ -119,6 +125,8 @@ class Chat:
         for sent in list(self.sent):
             chat = {"place": sent.place, "owner": sent.person.nick, "message": sent.number}
             words = {"kind": sent.kind, "text": sent.text, "quotation": sent.quotation}
+            if sent.kind == "voice":
+                words["seconds"] = sent.message["content"]["duration"] // 1000
             bubbles.append((sent.at, {"id": f"{sent.number}", "from": sent.person.nick, **chat, **words}))
             for part, shown in enumerate(self.shown(sent)):
                 kind = "markdown" if shown.kind == "markdown" else "answer"
@@ -129,6 +137,10 @@ class Chat:
                 ]
                 words = {"kind": kind, "text": shown.text}
                 bubbles.append((shown.at, {"id": f"{sent.number}-{part}", "from": "", "at": at, **chat, **words}))
+            for repeat, (repeated_at, answers) in enumerate(sent.repeats):
+                outcome = self._outcome(sent, answers)
+                note = {"id": f"{sent.number}-again-{repeat}-{outcome}", "from": "", "kind": "note", "text": outcome}
+                bubbles.append((repeated_at, {**note, **chat}))
         bubbles.sort(key=lambda bubble: bubble[0])
         return [{**bubble, "time": self._time_of_day(at)} for at, bubble in bubbles]
 
@@ -136,11 +148,24 @@ class Chat:
         """What the bot answered to a message."""
         return self.cloud.dingtalk.shown(sent.message)
 
-    def typing(self, sent: Sent) -> bool:
-        """Whether an answer is under way: a delivery or a run of this message is, and nothing was answered yet."""
+    def _outcome(self, sent: Sent, answers: int) -> str:
+        """What came of delivering again a message that had this many answers."""
+        if len(self.shown(sent)) > answers:
+            return "answered"
+        if self.busy(sent):
+            return "under_way"
+        return "answered_before" if answers else "not_answered"
+
+    def busy(self, sent: Sent) -> bool:
+        """Whether a delivery or a run of this message is under way."""
         msg_id = sent.message["msgId"].encode()
-        runs = any(not each.done and msg_id in each.event for each in self.cloud.function_compute.invocations)
-        return (runs or sent.under_way > 0) and not self.shown(sent)
+        runs = any(not each.done and msg_id in each.event for each in list(self.cloud.function_compute.invocations))
+        return runs or sent.under_way > 0
+
+    def thinking(self, sent: Sent) -> bool:
+        """Whether people see the emoji on the message: only with THINKING, and while nothing was answered yet."""
+        wanted = self.cloud.environment(REPLY).get("THINKING", "").strip().lower() == "on"
+        return wanted and self.busy(sent) and not self.shown(sent)
 
     def _time_of_day(self, at: float) -> str:
         return time.strftime("%H:%M", time.localtime(self._began + at))

@@ -107,18 +107,7 @@ class Page(Service):
             "real_model": chat.real_model,
             "switches": [name for name in SWITCHES if name in chat.switches],
             "bubbles": chat.bubbles()[-MAX_BUBBLES:],
-            "messages": [
-                {
-                    "number": each.number,
-                    "place": each.place,
-                    "owner": each.person.nick,
-                    "text": each.text,
-                    "kind": each.kind,
-                    "typing": chat.typing(each),
-                    "steps": way.summary(self._steps(each)),
-                }
-                for each in sent
-            ],
+            "messages": [self._message(each) for each in sent],
             "objects": [{"key": key, "size": len(oss.read(key) or b"")} for key in keys],
             "log": sorted(log, key=lambda entry: entry["line"][:24])[-MAX_LOG_LINES:],
         }
@@ -127,6 +116,21 @@ class Page(Service):
         if query.get("seen") == version:
             return Answer(204)
         return json_answer({"version": version, "state": state})
+
+    def _message(self, sent: Sent) -> dict[str, Any]:
+        """What the page shows of a message beside its bubbles."""
+        busy = self.chat.busy(sent)  # before the steps: a step that begins meanwhile is not over
+        steps = self._steps(sent)
+        return {
+            "number": sent.number,
+            "place": sent.place,
+            "owner": sent.person.nick,
+            "text": sent.text,
+            "kind": sent.kind,
+            "thinking": self.chat.thinking(sent),
+            "over": not busy and all(step.seconds is not None for step in steps),
+            "steps": way.summary(steps),
+        }
 
     def _steps(self, sent: Sent) -> list[way.Step]:
         return way.way(self.chat.cloud, sent.message, self.chat.real_model)
@@ -185,7 +189,7 @@ class Page(Service):
     def _again(self, given: dict[str, Any]) -> None:
         """The same message once more."""
         number = given.get("number")
-        self.chat.deliver(self.chat.find(number if isinstance(number, int) else 0))
+        self.chat.deliver_again(self.chat.find(number if isinstance(number, int) else 0))
 
     def _switch(self, given: dict[str, Any]) -> None:
         self.chat.switch(list(given.get("names", [])))
@@ -203,7 +207,12 @@ class Page(Service):
         self.chat.set_environment(given)
 
     def _check(self, given: dict[str, Any]) -> object:
-        return self.chat.self_check()
+        """What the self-check of each function says, and which of it is about which setting."""
+        reports = self.chat.self_check()
+        return [
+            {"function": function, "report": text, "problems": problems_in(text, settings_of(function))}
+            for function, text in reports.items()
+        ]
 
 
 def is_of_this_page(received: Received) -> bool:
@@ -234,7 +243,28 @@ def texts_in(given: dict[str, Any], *names: str) -> dict[str, str]:
 
 def log_lines(log: str) -> list[str]:
     """The entries of a log; lines without a time, as in a stack trace, go with the line before."""
-    return [entry for entry in re.split(r"\n(?=\d{4}-\d\d-\d\dT)", log.strip()) if entry]
+    return [entry for entry in re.split(r"\n(?=\d{4}-\d\d-\d\dT)", way.once_per_line(log).strip()) if entry]
+
+
+def settings_of(function: str) -> list[str]:
+    return [name for owner, name, *_ in all_settings() if owner == function]
+
+
+def problems_in(report: str, names: list[str]) -> dict[str, str]:
+    """Name of a setting -> what a self-check says is wrong with it.
+
+    'settings: A 没有设置（…）；B 格式不对（…）' -> {'A': 'A 没有设置（…）', 'B': 'B 格式不对（…）'}
+    """
+    problems: dict[str, str] = {}
+    either = "|".join(sorted(names, key=len, reverse=True))
+    for line in report.splitlines():
+        finding = re.sub(r"^[\w -]+: |^ *- ", "", line).strip()
+        if finding == "ok":
+            continue
+        for sentence in re.split(rf"；(?=(?:{either})\b)", finding):
+            for name in re.findall(rf"^(?:{either})\b", sentence) or re.findall(rf"\b(?:{either})\b", sentence):
+                problems.setdefault(name, sentence)
+    return problems
 
 
 @functools.cache

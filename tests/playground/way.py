@@ -32,6 +32,7 @@ class Step(NamedTuple):
     cold: bool = False
     outcome: str = ""  # a status, an errcode, an error
     problem: bool = False
+    cause: str = ""  # what the function's log says of it, where there is no request on record
 
     @property
     def end(self) -> float:
@@ -109,13 +110,24 @@ def calls(cloud: LocalCloud, run: Run, real_model: bool) -> list[Step]:
     return [*steps, *elsewhere(steps, run)] if real_model else steps
 
 
+NOT_ANSWERED = re.compile(r"^(\S+Z) .*\bChatGPT did not answer: (\S+ \((?:(HTTP \d+)|[^)]*).*)$", re.MULTILINE)
+
+
 def elsewhere(steps: list[Step], run: Run) -> list[Step]:
-    """The real model is not on our record: what lies between reading and appending is its time."""
+    """The real model is not on our record: its time lies between reading and appending, its error is in the log."""
     read = next((step for step in steps if step.kind == "oss_read" and step.seconds is not None), None)
     append = next((step for step in steps if step.kind == "oss_append"), None)
-    if read is None or (append is None and run.seconds is not None):
+    if read is None:
         return []
-    return [Step("chatgpt", read.end, append.start - read.end if append else None)]
+    failed = NOT_ANSWERED.search(run.log)
+    if failed:
+        until = append.start if append else run.started + (run.seconds or 0)
+        return [
+            Step("chatgpt", read.end, max(until - read.end, 0), None, None, False, failed[3] or "", True, failed[2])
+        ]
+    if append:
+        return [Step("chatgpt", read.end, append.start - read.end, None, None, False, "HTTP 200")]
+    return [Step("chatgpt", read.end, None)] if run.seconds is None else []
 
 
 def cold_push(function_compute: FunctionCompute, received: Received) -> bool:
@@ -145,8 +157,8 @@ def request_step(kind: str, received: Received, cold: bool = False) -> Step:
     """The step that is one HTTP request."""
     outcome = str(received.status or "")
     problem = received.status is not None and received.status >= 400
-    if kind == "oss_read" and received.status == 404:
-        problem = False  # there is no history yet
+    if (kind, received.status) in (("oss_read", 404), ("invoke", 409)):
+        problem = False  # there is no history yet; the message was accepted before
     if kind == "webhook" and received.answer:
         errcode = json.loads(received.answer).get("errcode")
         outcome, problem = f"errcode {errcode}", str(errcode) != "0"
@@ -169,6 +181,7 @@ def summary(steps: list[Step]) -> list[dict[str, Any]]:
                 "cold": step.cold,
                 "outcome": step.outcome,
                 "problem": step.problem,
+                "cause": step.cause,
             }
         )
     return rows
@@ -186,10 +199,17 @@ def detail(step: Step, secrets: Iterable[str]) -> dict[str, str]:
         if received.status:
             reason = responses.get(received.status, "")
             parts["answer"] = http_text(f"{received.status} {reason}", received.answer_headers, received.answer)
+    if step.cause:
+        parts["cause"] = step.cause
     if step.run:
         parts["result"] = (step.run.result or b"").decode() or step.run.error or ""
-        parts["log"] = step.run.log
+        parts["log"] = once_per_line(step.run.log)
     return {name: masked(text, secrets) for name, text in parts.items() if text}
+
+
+def once_per_line(log: str) -> str:
+    """The log with each request id once per line: Function Compute puts it before what the function logs."""
+    return re.sub(r"(?m)^(\S+Z) (\S+) (\[\w+\]) (?=.*\b\2\b)", r"\1 \3 ", log)
 
 
 def http_text(line: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from .canned_answers import LONG, MARKDOWN, NESTED_LIST, PRICES, QUOTATION, STEPS
 from .server import Answer, Fault, Received, StandIn, json_answer
 
 # Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
@@ -203,7 +204,8 @@ def shortened(text: str) -> str:
 
 
 def is_english(question: str) -> bool:
-    return question.isascii()
+    """Whether all is ASCII but for marks like [图片], which the bot puts in."""
+    return re.sub(r"\[[^\[\]]*\]", "", question).isascii()
 
 
 def greet(found: re.Match[str], talk: Talk) -> str:
@@ -257,28 +259,35 @@ def calculate(found: re.Match[str], talk: Talk) -> str:
 
 
 def introduce_itself(found: re.Match[str], talk: Talk) -> str:
+    if talk.system and is_english(talk.questions[-1]):
+        return f'I was told: "{shortened(talk.system)}"'
     if talk.system:
         return f"我的设定是：「{shortened(talk.system)}」"
+    if is_english(talk.questions[-1]):
+        return "I am the stand-in for ChatGPT on this machine. There is no real model behind me."
     return "我是本机的模拟 ChatGPT，背后没有真正的模型。"
 
 
-def show_markdown(found: re.Match[str], talk: Talk) -> str:
-    return MARKDOWN_ANSWER
-
-
-def write_long(found: re.Match[str], talk: Talk) -> str:
-    return LONG_ANSWER
+def canned(answers: tuple[str, str]) -> Callable[[re.Match[str], Talk], str]:
+    """The rule that answers a Chinese question with the first text and an English one with the second."""
+    return lambda found, talk: answers[is_english(talk.questions[-1])]
 
 
 def echo(talk: Talk) -> str:
-    number = len(talk.questions)
-    return f"你说的是「{shortened(talk.questions[-1])}」。这是本次对话的第 {number} 个问题。"
+    number, said = len(talk.questions), shortened(talk.questions[-1])
+    if is_english(said):
+        return f'You said: "{said}". This is question {number} of this conversation.'
+    return f"你说的是「{said}」。这是本次对话的第 {number} 个问题。"
 
 
 # The first pattern found in the last question answers it; `echo` answers what no pattern fits.
 RULES: tuple[tuple[str | re.Pattern[str], Callable[[re.Match[str], Talk], str]], ...] = (
-    (r"长文|\blong\b", write_long),
-    (r"代码|表格|\b(?:markdown|code|table)\b", show_markdown),
+    (r"长文|\blong\b", canned(LONG)),
+    (r"分步|步骤|\bsteps\b", canned(STEPS)),
+    (r"价目表|\bprice list\b", canned(PRICES)),
+    (r"多层列表|\bnested list\b", canned(NESTED_LIST)),
+    (r"名言|\bquotation\b", canned(QUOTATION)),
+    (r"代码|表格|\b(?:markdown|code|table)\b", canned(MARKDOWN)),
     (r"我(?:刚才|刚刚|上一句)[说问][了的]?是?(?:什么|啥)|what did i (?:just )?(?:say|ask)", quote_question),
     (r"你(?:刚才|刚刚|上一句)(?:说|回答)[了的]?是?(?:什么|啥)|what did you (?:just )?(?:say|answer)", quote_reply),
     (r"我叫(?:什么|啥)|我是谁|我的名字[是叫]?(?:什么|啥)|what(?:'s| is) my name|who am i", tell_name),
@@ -298,60 +307,6 @@ def answer(talk: Talk) -> str:
         if found:
             return rule(found, talk)
     return echo(talk)
-
-
-MARKDOWN_ANSWER = """\
-## 两数之和
-
-下面的函数返回 **两个数的和**：
-
-```python
-def add(a: int, b: int) -> int:
-    return a + b
-
-
-print(add(1, 2))
-```
-
-用法：
-
-- 传入两个整数
-- 得到它们的和
-
-| a | b | 结果 |
-| --- | --- | --- |
-| 1 | 2 | 3 |
-| 10 | 20 | 30 |
-
-更多内容见 [Python 文档](https://docs.python.org/zh-cn/3/)。"""
-
-
-def long_answer() -> str:
-    """About 9,000 characters: headings, paragraphs, and a code block that is too long for one DingTalk message."""
-    chapters = ["# 乘法学习计划\n\n这份计划分九天，每天学一组乘法，最后附上一份可以直接运行的练习程序。"]
-    for n in range(1, 10):
-        facts = "，".join(f"{n} 乘 {m} 得 {n * m}" for m in range(1, 10))
-        chapters.append(
-            f"## 第 {n} 天：{n} 的乘法\n\n"
-            f"今天学 {n} 的乘法：{facts}。每往后一句，答案就多 {n}，所以忘了哪一句，都可以从前一句推出来。\n\n"
-            f"先出声念三遍，再合上书默写一遍，最后请家里人随便抽几句来考。念错了不要紧，把错的那一句单独抄在纸上，"
-            f"睡觉前再看一眼，第二天早上往往就记住了。要是 {n} 乘 9 总记不牢，可以先算 {n} 乘 10 得 {n * 10}，"
-            f"再减去 {n}，得到 {n * 9}。\n\n"
-            f"- 早上：念三遍\n- 中午：默写一遍\n- 晚上：做 {n + 4} 道题，错的题抄下来\n\n"
-            f"学完以后想一想，生活里哪里用得到 {n} 的乘法。比如每盒装 {n} 支笔，买 6 盒一共有 {n * 6} 支；"
-            f"每天读 {n} 页书，一个星期能读 {n * 7} 页。自己再编两道这样的题，讲给同学听，讲得清楚才算真的学会了。"
-            f"最后回头看看前面学过的内容，每天只要十分钟，把旧的和新的混在一起抽查，比一口气背完更容易记牢，也不会觉得枯燥。"
-        )
-    lines = [
-        f"    ({a}, {b}): {a * b},  # {a} × 10 + {a} × {b - 10} = {a * b}" for a in range(11, 21) for b in range(11, 21)
-    ]
-    program = "\n".join(["PRODUCTS = {", *lines, "}", "", "for (a, b), product in PRODUCTS.items():"])
-    chapters.append(f"## 附录：练习程序\n\n```python\n{program}\n    assert a * b == product\n```")
-    chapters.append("祝你学习顺利！")
-    return "\n\n".join(chapters)
-
-
-LONG_ANSWER = long_answer()
 
 
 # -- the server ---------------------------------------------------------------------------------------------

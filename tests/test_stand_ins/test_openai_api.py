@@ -12,7 +12,8 @@ import pytest
 import requests
 from openai.types.chat import completion_create_params
 
-from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, LONG_ANSWER, ODD_ANSWERS, OpenaiApi
+from tests.stand_ins.canned_answers import LONG
+from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, ODD_ANSWERS, OpenaiApi
 from tests.stand_ins.server import Fault
 
 KEY = "sk-example"
@@ -397,6 +398,8 @@ def test_dropped_connection_raises_the_exception_of_the_sdk(api: OpenaiApi, clie
         (["0.1+0.2=?"], "0.1+0.2=0.3"),
         (["1/0"], "除数不能是 0。"),
         (["你是谁"], "我是本机的模拟 ChatGPT，背后没有真正的模型。"),
+        (["Who are you?"], "I am the stand-in for ChatGPT on this machine. There is no real model behind me."),
+        (["Lovely weather"], 'You said: "Lovely weather". This is question 1 of this conversation.'),
         (["天气怎么样"], "你说的是「天气怎么样」。这是本次对话的第 1 个问题。"),
         (["天气怎么样", "好", "我是来问问题的"], "你说的是「我是来问问题的」。这是本次对话的第 2 个问题。"),
     ],
@@ -424,11 +427,34 @@ def test_markdown_question_gets_all_constructs(api: OpenaiApi, client: openai.Op
         assert construct in answer
 
 
-@pytest.mark.parametrize("question", ["写一篇长文", "a long text, please"])
-def test_long_question_gets_a_long_answer(api: OpenaiApi, client: openai.OpenAI, question: str) -> None:
+@pytest.mark.parametrize(
+    ("question", "constructs"),
+    [
+        ("分步骤教我写代码", ("\n1. ", "\n   ```python\n", "\n3. ", "不用改")),
+        ("Show me code in steps", ("\n1. ", "\n   ```python\n", "\n3. ", "stay the same")),
+        ("列一张水果价目表", ("| --- | ---: | --- |", "苹果")),
+        ("Make a price list of fruit", ("| --- | ---: | --- |", "apples")),
+        ("用多层列表说说周末", ("\n- ", "\n  - ", "\n    - ", "\n  1. ", "星期六")),
+        ("Plan my weekend as a nested list", ("\n- ", "\n  - ", "\n    - ", "\n  1. ", "Saturday")),
+        ("来一句名言", ("\n> ", "\n>\n", "论语")),
+        ("Give me a quotation", ("\n> ", "\n>\n", "Confucius")),
+        ("show me some markdown", ("## The sum of two numbers",)),
+    ],
+)
+def test_each_kind_of_answer_can_be_asked_for(
+    api: OpenaiApi, client: openai.OpenAI, question: str, constructs: tuple[str, ...]
+) -> None:
+    """In the language of the question."""
+    answer = answer_to(client, question)
+    assert [construct for construct in constructs if construct not in answer] == []
+    assert answer.isascii() == question.isascii()
+
+
+@pytest.mark.parametrize(("question", "language"), [("写一篇长文", 0), ("a long text, please", 1)])
+def test_long_question_gets_a_long_answer(api: OpenaiApi, client: openai.OpenAI, question: str, language: int) -> None:
     """Several messages long, with a code block that does not fit into one."""
     answer = answer_to(client, question)
-    assert answer == LONG_ANSWER
+    assert answer == LONG[language]
     assert 8_500 < len(answer) < 9_500
     assert answer.count("\n\n") > 20
     assert len(answer.split("```")[1]) > 3_500

@@ -221,6 +221,7 @@ def test_every_command_is_one_that_the_tests_know() -> None:
     others = (
         *("npm install -g @serverless-devs/s@", "s ", "cp .env.example .env"),
         *("python3 -m venv .venv", ".venv/bin/python -m pip install -q -r tests/requirements.txt"),
+        ".venv/bin/python -m pip install -r tests/playground/requirements.txt",
         "python3 -m zipfile ",
     )
     assert [command for command in commands() if not command.startswith(others) and command not in our_commands()] == []

@@ -16,10 +16,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
+from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_colours, set_size
+from tests.stand_ins.local_cloud import ROOT
 from tests.test_tools.test_playground import started
 
 T = TypeVar("T")
+AXE = ROOT / "tests/data/axe/axe.min.js"  # axe-core 4.14.1, as its makers publish it
 WAIT_SECONDS = 30  # for what takes one second on a quiet machine
 
 pytestmark = [
@@ -71,7 +73,7 @@ class Page:
     def bubbles(self) -> list[tuple[str, str]]:
         """Who said what, as it stands in the chat."""
         script = """return [...document.querySelectorAll(".bubble")].map(
-            (each) => [each.querySelector(".name").innerText, each.querySelector(".words").innerText])"""
+            (each) => [each.querySelector(".name")?.innerText ?? "", each.querySelector(".words").innerText])"""
         return [(name, words) for name, words in self.browser.execute_script(script)]
 
     def steps(self) -> list[str]:
@@ -124,7 +126,7 @@ def test_private_chat_remembers(page: Page) -> None:
     page.hear("你好，小明！")
     page.say("我叫什么？")
     page.hear("你叫小明。")
-    assert page.bubbles()[0] == (page.bubbles()[0][0], "我叫小明")
+    assert page.bubbles()[0] == ("", "我叫小明")
     assert page.all(".bubble.mine") and page.one(".bubble.theirs .tag").text == "机器人"
 
 
@@ -161,7 +163,7 @@ def test_markdown_is_rendered(page: Page) -> None:
     """Headings, code, lists and links, and a table as DingTalk can show it."""
     page.say("给我一段代码")
     page.hear("两数之和")
-    assert page.one(".markdown h2").text == "两数之和"
+    assert page.one(".markdown .heading.h2").text == "两数之和"
     assert "def add(a: int, b: int)" in page.one(".markdown pre").text
     assert len(page.all(".markdown li")) == 4  # two of them were rows of the table
     assert not page.all(".markdown table")
@@ -237,34 +239,36 @@ def test_reply_that_dingtalk_refused_comes_later(page: Page) -> None:
     page.ask("switch", names=["webhook_refuses"])
     page.say("1+1=?")
     page.eventually(lambda: "webhook" in page.steps())
-    assert page.all("#typing")
+    assert len(page.bubbles()) == 1
     page.ask("switch", names=[])
     page.hear("1+1=2")
     page.settled()
     assert page.steps().count("chatgpt") == 1
-    assert not page.all("#typing")
 
 
 @pytest.mark.full
-def test_slow_chatgpt_shows_typing(page: Page) -> None:
-    """While the answer is under way."""
+def test_total_is_told_only_when_all_is_over(page: Page) -> None:
+    """Meanwhile the chat shows nothing, as in DingTalk, and the way shows the step that takes so long."""
     page.ask("switch", names=["chatgpt_slow"])
     page.say("1+1=?")
-    page.eventually(lambda: page.all("#typing"))
     page.eventually(lambda: page.all("#steps .chatgpt.running"))
+    assert page.text("#way-title") == "消息 1：1+1=? 进行中"
+    assert page.text("#bubbles").split("\n")[-1] == "1+1=?"
     page.hear("1+1=2")
-    assert not page.all("#typing")
+    page.settled()
+    page.eventually(lambda: re.fullmatch(r"消息 1：1\+1=\? 总共 8\.\d s", page.text("#way-title")))
 
 
 @pytest.mark.full
 def test_redelivery_is_answered_once(page: Page) -> None:
-    """Function Compute knows the message; the way shows its 409."""
+    """Function Compute knows the message; the way shows its 409, and the chat says what came of it."""
     page.say("1+1=?")
     page.hear("1+1=2")
     page.settled()
     page.click("#again")
-    page.eventually(lambda: page.steps().count("invoke") == 2)
+    page.eventually(lambda: "没有第二次回答" in page.text("#bubbles"))
     page.eventually(lambda: not page.all("#steps .running"))
+    assert [each.text for each in page.all(".note")] == ["消息 1 又投递了一次：已经回答过，没有第二次回答"]
     assert [each.text for each in page.all(".invoke .badge")] == ["202", "409"]
     assert page.text("#steps .again") == "第 2 次投递"
     assert len(page.bubbles()) == 2
@@ -281,7 +285,7 @@ def test_ten_at_once_get_ten_answers(page: Page) -> None:
     assert sorted(answers) == sorted(sums)
     page.settled()
     for bubble in ("1", "5", "10"):
-        page.browser.execute_script(f"document.querySelector('#bubble-{bubble} .quiet:last-child').click()")
+        page.browser.execute_script(f"document.querySelector('#bubble-{bubble} .tools button:last-child').click()")
         page.settled()
         kinds = page.steps()
         assert [kinds.count(kind) for kind in ("push", "invoke", "chatgpt", "webhook")] == [1, 1, 1, 1]
@@ -309,16 +313,36 @@ def test_way_shows_every_step(page: Page) -> None:
 
 
 @pytest.mark.full
-def test_journal_and_log_grow(page: Page) -> None:
-    """The object in OSS line by line, and what both functions logged."""
+def test_journal_and_log_show_the_newest_line(page: Page) -> None:
+    """The object in OSS line by line, and what both functions logged: from the end, and following it."""
     page.click("#tab-journal")
     page.say("我叫小明")
     page.eventually(lambda: len(page.all("#lines li")) == 2)
     assert '"question": "我叫小明"' in page.text("#lines")
+    for number in range(8):
+        page.say(f"{number}+1=?")
+        page.hear(f"{number}+1={number + 1}")
+    page.eventually(lambda: len(page.all("#lines li")) == 18)
+    assert from_end(page, "journal") < 60
     page.click("#tab-log")
-    page.eventually(lambda: "answered in" in page.text("#log-lines"))
+    assert from_end(page, "log") == 0
+    page.say("你好")
+    page.eventually(lambda: page.text("#log-lines").count("answered in") == 10)
+    assert from_end(page, "log") == 0
     assert "Dingtalk_Conversation" in page.text("#log-lines")
     assert "我叫小明" not in page.text("#log-lines")
+    ids = [re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", each.text) for each in page.all("#log-lines li")]
+    assert {len(each) for each in ids} == {1}
+    page.browser.execute_script("byId('log').scrollTop = 0")
+    page.say("1+1=?")
+    page.eventually(lambda: page.text("#log-lines").count("answered in") == 11)
+    assert page.browser.execute_script("return byId('log').scrollTop") == 0
+
+
+def from_end(page: Page, panel: str) -> float:
+    """How many pixels of the panel are below what is seen."""
+    script = f"const panel = byId('{panel}'); return panel.scrollHeight - panel.scrollTop - panel.clientHeight"
+    return float(page.browser.execute_script(script))
 
 
 @pytest.mark.full
@@ -334,7 +358,53 @@ def test_setting_can_be_tried(page: Page) -> None:
     page.hear("提问机会已经用完")
     page.click("#check")
     page.eventually(lambda: "设置齐全" in page.text("#report") and "ChatGPT: ok" in page.text("#report"))
-    page.ask("set", Dingtalk_ChatGPT_Reply={"DAILY_LIMIT": None})
+    page.click("#take-back")
+    page.eventually(lambda: "已还原" in page.text("#report") and "没有发现问题" in page.text("#report"))
+    assert page.one("[data-name=DAILY_LIMIT]").get_property("value") == ""
+    page.say("1+1=?")
+    page.hear("1+1=2")
+
+
+@pytest.mark.full
+def test_wrong_setting_is_told_beside_its_field(page: Page) -> None:
+    """Applying runs the self-check; the other fields stay quiet."""
+    page.click("#tab-settings")
+    field = page.eventually(lambda: page.all("[data-name=HISTORY_LENGTH]"))[0]
+    field.send_keys("许多" + Keys.ENTER)
+    try:
+        page.eventually(lambda: "自检发现 1 项" in page.text("#report"))
+        (wrong,) = page.all("[aria-invalid=true]")
+        assert wrong.get_attribute("data-name") == "HISTORY_LENGTH"
+        told = [each for each in page.all("#settings .wrong") if each.is_displayed()]
+        assert [each.text.split("，")[0] for each in told] == ["HISTORY_LENGTH 格式不对"]
+        assert told[0].get_attribute("id") in (wrong.get_attribute("aria-describedby") or "").split()
+    finally:
+        page.ask("set", Dingtalk_ChatGPT_Reply={"HISTORY_LENGTH": None})
+
+
+@pytest.mark.full
+def test_starting_over_says_that_settings_stay(page: Page) -> None:
+    """Before, on the button, and after."""
+    page.say("1+1=?")
+    page.hear("1+1=2")
+    assert "设置保留" in (page.one("#start-over").get_attribute("title") or "")
+    page.click("#start-over")
+    page.eventually(lambda: "设置没有变" in page.text("#done"))
+    assert page.bubbles() == [] and page.all(".welcome") and page.all("#preview .bar")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("language", [0, 1], ids=["zh", "en"])
+def test_every_setting_has_a_text_of_its_own(page: Page, language: int) -> None:
+    """No two fields say the same, none is empty, and the punctuation is that of the language."""
+    page.browser.execute_script(f"setLanguage({language}); openTab('settings')")
+    page.eventually(lambda: ("。" in page.text("#settings-rows small")) == (language == 0))
+    rows = page.all("#settings-rows .setting")
+    texts = [row.find_element(By.CSS_SELECTOR, "small").text for row in rows]
+    names = [row.find_element(By.CSS_SELECTOR, "code").text for row in rows]
+    assert len({*zip(names, texts, strict=True)}) == len(set(texts)) and all(texts)
+    assert not re.search(r"；（|[。.]{2}|;", "".join(texts))
+    assert all(text.isascii() for text in texts) == (language == 1)
 
 
 @pytest.mark.full
@@ -353,15 +423,33 @@ def test_missing_setting_is_named_by_both(page: Page) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("number", "heard"), [(2, "1+1=2"), (3, "1+1=2"), (4, "图片、视频和文件还读不了"), (5, "图片、视频和文件还读不了")]
+    ("number", "heard"), [(2, "1+1=2"), (3, "1+1=?[图片]"), (4, "我还看不了图片"), (5, "我还读不了文件")]
 )
 def test_each_kind_of_message_is_answered(page: Page, number: int, heard: str) -> None:
     """Voice by its words, rich text, picture, file."""
     page.click(f"#kinds button:nth-child({number})")
-    if page.one("#text").is_enabled():
+    if page.one("#text").is_displayed():
         page.one("#text").send_keys("1+1=?")
+    else:
+        assert "点“发送”，发出" in page.text("#wordless")
     page.click("#composer .primary")
     page.hear(heard)
+
+
+@pytest.mark.full
+def test_chat_looks_as_in_dingtalk(page: Page) -> None:
+    """No own name above own bubbles, a picture without a frame, a voice with its length, one time for one minute."""
+    for number in (2, 4):
+        page.click(f"#kinds button:nth-child({number})")
+        if page.one("#text").is_displayed():
+            page.one("#text").send_keys("1+1=?")
+        page.click("#composer .primary")
+        page.eventually(lambda number=number: len(page.bubbles()) == number)  # type: ignore[misc]
+    assert not page.all(".mine .name") and len(page.all(".theirs .name")) == 2
+    assert page.text("#bubble-1 .voice") == "4″"
+    background = "return getComputedStyle(document.querySelector('#bubble-2 .words')).backgroundColor"
+    assert page.browser.execute_script(background) == "rgba(0, 0, 0, 0)"
+    assert 1 <= len(page.all("#bubbles time")) <= 2  # the minute may change
 
 
 @pytest.mark.full
@@ -369,7 +457,7 @@ def test_quotation_reaches_the_bot(page: Page) -> None:
     """The quoted words stand in the bubble and in what ChatGPT is asked."""
     page.say("明天下午三点开会")
     page.hear("明天下午三点开会")
-    page.browser.execute_script("document.querySelector('#bubble-1 .quiet').click()")
+    page.browser.execute_script("document.querySelector('#bubble-1 .quote').click()")
     assert "明天下午三点开会" in page.text("#quoted")
     page.say("这是什么意思")
     page.hear("这是什么意思")
@@ -405,6 +493,152 @@ def test_keyboard_is_enough(page: Page) -> None:
     assert page.one("#text").get_property("value") == "a\nb"
     usable = [each for each in page.all("button, input, select, textarea") if each.is_displayed()]
     assert all(each.accessible_name for each in usable)
+
+
+@pytest.mark.full
+def test_field_to_write_in_is_near(page: Page) -> None:
+    """However long the chat is, Tab leads from it to the field in three steps, and arrow keys to its buttons."""
+    for number in range(3):
+        page.say(f"{number}+1=?")
+        page.hear(f"{number}+1={number + 1}")
+    focused = "return document.activeElement.id || document.activeElement.className"
+    page.browser.execute_script("byId('bubbles').focus()")
+    page.browser.switch_to.active_element.send_keys(Keys.TAB, Keys.TAB)
+    page.browser.switch_to.active_element.send_keys(Keys.TAB)
+    assert page.browser.execute_script(focused) == "text"
+    page.browser.execute_script("byId('bubbles').focus()")
+    for key in (Keys.ARROW_UP, Keys.ARROW_UP, Keys.ARROW_RIGHT):
+        page.browser.switch_to.active_element.send_keys(key)
+    assert page.browser.execute_script(focused) == "quote"
+    page.browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert "2+1=?" in page.text("#quoted")
+    assert page.browser.execute_script(focused) == "text"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("language", [0, 1], ids=["zh", "en"])
+def test_every_example_is_answered(page: Page, language: int) -> None:
+    """In the language of the page, but for the bot's own sentence about a picture; then the next one is near."""
+    page.browser.execute_script(f"setLanguage({language})")
+    names = [each.text for each in page.all(".welcome .example b")]
+    assert len(names) == 7 and all(each.isascii() == bool(language) for each in names)
+    for number, name in enumerate(names):
+        if number:
+            page.click("#show-examples")
+        page.click(f"{'#examples' if number else '.welcome'} .example:nth-child({number + 1})")
+        said = number + 2  # the first example is two messages
+        page.eventually(lambda said=said: page.all(f"[id^='bubble-{said}-']"))  # type: ignore[misc]
+        page.settled()
+        answer = page.text(f"[id^='bubble-{said}-'] .words")
+        assert number == 6 or bool(re.search("[\u4e00-\u9fff]", answer)) == (language == 0), name
+    assert page.text("#bubble-2-0 .words") == ("你叫小钉。", "Your name is Ann.")[language]
+    assert page.all("#bubble-3-0 ol") and page.all("#bubble-3-0 pre")
+    assert page.all("#bubble-5-0 ul ul ul") and page.all("#bubble-5-0 ul ol")
+    assert page.all("#bubble-6-0 blockquote p + p") and page.all("[id='bubble-7-2']")
+
+
+@pytest.mark.full
+def test_group_has_examples_of_its_own(page: Page) -> None:
+    """Each person has a history there, the bot @-s who asked, and ten can ask at once."""
+    page.click("[data-place=group]")
+    examples = [each.text for each in page.all(".welcome .example b")]
+    assert "各记各的" in examples and "记住名字" not in examples
+    page.click(".welcome .example:nth-child(2)")
+    page.hear("@小明 你叫小明。")
+    answers = [words for sender, words in page.bubbles() if sender.startswith("ChatGPT")]
+    assert answers[1].startswith("@小红 我还不知道你叫什么")
+    page.settled()
+    page.click("#show-examples")
+    page.click("#examples .example:nth-child(3)")
+    page.eventually(lambda: sum(sender.startswith("ChatGPT") for sender, _ in page.bubbles()) == 13)
+
+
+@pytest.mark.full
+def test_step_looks_as_if_it_opens(page: Page) -> None:
+    """A triangle that turns, and a hint that stays."""
+    script = "return getComputedStyle(document.querySelector('#steps summary'), '::before').content"
+    page.say("1+1=?")
+    page.settled()
+    assert page.browser.execute_script(script) == '"▶"'
+    assert page.text("#way-hint").startswith("点开一步")
+    page.click("#steps summary")
+    assert page.browser.execute_script(script) == '"▼"'
+    page.eventually(lambda: "sign: •••" in page.text("#steps"))
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("language", [0, 1], ids=["zh", "en"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_violation(page: Page, scheme: str, language: int, width: int) -> None:
+    """Contrast, names, roles, headings: everything that axe can judge, in every part of the page, with one H1."""
+    set_colours(page.browser, scheme)
+    set_size(page.browser, width, 800)
+    try:
+        page.browser.execute_script(f"setLanguage({language})")
+        page.browser.execute_script(AXE.read_text(encoding="utf-8"))
+        found = violations(page)
+        page.browser.execute_script("play(EXAMPLES.private[0]); 0")
+        page.eventually(lambda: page.all("#bubble-2-0"))
+        page.say("**x** long")
+        page.eventually(lambda: page.all("#bubble-3-2"))
+        page.ask("send", person="小钉", place="private", kind="picture")
+        page.settled()
+        page.click("#again")
+        page.browser.execute_script("setKind('picture'); showExamples(true); byId('bubble-3-0').focus()")
+        found += violations(page)
+        assert len(page.all("h1")) == 1
+        page.ask("set", Dingtalk_ChatGPT_Reply={"TIMEOUT": "no"})
+        page.browser.execute_script("setView('inside')")
+        for tab in ("way", "journal", "log", "faults", "settings"):
+            page.browser.execute_script(f"openTab('{tab}')")
+            if tab == "settings":
+                page.click("#check")
+                page.eventually(lambda: page.all("#settings [aria-invalid=true]"))
+            found += violations(page)
+        assert found == []
+        dark = (
+            page.browser.execute_script("return getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
+        )
+        assert dark == (scheme == "dark")
+    finally:
+        page.ask("set", Dingtalk_ChatGPT_Reply={"TIMEOUT": None})
+        set_colours(page.browser, "light")
+        set_size(page.browser, 1280, 800)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds, of every weight: rule and place. Then what is too low to touch."""
+    script = """
+        const done = arguments[arguments.length - 1];
+        axe.run().then(({ violations }) => done(violations.flatMap(({ id, impact, nodes }) =>
+            nodes.map(({ target, any }) => `${impact} ${id} ${target} ${any.map(({ message }) => message)}`))))"""
+    low = """
+        const seen = (each) => each.checkVisibility({ visibilityProperty: true });
+        const touched = "button, input:not([type=radio], [type=checkbox]), select, label, summary";
+        return [...document.querySelectorAll(touched)]
+            .filter((each) => seen(each) && each.getBoundingClientRect().height < 32)
+            .map((each) => `low ${each.outerHTML.slice(0, 80)}`)"""
+    return [*page.browser.execute_async_script(script), *page.browser.execute_script(low)]
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("language", [0, 1], ids=["zh", "en"])
+def test_titles_are_whole_on_a_phone(page: Page, language: int) -> None:
+    """Neither the page's nor a message's nor a step's is cut."""
+    set_size(page.browser, 390, 800)
+    try:
+        page.browser.execute_script(f"setLanguage({language})")
+        page.say("请用一句话说说，为什么一个函数计算上的机器人要分成两个函数来写")
+        page.settled()
+        page.click(".views [data-view=inside]")
+        script = """return [...document.querySelectorAll("h1, h2, .title, .what, .facts, .tabs button")]
+            .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth && each.clientWidth)
+            .map((each) => each.innerText)"""
+        assert page.browser.execute_script(script) == []
+        assert "为什么一个函数计算上的机器人要分成两个函数来写" in page.text("#way-title")
+    finally:
+        set_size(page.browser, 1280, 800)
 
 
 @pytest.mark.full

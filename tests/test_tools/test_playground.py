@@ -140,10 +140,34 @@ def test_port_can_be_chosen() -> None:
 def test_busy_port_is_told() -> None:
     """A sentence that says what to do, and no stack trace."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        played = play("--no-browser", "--port", str(listener.getsockname()[1]))
-    assert played.returncode == 1
-    assert "已被占用，请用 --port 换一个" in played.stderr and "is in use: choose another one" in played.stderr
-    assert "Traceback" not in played.stderr
+        port = listener.getsockname()[1]
+        played = play("--no-browser", "--port", str(port))
+    assert (played.returncode, played.stdout) == (1, "")
+    assert played.stderr == (
+        f"端口 {port} 已被占用，请用 --port 换一个，或者不写 --port。\n"
+        f"Port {port} is in use: choose another one with --port, or leave --port out.\n"
+    )
+
+
+@pytest.mark.parametrize("port", ["99999", "65536", "-1", "http"])
+def test_port_that_is_none_is_refused(port: str) -> None:
+    """Before anything starts, and without a stack trace."""
+    played = play("--no-browser", f"--port={port}")
+    assert (played.returncode, played.stdout) == (2, "")
+    assert "端口是 0 到 65535 的数字" in played.stderr and "Traceback" not in played.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "requirements"),
+    [("tests.playground", "tests/playground/requirements.txt"), ("tests.benchmark", "tests/requirements.txt")],
+)
+def test_missing_packages_are_told_with_the_command_that_installs_them(module: str, requirements: str) -> None:
+    """The system's own Python has none of them; -S leaves out where they are installed."""
+    run = [sys.executable, "-S", "-m", module]
+    told = subprocess.run(run, cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=False)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert f"-m pip install -r {requirements}\n" in told.stderr and f"-m {module}\n" in told.stderr
+    assert "Traceback" not in told.stderr
 
 
 @pytest.mark.full
@@ -168,6 +192,59 @@ def test_key_in_the_environment_asks_that_model(real_model: OpenaiApi) -> None:
         assert "my-model" in settings_shown and "sk-mine" not in settings_shown
     assert [part["role"] for part in real_model.asked[0]["messages"]] == ["system", "user"]
     assert json.dumps(real_model.asked[0]).count("my-model") == 1
+
+
+@pytest.mark.full
+def test_error_of_a_real_model_is_shown_with_its_cause(real_model: OpenaiApi) -> None:
+    """Its requests are not on our record; the function's log says what it answered."""
+    settings = {"CHATGPT_API_KEY": "sk-other", "CHATGPT_BASE_URL": real_model.url, "CHATGPT_MODEL": "my-model"}
+    with started("--no-browser", **settings) as (_, url):
+        send(url, text="你好")
+        assert "API 密钥无效" in wait_for_answer(url)
+        step = chatgpt_step(url)
+        assert (step["outcome"], step["problem"]) == ("HTTP 401", True)
+        assert "invalid_api_key" in str(step["cause"])
+
+
+@pytest.mark.full
+def test_answer_of_a_real_model_is_shown_as_such(real_model: OpenaiApi) -> None:
+    """What was appended to the history is an answer."""
+    settings = {"CHATGPT_API_KEY": "sk-mine", "CHATGPT_BASE_URL": real_model.url, "CHATGPT_MODEL": "my-model"}
+    with started("--no-browser", **settings) as (_, url):
+        send(url, text="你好")
+        wait_for_answer(url)
+        step = chatgpt_step(url)
+        assert (step["outcome"], step["problem"], step["cause"]) == ("HTTP 200", False, "")
+
+
+def chatgpt_step(url: str) -> dict[str, object]:
+    """The step to ChatGPT of the only message, when all is over."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        if message["over"]:
+            (step,) = [step for step in message["steps"] if step["kind"] == "chatgpt"]
+            return dict(step)
+        time.sleep(0.05)
+    raise AssertionError("not over")
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("setting", "shown"), [({}, False), ({"THINKING": "on"}, True)])
+def test_emoji_is_on_the_message_only_with_thinking(setting: dict[str, str], shown: bool) -> None:
+    """And only until the answer is there; by itself DingTalk shows nothing."""
+    with started("--no-browser", **setting) as (_, url):
+        requests.post(f"{url}api/switch", json={"names": ["chatgpt_slow"]}, timeout=5).raise_for_status()
+        send(url, text="你好")
+        until = time.monotonic() + WAIT_SECONDS
+        seen = set()
+        while time.monotonic() < until and "chatgpt" not in seen:
+            (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+            seen = {step["kind"] for step in message["steps"]}
+        assert message["thinking"] == shown
+        wait_for_answer(url)
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        assert not message["thinking"]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,8 @@ const POLL_MS = 250;
 const WORDLESS = ["picture", "file"];
 const KINDS = ["text", "voice", "rich_text", "picture", "file"];
 const NOT_IN_GROUP = ["voice", "file"];
-const COLOURS = ["#ff8f1f", "#00a870", "#9254de", "#eb2f96"];
+const COLOURS = ["#b45309", "#047857", "#7c3aed", "#be185d"]; // white letters on them can be read
+const MINUTES_WITHOUT_TIME = 5; // DingTalk shows the time again after such a pause
 
 const byId = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -18,6 +19,7 @@ let kind = "text";
 let quotation = "";
 let selected = 0; // number of the message whose way is shown; 0: the last one
 let drawnChat = ""; // which chat the bubbles on the page belong to
+let playing = false; // an example is being said
 
 // -- building blocks ---------------------------------------------------------------------------------------
 
@@ -50,7 +52,7 @@ async function ask(path, body) {
 
 /** Run something that a person asked for; what goes wrong is told on the page. */
 async function attempt(action) {
-  byId("problem").hidden = true;
+  byId("problem").hidden = byId("done").hidden = true;
   try {
     await action();
   } catch (error) {
@@ -63,6 +65,13 @@ function tell(problem) {
   byId("problem").hidden = false;
 }
 
+/** Redraw a list that grows at its end: who looks at the end goes on seeing the newest. */
+function follow(panel, redraw) {
+  const atEnd = panel.scrollHeight - panel.scrollTop - panel.clientHeight < 60;
+  redraw();
+  if (atEnd) panel.scrollTop = panel.scrollHeight;
+}
+
 function duration(ms) {
   return ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
 }
@@ -71,13 +80,15 @@ function duration(ms) {
 
 const here = (item) => item.place === place && (place === "group" || item.owner === person);
 
-/** Markdown as DingTalk shows it: no tables, no raw HTML, lines are joined unless two blanks end them. */
-const markdown = new marked.Marked({ gfm: true, breaks: false });
+/** Markdown as DingTalk shows it: CommonMark without raw HTML. A heading of an answer is none of the page. */
+const markdown = new marked.Marked({ gfm: false, breaks: false });
 markdown.use({
-  tokenizer: { table: () => undefined, del: () => undefined },
   renderer: {
     html: ({ text: source }) => escaped(source),
     image: ({ text: name }) => `<span class="image">[${escaped(name)}]</span>`,
+    heading({ tokens, depth }) {
+      return `<p class="heading h${depth}">${this.parser.parseInline(tokens)}</p>`;
+    },
     link({ href, tokens }) {
       const words = this.parser.parseInline(tokens);
       return /^https?:/i.test(href) ? `<a href="${escaped(href)}" target="_blank" rel="noopener noreferrer">${words}</a>` : words;
@@ -107,36 +118,40 @@ function highlightAt(root, ats) {
   }
 }
 
+function picture(size = "") {
+  return element("span", { className: `picture ${size}`, role: "img", "aria-label": text("picture") });
+}
+
+function fileIcon() {
+  return element("span", { className: "file", "aria-hidden": "true" }, "PDF");
+}
+
 function words(bubble) {
   const made = element("div", { className: "words" });
-  if (bubble.quotation) made.append(element("blockquote", {}, bubble.quotation));
+  if (bubble.quotation) made.append(element("blockquote", { className: "quotation" }, bubble.quotation));
   if (bubble.kind === "markdown") {
     made.classList.add("markdown");
     made.insertAdjacentHTML("beforeend", markdown.parse(bubble.text));
+    for (const code of made.querySelectorAll("pre")) code.tabIndex = 0; // a long line can be scrolled to
   } else if (bubble.kind === "picture") {
-    made.append(element("span", { className: "picture", role: "img", "aria-label": text("picture") }));
+    made.classList.add("bare");
+    made.append(picture());
   } else if (bubble.kind === "file") {
-    made.append(element("span", { className: "file", "aria-hidden": "true" }, "PDF"), text("file"));
+    made.append(fileIcon(), text("file"));
   } else {
-    if (bubble.kind === "voice") made.append(element("span", { className: "voice" }, `${text("kind_voice")} 4″`));
+    if (bubble.kind === "voice") made.append(element("span", { className: "voice" }, `${bubble.seconds}″`));
     const asked = bubble.from && place === "group" ? "@ChatGPT " : "";
     made.append(element("span", { className: "plain" }, asked + bubble.text));
-    if (bubble.kind === "rich_text") {
-      made.append(element("span", { className: "picture small", role: "img", "aria-label": text("picture") }));
-    }
+    if (bubble.kind === "rich_text") made.append(picture("small"));
     if (asked) highlightAt(made, [{ id: "ChatGPT", nick: "ChatGPT" }]);
   }
   highlightAt(made, bubble.at || []);
   return made;
 }
 
-function bubbleElement(bubble) {
-  const name = element("span", { className: "name" }, bubble.from || "ChatGPT");
-  if (!bubble.from) name.append(" ", element("i", { className: "tag" }, text("bot")));
-  name.append(" ", element("time", {}, bubble.time));
-  const quote = element("button", { type: "button", className: "quiet" }, text("quote"));
-  quote.onclick = () => setQuotation(bubble.text);
-  const show = element("button", { type: "button", className: "quiet", title: text("show_way") }, text("way"));
+/** What one can do with a bubble; out of the order of Tab, so that the field below is near: arrow keys lead here. */
+function toolsOf(bubble) {
+  const show = element("button", { type: "button", tabIndex: -1, title: text("show_way") }, text("way"));
   show.onclick = () => {
     selected = bubble.message;
     openTab("way");
@@ -144,48 +159,148 @@ function bubbleElement(bubble) {
     drawWay();
   };
   const tools = element("span", { className: "tools" }, show);
-  if (!WORDLESS.includes(bubble.kind)) tools.prepend(quote);
+  if (!WORDLESS.includes(bubble.kind)) {
+    const quote = element("button", { type: "button", className: "quote", tabIndex: -1 }, text("quote"));
+    quote.onclick = () => setQuotation(bubble.text);
+    tools.prepend(quote);
+  }
+  return tools;
+}
+
+function bubbleElement(bubble) {
+  if (bubble.kind === "note") {
+    const [id, className] = [`bubble-${bubble.id}`, "shown note"];
+    return element("p", { id, className }, element("span", {}, text(`again_${bubble.text}`, bubble.message)));
+  }
   const side = bubble.from && bubble.from === person ? "mine" : "theirs";
-  const made = element("article", { className: `bubble ${side}`, id: `bubble-${bubble.id}` }, avatar(bubble.from));
-  made.append(element("div", { className: "content" }, element("div", { className: "head" }, name, tools), words(bubble)));
-  return made;
+  const content = element("div", { className: `content ${side === "mine" ? "" : "named"}` });
+  if (side === "theirs") {
+    const name = element("span", { className: "name" }, bubble.from || "ChatGPT");
+    if (!bubble.from) name.append(" ", element("i", { className: "tag" }, text("bot")));
+    content.append(name);
+  }
+  content.append(words(bubble), toolsOf(bubble));
+  const label = `${bubble.from || "ChatGPT"} ${bubble.time}`;
+  const id = `bubble-${bubble.id}`;
+  return element("article", { className: `shown bubble ${side}`, id, tabIndex: -1, "aria-label": label }, avatar(bubble.from), content);
+}
+
+/** The time stands above a bubble if the one before is some minutes older, as in DingTalk. */
+function timeBefore(bubble, before) {
+  const minutes = ({ time }) => 60 * Number(time.slice(0, 2)) + Number(time.slice(3));
+  if (before && Math.abs(minutes(bubble) - minutes(before)) < MINUTES_WITHOUT_TIME) return [];
+  return [element("p", { className: "time" }, element("time", {}, bubble.time))];
 }
 
 function drawBubbles() {
   const list = byId("bubbles");
-  const chat = `${place} ${place === "group" ? "" : person} ${language}`;
-  const viewer = `${chat} ${person}`;
+  const viewer = `${place} ${person} ${language}`;
   const shown = state.bubbles.filter(here);
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 80;
-  const stale = [...list.querySelectorAll(".bubble")].some((each) => !shown.some((bubble) => `bubble-${bubble.id}` === each.id));
-  if (drawnChat !== viewer || stale) {
+  const ids = new Set(shown.map((bubble) => `bubble-${bubble.id}`));
+  const changed = drawnChat !== viewer;
+  const stale = [...list.querySelectorAll(".shown")].some((each) => !ids.has(each.id));
+  if (changed || stale) {
     list.setAttribute("aria-live", "off"); // another chat is not news
     list.replaceChildren();
     drawnChat = viewer;
   }
-  byId("typing")?.remove();
-  list.querySelector(".welcome")?.remove();
-  if (!shown.length) list.append(element("p", { className: "welcome" }, text("welcome")));
-  for (const bubble of shown) {
-    if (!byId(`bubble-${bubble.id}`)) list.append(bubbleElement(bubble));
-  }
-  const waiting = state.messages.filter((message) => here(message) && message.typing).length;
-  if (waiting) {
-    const dots = element("span", { className: "dots", "aria-hidden": "true" }, element("b"), element("b"), element("b"));
-    const name = element("span", { className: "name" }, `ChatGPT ${text("typing")}`);
-    const content = element("div", { className: "content" }, name, element("div", { className: "words" }, dots));
-    list.append(element("div", { className: "bubble-like theirs", id: "typing" }, avatar(""), content));
+  if (shown.length) list.querySelector(".welcome")?.remove();
+  else if (!list.querySelector(".welcome")) list.append(welcome());
+  shown.forEach((bubble, index) => {
+    if (!byId(`bubble-${bubble.id}`)) list.append(...timeBefore(bubble, shown[index - 1]), bubbleElement(bubble));
+  });
+  for (const mark of list.querySelectorAll(".thinking")) mark.remove();
+  for (const message of state.messages.filter((each) => here(each) && each.thinking)) {
+    const asked = byId(`bubble-${message.number}`);
+    asked?.querySelector(".words").after(element("span", { className: "thinking" }, text("thinking")));
   }
   list.setAttribute("aria-live", "polite");
-  if (atEnd || stale) list.scrollTop = list.scrollHeight;
+  if (atEnd || changed || stale) list.scrollTop = list.scrollHeight;
 }
+
+/** Arrow keys: up and down among the bubbles, to the sides among what one can do with one. */
+function moveInBubbles(event) {
+  const bubbles = all("#bubbles .bubble");
+  const current = event.target.closest(".bubble");
+  let next = null;
+  if (event.key === "ArrowUp" || event.key === "ArrowDown") {
+    const step = event.key === "ArrowUp" ? -1 : 1;
+    const index = current ? bubbles.indexOf(current) + step : step < 0 ? bubbles.length - 1 : 0;
+    next = bubbles[Math.min(Math.max(index, 0), bubbles.length - 1)];
+  } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && current) {
+    const stops = [current, ...current.querySelectorAll(".tools button")];
+    const step = event.key === "ArrowLeft" ? -1 : 1;
+    next = stops[(stops.indexOf(document.activeElement) + step + stops.length) % stops.length];
+  }
+  if (!next) return;
+  event.preventDefault();
+  next.focus();
+}
+
+// -- examples ----------------------------------------------------------------------------------------------
+
+function exampleButtons() {
+  return EXAMPLES[place].map((example) => {
+    const [name, what] = example.name[language].split("|");
+    const button = element("button", { type: "button", className: "example" }, element("b", {}, name), element("small", {}, what));
+    button.onclick = () => play(example);
+    return button;
+  });
+}
+
+function welcome() {
+  const cards = element("div", { className: "cards" }, ...exampleButtons());
+  return element("div", { className: "welcome" }, element("p", {}, text(`welcome_${place}`)), cards);
+}
+
+function showExamples(open) {
+  byId("show-examples").setAttribute("aria-expanded", String(open));
+  byId("examples").hidden = !open;
+  byId("examples").replaceChildren(...exampleButtons());
+}
+
+/** Say what the example says, each line after the answer to the one before. */
+function play(example) {
+  if (playing) return undefined;
+  const [where, who] = [place, person];
+  showExamples(false);
+  byId("text").focus({ preventScroll: true });
+  playing = true;
+  return attempt(async () => {
+    try {
+      for (const line of example.says) {
+        const message = { place: where, person: line.person || who, kind: line.kind || "text", text: line.text ? line.text[language] : "" };
+        const numbers = await ask("/api/send", { ...message, times: line.times || 1 });
+        selected = 0;
+        await refresh();
+        byId("bubbles").scrollTop = byId("bubbles").scrollHeight;
+        if (line !== example.says.at(-1)) await answered(numbers.at(-1));
+      }
+    } finally {
+      playing = false;
+    }
+  });
+}
+
+/** Wait until the message has its answer, or will have none. */
+async function answered(number) {
+  const has = () => state.bubbles.some((bubble) => bubble.message === number && !bubble.from);
+  const over = () => state.messages.some((message) => message.number === number && message.over);
+  while (!has() && !over()) {
+    await new Promise((done) => setTimeout(done, POLL_MS));
+    await refresh();
+  }
+}
+
+// -- writing -----------------------------------------------------------------------------------------------
 
 function setQuotation(words) {
   quotation = words;
   byId("quoted").hidden = !words;
   byId("quoted-text").textContent = words ? text("quotation") + words.slice(0, 80) : "";
   if (words) setKind("text");
-  byId("text").focus();
+  if (!byId("text").hidden) byId("text").focus();
 }
 
 function setKind(chosen) {
@@ -209,20 +324,24 @@ function drawKinds() {
   const focused = byId("kinds").contains(document.activeElement);
   byId("kinds").replaceChildren(...buttons);
   if (focused) byId("kinds").querySelector("[aria-checked=true]").focus();
-  byId("text").disabled = WORDLESS.includes(kind);
-  byId("text").placeholder = text(kind === "voice" ? "placeholder_voice" : "placeholder");
+  const wordless = WORDLESS.includes(kind);
+  byId("text").hidden = wordless;
+  byId("wordless").hidden = !wordless;
+  if (wordless) byId("wordless").replaceChildren(kind === "picture" ? picture() : fileIcon(), text(`next_${kind}`));
+  else byId("text").placeholder = text(`next_${kind}`);
 }
 
 function send(times = 1) {
   return attempt(async () => {
     const field = byId("text");
+    if (times === 1 && !WORDLESS.includes(kind) && !field.value.trim()) return field.focus(); // as in DingTalk, nothing happens
     const message = { person, place, kind: times === 1 ? kind : "text", text: WORDLESS.includes(kind) ? "" : field.value, quotation, times };
     await ask("/api/send", message);
     if (!WORDLESS.includes(kind)) field.value = "";
     selected = 0;
     setQuotation("");
-    byId("bubbles").scrollTop = byId("bubbles").scrollHeight;
     await refresh();
+    byId("bubbles").scrollTop = byId("bubbles").scrollHeight;
   });
 }
 
@@ -233,21 +352,38 @@ function shownMessage() {
   return state.messages.find((message) => message.number === selected) || state.messages.at(-1);
 }
 
+/** Before anything was said: what will be seen here, as a picture. */
+const PREVIEW = [["push", 0, 12], ["invoke", 4, 6], ["queue", 10, 4], ["oss_read", 16, 6], ["chatgpt", 22, 54], ["oss_append", 76, 7], ["webhook", 83, 9], ["oss_mark", 92, 8]];
+
+function preview() {
+  return PREVIEW.map(([step, start, width]) => {
+    const bar = element("span", { className: "bar" });
+    bar.style.marginLeft = `${start}%`;
+    bar.style.width = `${width}%`;
+    const [title, what] = [element("span", { className: "title" }, text(`step_${step}`)), element("span", { className: "what" }, text(`what_${step}`))];
+    return element("li", { className: `step ${step}` }, element("div", { className: "row" }, title, what, element("span", { className: "track" }, bar)));
+  });
+}
+
 function drawWay() {
   const message = shownMessage();
   const list = byId("steps");
-  byId("way-hint").hidden = Boolean(message);
+  byId("way-hint").textContent = text(message ? "step_hint" : "way_hint");
+  byId("way-title").hidden = byId("preview").hidden = Boolean(message);
   byId("way-title").hidden = !message;
   if (!message) {
+    byId("preview").replaceChildren(...preview());
     list.replaceChildren();
+    list.dataset.message = "";
     return;
   }
   const ends = {};
   for (const step of message.steps) ends[step.attempt] = Math.max(ends[step.attempt] || 1, step.start + (step.ms || 0));
-  const said = message.kind === "picture" || message.kind === "file" ? text(`kind_${message.kind}`) : message.text;
-  byId("way-title").replaceChildren(`${text("way_of", message.number)}：${said.slice(0, 30)} `);
+  const said = WORDLESS.includes(message.kind) ? text(`kind_${message.kind}`) : message.text;
+  byId("way-title").replaceChildren(text("way_of", message.number), said.length > 60 ? `${said.slice(0, 60)}…` : said);
   const total = Object.values(ends).reduce((sum, end) => sum + end, 0);
-  if (message.steps.length) byId("way-title").append(element("small", {}, text("total", duration(total))));
+  const when = message.over ? text("total", duration(total)) : text("under_way");
+  byId("way-title").append(" ", element("small", {}, when));
   const owner = `${message.number} ${language}`;
   if (list.dataset.message !== owner) {
     list.dataset.message = owner;
@@ -262,6 +398,8 @@ function drawWay() {
     if (step.outcome) facts.push(element("i", { className: `badge ${step.problem ? "bad" : ""}` }, step.outcome));
     facts.push(element("span", { className: "ms" }, step.ms === null ? text("under_way") : duration(step.ms)));
     row.querySelector(".facts").replaceChildren(...facts);
+    row.querySelector(".cause").textContent = step.cause;
+    row.querySelector(".cause").hidden = !step.cause;
     const bar = row.querySelector(".bar");
     bar.style.marginLeft = `${(100 * step.start) / ends[step.attempt]}%`;
     bar.style.width = `${Math.max((100 * (step.ms ?? ends[step.attempt] - step.start)) / ends[step.attempt], 0.8)}%`;
@@ -274,8 +412,9 @@ function addStep(list, number, step, index) {
   if (repeated) list.append(element("li", { className: "again" }, text("attempt", step.attempt)));
   const title = element("span", { className: "title" }, text(`step_${step.kind}`));
   const what = element("span", { className: "what" }, text(`what_${step.kind}`));
-  const summary = element("summary", {}, title, what, element("span", { className: "facts" }), element("span", { className: "track" }, element("span", { className: "bar" })));
-  const row = element("details", { className: `step ${step.kind}` }, summary, element("div", { className: "detail" }));
+  const track = element("span", { className: "track" }, element("span", { className: "bar" }));
+  const parts = [title, what, element("span", { className: "facts" }), element("span", { className: "cause", hidden: true }), track];
+  const row = element("details", { className: `step ${step.kind}` }, element("summary", { className: "row" }, ...parts), element("div", { className: "detail" }));
   row.addEventListener("toggle", () => row.open && attempt(() => openStep(row, number, step.kind, index)));
   list.append(element("li", {}, row));
   return row;
@@ -284,8 +423,8 @@ function addStep(list, number, step, index) {
 async function openStep(row, number, stepKind, index) {
   const found = await ask(`/api/step/${number}/${index}`);
   const parts = [];
-  for (const [name, label] of [["request", "request"], ["answer", "answer"], ["result", "result"], ["log", "run_log"]]) {
-    if (found[name]) parts.push(element("h4", {}, text(label)), element("pre", { tabIndex: 0 }, found[name]));
+  for (const [name, label] of [["request", "request"], ["answer", "answer"], ["cause", "cause"], ["result", "result"], ["log", "run_log"]]) {
+    if (found[name]) parts.push(element("h3", {}, text(label)), element("pre", { tabIndex: 0 }, found[name]));
   }
   if (!parts.length) parts.push(element("p", {}, text(stepKind === "queue" ? "wait_only" : "nothing_on_record")));
   row.querySelector(".detail").replaceChildren(...parts);
@@ -311,7 +450,7 @@ async function drawObject() {
   const key = byId("objects").value;
   const found = key ? await ask(`/api/object?key=${encodeURIComponent(key)}`) : { text: "" };
   const lines = found.text.split("\n").filter(Boolean);
-  byId("lines").replaceChildren(...lines.map((line) => element("li", {}, element("code", {}, line))));
+  follow(byId("journal"), () => byId("lines").replaceChildren(...lines.map((line) => element("li", {}, element("code", {}, line)))));
 }
 
 function drawLog() {
@@ -319,7 +458,7 @@ function drawLog() {
     element("li", { className: /\[(ERROR|CRITICAL)\]/.test(line) ? "bad" : "" }, element("b", {}, name), " ", element("code", {}, line)),
   );
   if (!lines.length) lines.push(element("li", {}, text("no_log")));
-  byId("log-lines").replaceChildren(...lines);
+  follow(byId("log"), () => byId("log-lines").replaceChildren(...lines));
 }
 
 function drawSwitches() {
@@ -353,19 +492,26 @@ async function drawSettings() {
   const groups = new Map();
   for (const setting of settings) {
     if (!groups.has(setting.function)) groups.set(setting.function, element("fieldset", {}, element("legend", {}, setting.function)));
-    const field = element("input", { type: "text", className: setting.secret ? "secret" : "", value: setting.value, autocomplete: "off" });
-    field.dataset.function = setting.function;
-    field.dataset.name = setting.name;
-    field.dataset.before = setting.value;
+    const field = element("input", { type: "text", className: setting.secret ? "secret" : "", value: setting.value, autocomplete: "off", spellcheck: false });
+    const id = `${setting.function}-${setting.name}`;
+    Object.assign(field.dataset, { function: setting.function, name: setting.name, before: setting.value });
+    field.setAttribute("aria-describedby", `${id}-meaning ${id}-wrong`);
     if (setting.secret) field.placeholder = setting.set ? text("secret_set") : "";
-    const meaning = setting.meaning[language ? "en" : "zh"] || setting.meaning.zh;
-    const notes = [meaning];
+    const notes = [meaningOf(setting)];
     if (setting.default) notes.push(text("default_is", setting.default));
     if (setting.stand_in) notes.push(text("leads_to_stand_in"));
-    const label = element("label", { className: "setting" }, element("code", {}, setting.name), field, element("small", {}, notes.join(language ? "; " : "；")));
+    const small = element("small", { id: `${id}-meaning` }, notes.join(text("full_stop")) + text("full_stop").trim());
+    const wrong = element("small", { id: `${id}-wrong`, className: "wrong", hidden: true });
+    const label = element("label", { className: "setting" }, element("code", {}, setting.name), field, small, wrong);
     groups.get(setting.function).append(label);
   }
   byId("settings-rows").replaceChildren(...groups.values());
+}
+
+/** The page's own text for the setting, or the one of the function or the document for a setting that it does not know. */
+function meaningOf(setting) {
+  if (SETTINGS[setting.name]) return SETTINGS[setting.name][language];
+  return (setting.meaning[language ? "en" : "zh"] || setting.meaning.zh).replace(/[。.]$/, "");
 }
 
 function report(words) {
@@ -380,15 +526,39 @@ async function applySettings() {
     if (field.value === field.dataset.before) continue;
     (changes[field.dataset.function] ??= {})[field.dataset.name] = field.value;
   }
-  await ask("/api/set", changes);
-  await drawSettings();
-  report(text("applied"));
+  await change(changes, "applied");
 }
 
-async function selfCheck() {
-  report(text("checking"));
+async function takeBack() {
+  const changes = {};
+  for (const field of all("#settings-rows input")) (changes[field.dataset.function] ??= {})[field.dataset.name] = null;
+  await change(changes, "taken_back");
+}
+
+async function change(changes, told) {
+  await ask("/api/set", changes);
+  await drawSettings();
+  await selfCheck(text(told));
+}
+
+/** What both functions say about their settings: all of it below, and what is wrong with one beside its field. */
+async function selfCheck(told = "") {
+  report(`${told}${text("checking")}`);
   const found = await ask("/api/check", {});
-  report(Object.entries(found).map(([name, words]) => `== ${name}\n${words}`).join("\n\n"));
+  let problems = 0;
+  for (const field of all("#settings-rows input")) {
+    const problem = found.find((each) => each.function === field.dataset.function)?.problems[field.dataset.name] || "";
+    field.setAttribute("aria-invalid", String(Boolean(problem)));
+    const wrong = byId(`${field.dataset.function}-${field.dataset.name}-wrong`);
+    wrong.textContent = problem;
+    wrong.hidden = !problem;
+    if (problem && !problems++) field.closest(".setting").scrollIntoView({ block: "center" });
+  }
+  const result = problems ? text("check_found", problems) : text("check_fine");
+  const words = [told + result, ...found.map((each) => `== ${each.function}\n${each.report}`)].join("\n\n");
+  byId("report").textContent = words;
+  byId("report").hidden = false;
+  if (!problems) byId("report").scrollIntoView({ block: "nearest" });
 }
 
 // -- the whole page ----------------------------------------------------------------------------------------
@@ -400,6 +570,7 @@ function openTab(name) {
     tab.tabIndex = open ? 0 : -1;
     byId(tab.getAttribute("aria-controls")).hidden = !open;
   }
+  if (["journal", "log"].includes(name)) byId(name).scrollTop = byId(name).scrollHeight; // at the newest line
 }
 
 /** On a narrow screen one of the two halves is shown. */
@@ -442,6 +613,7 @@ function setLanguage(chosen) {
   if (!state) return;
   drawPeople();
   drawKinds();
+  showExamples(false);
   draw();
   attempt(drawSettings);
 }
@@ -449,7 +621,7 @@ function setLanguage(chosen) {
 function draw() {
   byId("group-name").textContent = state.group;
   byId("model").textContent = text(state.real_model ? "real_model" : "stand_in_model");
-  byId("again").disabled = !state.bubbles.some((bubble) => here(bubble) && bubble.from);
+  byId("again").disabled = !state.messages.some(here);
   drawChatChoice();
   drawBubbles();
   drawWay();
@@ -509,9 +681,8 @@ byId("text").onkeydown = (event) => {
 };
 byId("again").onclick = () =>
   attempt(async () => {
-    const last = state.bubbles.filter((bubble) => here(bubble) && bubble.from).at(-1);
-    selected = last.message;
-    await ask("/api/again", { number: last.message });
+    selected = state.messages.filter(here).at(-1).number;
+    await ask("/api/again", { number: selected });
     await refresh();
   });
 byId("ten").onclick = () => send(10);
@@ -523,9 +694,14 @@ byId("start-over").onclick = () =>
     selected = 0;
     byId("steps").dataset.message = "";
     await refresh();
+    byId("done").textContent = text("started_over");
+    byId("done").hidden = false;
   });
 byId("objects").onchange = () => attempt(drawObject);
 byId("check").onclick = () => attempt(selfCheck);
+byId("take-back").onclick = () => attempt(takeBack);
+byId("show-examples").onclick = () => showExamples(byId("examples").hidden);
+byId("bubbles").addEventListener("keydown", moveInBubbles);
 byId("settings-form").onsubmit = (event) => {
   event.preventDefault();
   attempt(applySettings);
@@ -534,6 +710,7 @@ for (const link of all(".chat-link")) {
   link.onclick = () => {
     place = link.dataset.place;
     drawKinds();
+    showExamples(false);
     draw();
     setView("chat");
   };
