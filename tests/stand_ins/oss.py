@@ -236,7 +236,7 @@ class Object:
 class Bucket:
     region: str = "us-west-1"
     versioned: bool = False
-    # The documents say both: that nothing can be appended to a delete marker, and that position 0 then makes a new version
+    # The documents say both: nothing can be appended to a delete marker, and: position 0 makes a new version
     appendable_delete_markers: bool = False
     objects: dict[str, Object] = field(default_factory=dict)
     delete_markers: set[str] = field(default_factory=set)  # versioned buckets only

@@ -497,7 +497,19 @@ def test_deleted_object_of_a_versioned_bucket_takes_no_append(oss: Oss, bucket: 
         lambda bucket: bucket.get_object_meta("a"),
         lambda bucket: bucket.get_object("a", params={"versionId": "x"}),
     ],
-    ids=["list", "acl", "copy", "multipart", "condition", "range behavior", "overwrite", "acl header", "unknown", "meta", "version"],
+    ids=[
+        "list",
+        "acl",
+        "copy",
+        "multipart",
+        "condition",
+        "range",
+        "overwrite",
+        "acl header",
+        "unknown",
+        "meta",
+        "version",
+    ],
 )
 def test_what_the_stand_in_does_not_know_is_refused(oss: Oss, bucket: Any, call: Callable[[Any], Any]) -> None:
     """Nothing is silently ignored."""
