@@ -65,10 +65,10 @@ def main(
     for group, missing in groups.items():
         if missing:
             print(f"{group}: 缺少 / needs {', '.join(missing)}")
-    if all(groups.values()):
-        print("没有可以检查的。 / Nothing can be checked.", __doc__.partition("\n\n")[2], sep="\n\n")
-        return 2
     agreed = {group for group, missing in groups.items() if not missing and (asked.yes or agrees(group, ask))}
+    if not agreed:
+        print("什么也没有检查。 / Nothing was checked.")
+        return 2
     live = Live(account)
     results = []
     try:

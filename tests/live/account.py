@@ -86,7 +86,7 @@ class Account:
             "url": [] if self.url else ["--url"],
             "fc": [*key, *([] if self.fc_endpoint else ["--account (or ENDPOINT)"])],
             "chatgpt": [] if self.chatgpt_key else ["CHATGPT_API_KEY"],
-            "dingtalk": [] if self.app_secret else ["DINGTALK_APP_SECRET"],
+            "dingtalk": [],
         }
 
     def hide(self, text: str) -> str:
