@@ -681,6 +681,30 @@ for name, what, assumed, breaks in (
         ONLY_THE_STAND_IN,
     ),
     (
+        "address-of-a-file-lives",
+        "Does the downloadUrl of a picture still open nine minutes after the call, and no more after eleven?",
+        "yes",
+        "A picture is fetched at once; only if it lives less than seconds, pictures are not seen.",
+    ),
+    (
+        "code-of-an-old-download-code",
+        "A downloadCode that is old or not ours: 400, invalidParameter.downloadCode?",
+        "yes",
+        "A picture that cannot be fetched any more is explained in other words.",
+    ),
+    (
+        "codes-of-a-wrong-api-call",
+        "api.dingtalk.com: GET for POST 405, no JSON 415 or 400, an emoji without openMsgId or with another text 400?",
+        "yes",
+        ONLY_THE_STAND_IN,
+    ),
+    (
+        "order-of-the-api-checks",
+        "A call of api.dingtalk.com with a wrong token and a missing permission: is the token told?",
+        "yes",
+        "The sentence about a missing permission comes for a wrong key.",
+    ),
+    (
         "quoted-message",
         "Quote a message, a card and a file: is what the bot answers about the quoted words?",
         "yes",

@@ -423,9 +423,9 @@ class OpenaiApi(StandIn):
         body = json_body(received)
         self._check_parameters(body)
         characters = check_messages(body["messages"])
-        check_types({"messages": body["messages"]})
         if characters > self.context_characters:
             raise Refused(400, too_long_body(characters, self.context_characters))
+        check_types({"messages": body["messages"]})
         with self._lock:
             self.asked.append(body)
             scripted = self._scripted.popleft() if self._scripted else None

@@ -17,6 +17,7 @@ from tests.stand_ins.server import Fault
 
 KEY = "sk-example"
 HELLO = [{"role": "user", "content": "你好"}]
+PNG = "data:image/png;base64,iVBORw0KGgoAAAAA"
 
 
 @pytest.fixture(scope="module")
@@ -250,8 +251,8 @@ def test_temperature_is_refused_by_sol_only(api: OpenaiApi, client: openai.OpenA
 
 # The request types of the openai package know these, whoever asks ...
 KNOWN_BY_THE_TYPES: list[dict[str, Any]] = [
-    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "https://example.com/a.png"}]}]},
-    {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "detail": "sharp"}}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": "x"}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}]},
     {"messages": [{"role": "user", "content": [{"type": "file", "file": "x"}]}]},
     {"messages": [{"role": "user", "content": "x", "name": 1}]},
     {"frequency_penalty": "0"},
@@ -303,7 +304,7 @@ def test_what_the_types_or_a_range_refuse_is_refused(api: OpenaiApi, changes: di
 @pytest.mark.parametrize(
     "changes",
     [
-        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;,"}}]}]},
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}]},
         {"frequency_penalty": -2, "presence_penalty": 2},
         {"max_completion_tokens": 1},
         {"n": 1, "top_p": 0, "top_logprobs": 20, "logprobs": True},

@@ -17,7 +17,7 @@ from tests.live.__main__ import AS_ASSUMED, COSTS, DIFFERENT, main
 from tests.live.account import FOLDER, OPEN_URL, Account, account_of
 from tests.live.checks import CHECKS
 from tests.stand_ins.function_compute import Credentials
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 from tests.stand_ins.oss import Access
 from tests.stand_ins.server import Answer, Fault, Received
 
@@ -91,6 +91,103 @@ def results(report: str) -> dict[str, str]:
     """Name of a check -> its result."""
     rows = re.findall(r"^\| ([\w-]+) \| ([\w ]+) \|", report, re.MULTILINE)
     return {name: result for name, result in rows if name != "check"}
+
+
+# --- all assumptions ---
+
+# File of the stand-ins -> what stands in a line that speaks of an assumption -> the checks of it
+ASSUMPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
+    "dingtalk.py": {
+        "unknown for HTTP robots": ("message-that-is-repeated", "url-after-a-pause"),
+        "refuses blank ones": ("blank-answer",),
+        "allow_redirects": ("redirect-of-the-url",),
+        "an @ in it does nothing": ("at-in-the-http-answer",),
+        "the whole body counts": ("size-of-an-answer",),
+        "a missing or empty field": ("codes-of-a-wrong-answer", "blank-answer"),
+        "a wrong type and too many people": ("codes-of-a-wrong-answer",),
+    },
+    "dingtalk_api.py": {
+        "URL_SECONDS": ("address-of-a-file-lives",),
+        "in this order": ("order-of-the-api-checks",),
+        "invalidParameter.downloadCode": ("code-of-an-old-download-code",),
+        "MethodNotAllowed": ("codes-of-a-wrong-api-call",),
+        "UnsupportedMediaType": ("codes-of-a-wrong-api-call",),
+        "InvalidParameter.Json": ("codes-of-a-wrong-api-call",),
+        "openMsgId, openConversationId": ("codes-of-a-wrong-api-call",),
+        "invalidParameter.textEmotion": ("codes-of-a-wrong-api-call",),
+    },
+    "function_compute.py": {
+        "MAX_ENVIRONMENT_BYTES": ("variables-of-4-kb",),
+        "MAX_HEADER_BYTES": ("url-long-headers",),
+        "the import at a cold start": ("import-has-its-own-time",),
+        "wording": ("words-of-a-time-out",),
+        "pause before a failed event": ("failed-event",),
+        "root logger": ("log-level",),
+        "that 3.0 has it too": ("fc-asynchronous-invocation",),
+        "order of the checks": ("fc-wrong-secret-and-missing-function",),
+        "FC keeps both kinds apart": ("fc-http-function-by-the-api",),
+        "as in the API of 2.0": ("fc-function-of-2-by-the-api-of-3",),
+        "with task mode off": ("task-id-without-task-mode", "fc-task-id-in-the-answer"),
+        "do not name the code": ("fc-task-id-that-is-repeated", "fc-task-id-of-an-earlier-run"),
+        "X-Fc-Stateful-Async-Invocation-Id": ("fc-task-id-in-the-answer",),
+        "documented: 403": ("fc-no-signature",),
+        "Documented for the next two": ("fc-token-of-nobody", "fc-old-request"),
+        "AccessKey, signature and missing headers": (
+            *("fc-no-signature", "fc-no-date", "fc-key-of-nobody", "fc-token-of-nobody", "fc-old-request"),
+            "fc-nonce-that-is-repeated",
+        ),
+        "no version was ever published": ("fc-missing-version",),
+        "_failed_run(502": ("failed-http-function",),
+        "self.service if": ("context-of-3",),
+        "That FC's own win": ("own-variables-win", "no-role"),
+        "SCRIPT_NAME": ("environ-of-2",),
+    },
+    "generation_3.py": {"base64 for a body": ("binary-body-of-3",)},
+    "instance.py": {
+        "when there is no role": ("no-role",),
+        "go out as JSON": ("value-of-another-kind",),
+        "documented for the Go runtime": ("form-of-a-log-line",),
+    },
+    "openai_api.py": {
+        "FREE_TEMPERATURE_MODELS": ("chatgpt-temperature",),
+        "For short keys": ("chatgpt-short-key-in-the-message",),
+        "slow_down": ("code-of-an-overload",),
+        "only the method is wrong": ("chatgpt-wrong-method", "chatgpt-address-of-nothing"),
+    },
+    "openai_requests.py": {
+        "max_completion_tokens": ("chatgpt-answer-that-is-cut",),
+        "the codes are": ("chatgpt-option-out-of-range", "chatgpt-option-of-a-wrong-type"),
+    },
+    "oss.py": {
+        "hide_missing_keys": ("oss-missing-key",),
+        "order of the checks": ("oss-wrong-secret-and-missing-object", "oss-missing-bucket-and-wrong-key"),
+        "V1;": ("oss-signature-v1",),
+        "if not credential": ("oss-authorization-of-no-kind",),
+        "x-oss-content-sha256": ("oss-hash-of-the-body",),
+        "code of a missing token": ("oss-no-token", "oss-token-of-nobody"),
+        "startswith(day)": ("oss-day-of-another-date",),
+        "delete marker": ("oss-append-after-delete",),
+    },
+}
+EXPLAINS_THE_WORD = re.compile(r'says what (?:is|it) assume|is marked "assumed"|^"assumed"|What is assumed says so')
+
+
+def test_every_assumption_of_the_stand_ins_has_a_check() -> None:
+    """Who adds one adds a check to tests/live/checks.py, and a line here that names it."""
+    missing = []
+    for file in sorted((ROOT / "tests/stand_ins").glob("*.py")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            told = re.search(r"(?i)assum|really unknown|\bis unknown|unknown for", line)
+            known = any(part in line for part in ASSUMPTIONS.get(file.name, {}))
+            if told and not known and not EXPLAINS_THE_WORD.search(line):
+                missing.append(f"{file.name}: {line.strip()}")
+    assert not missing
+
+
+def test_every_check_that_an_assumption_names_exists() -> None:
+    """A name that was misspelt would hide that there is none."""
+    named = {check for lines in ASSUMPTIONS.values() for checks in lines.values() for check in checks}
+    assert named <= {check.name for check in CHECKS}
 
 
 # --- nothing is different ---
