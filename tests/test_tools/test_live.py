@@ -6,6 +6,8 @@ import base64
 import functools
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -220,6 +222,7 @@ def test_id_of_an_earlier_run_is_tried_again(live_cloud: LocalCloud, run: Run) -
     (task_id,) = re.findall(r"--task-id (\w+)", report)
     again = account(live_cloud, task_id=task_id)
     assert run(again, "--yes", "--only", "fc-task-id-of-an-earlier-run")[0] == 0
+    live_cloud.function_compute.wait_idle(30)
     live_cloud.function_compute.reset()
     assert run(again, "--yes", "--only", "fc-task-id-of-an-earlier-run")[0] == 1
 
@@ -470,6 +473,34 @@ def test_without_an_account_it_says_what_it_needs(run: Run) -> None:
     assert (status, report) == (2, "")
     for name in ("ACCESS_KEY_ID", "OSS_BUCKET_NAME", "--url", "--account", "CHATGPT_API_KEY"):
         assert name in printed
+
+
+def test_settings_of_a_deployment_are_enough(
+    live_cloud: LocalCloud, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in .env; what is checked is named by an option."""
+    environ = {
+        "ACCESS_KEY_ID": PERMANENT.access_key_id,
+        "ACCESS_KEY_SECRET": PERMANENT.access_key_secret,
+        "OSS_BUCKET_NAME": "example-bucket",
+        "OSS_ENDPOINT": live_cloud.oss.url,
+        "OSS_REGION": "us-west-1",
+    }
+    report = tmp_path / "report.md"
+    assert main(["--yes", "--only", "oss-missing-key"], environ, nobody, report=report) == 0
+    assert results(report.read_text(encoding="utf-8")) == {"oss-missing-key": AS_ASSUMED}
+
+
+@pytest.mark.full
+def test_command_without_anything_says_what_it_needs() -> None:
+    """Started as people start it, where nobody answers."""
+    command = [sys.executable, "-m", "tests.live", "--only", "oss-missing-key"]
+    done = subprocess.run(
+        command, cwd=ROOT, env={}, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "ACCESS_KEY_ID" in done.stdout
+    assert not (ROOT / "live-report.md").exists()
 
 
 @pytest.mark.parametrize(
