@@ -51,6 +51,7 @@ from .server import Answer, Fault, Received, StandIn, json_answer
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 15 * 60
 MAX_ASYNC_BYTES = 128 * 1024
+MAX_SYNC_BYTES = 32 * 1024 * 1024
 MAX_ENVIRONMENT_BYTES = 4 * 1024  # names and values together: how FC counts is assumed
 MAX_HEADER_BYTES = 8 * 1024  # of an HTTP trigger, in either direction; names and values together: assumed
 MAX_PATH_BYTES = 4 * 1024
@@ -66,6 +67,7 @@ VARIABLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 RESERVED_VARIABLE = re.compile(r"FC_.*|accessKeyID|accessKeySecret|securityToken|topic")
 INVOKE_PATH = re.compile(r"/2016-08-15/services/([^/.]+)(?:\.([^/]+))?/functions/([^/]+)/invocations")
 TRIGGER_PATH = re.compile(r"/2016-08-15/proxy/([^/.]+)(?:\.([^/]+))?/([^/]+)(/.*)?")
+API_3_PATH = re.compile(r"/2023-03-30(/.*)?")
 INVOKE_3_PATH = re.compile(r"/2023-03-30/functions/([^/]+)/invocations")
 TRIGGER_3_PATH = re.compile(r"/([^/.]+)\.fcapp\.run(/.*)?")  # really the host <id>.<region>.fcapp.run
 FORBIDDEN_RESPONSE_HEADER = re.compile(r"(?i)connection|content-length|date|keep-alive|server|x-fc-.*")
@@ -528,7 +530,7 @@ class FunctionCompute(StandIn):
                 message = f"'{received.path}' against '{received.method}' is not supported"
                 raise _Refused(400, "PathNotSupported", message)
         except _Refused as error:
-            if trigger_3 or invoke_3:
+            if trigger_3 or API_3_PATH.fullmatch(received.path):
                 body = {"Code": error.code, "Message": str(error), "RequestId": request_id}
             else:
                 body = {"ErrorCode": error.code, "ErrorMessage": str(error)}
@@ -552,7 +554,10 @@ class FunctionCompute(StandIn):
         self._check_caller_3(received)
         self._check_permission(f"functions/{name}")
         qualifier = received.query.get("qualifier")
-        pool = self._find_3(name, qualifier)
+        service, dollar, of_2 = unquote(name).rpartition("$")
+        pool = self._find(service, qualifier, of_2) if dollar else self._find_3(name, qualifier)
+        if dollar and pool.deployment.function.http:  # assumed, as in the API of 2.0
+            raise _Refused(400, "InvalidArgument", f"function '{name}' has an HTTP trigger and a handler for it")
         return self._invoke(received, request_id, pool, qualifier, received.headers.get("x-fc-async-task-id"))
 
     def _invoke(
@@ -563,16 +568,15 @@ class FunctionCompute(StandIn):
         kind = received.headers.get("x-fc-invocation-type", "Sync")
         if kind not in ("Sync", "Async"):
             raise _Refused(400, "InvalidArgument", "x-fc-invocation-type is neither 'Sync' nor 'Async'")
+        limit = MAX_SYNC_BYTES if kind == "Sync" else MAX_ASYNC_BYTES
+        if len(received.body) > limit:
+            raise _Refused(400, "EntityTooLarge", f"payload size exceeds maximum allowed size ({limit} bytes)")
         if kind == "Sync":
             outcome = self._run_now(pool, request_id, qualifier, {}, received.body)
             if "error" in outcome:
                 return _failed_run(200, outcome["error"])
             content_type = ("Content-Type", "application/octet-stream")
             return Answer(200, (content_type,), base64.b64decode(outcome["result"]))
-        if len(received.body) > MAX_ASYNC_BYTES:
-            raise _Refused(
-                400, "EntityTooLarge", f"payload size exceeds maximum allowed size ({MAX_ASYNC_BYTES} bytes)"
-            )
         task_id = task_id if function.stateful else None  # assumed: with task mode off FC ignores the id
         if task_id is not None and not TASK_ID.fullmatch(task_id):
             raise _Refused(400, "InvalidArgument", f"the id '{task_id}' of the asynchronous task is invalid")
@@ -590,7 +594,10 @@ class FunctionCompute(StandIn):
                 pool.repeat -= 1
                 event.deliveries = 2
             self._queue(pool, event, delay=0)
-        return Answer(202)
+        accepted = Answer(202)
+        if task_id is None:
+            return accepted
+        return accepted.with_header("X-Fc-Stateful-Async-Invocation-Id", task_id)  # of 3.0 assumed
 
     def _check_permission(self, resource: str) -> None:
         if "fc:InvokeFunction" in self.denied_actions:
@@ -601,9 +608,10 @@ class FunctionCompute(StandIn):
     def _check_caller(self, received: Received) -> None:
         """Raise _Refused unless a known key signed the request, within 15 minutes, in the way of 2.0."""
         headers = received.headers
-        for name in ("Authorization", "Date"):
-            if not headers.get(name):
-                raise _Refused(400, "MissingRequiredHeader", f"required HTTP header {name} was not specified")
+        if not headers.get("Authorization"):  # documented: 403. Assumed: the code
+            raise _Refused(403, "AccessDenied", "required HTTP header Authorization was not specified")
+        if not headers.get("Date"):
+            raise _Refused(400, "MissingRequiredHeader", "required HTTP header Date was not specified")
         scheme, _, rest = headers["Authorization"].partition(" ")
         key_id, _, sent = rest.partition(":")
         key = self._key(key_id if scheme == "FC" else "")

@@ -2,6 +2,7 @@
 
 https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism
 https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function
+https://help.aliyun.com/en/functioncompute/fc/why-does-the-first-letter-of-header-key-become-uppercase-when-using-http-trigger-call
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 import time
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote
 
 from .server import Received
 
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # what may be the name of a header; Go leaves others as they are
 SIGNED = ("host", "x-acs-action", "x-acs-content-sha256", "x-acs-date", "x-acs-signature-nonce", "x-acs-version")
 
 
@@ -58,13 +61,10 @@ def unsigned(received: Received, signed: list[str]) -> list[str]:
 
 
 def http_event(received: Received, path: str, name: str, account_id: str, request_id: str) -> bytes:
-    """The event of an HTTP trigger, version v1.
-
-    Assumed: names of headers as Go's net/http writes them (Content-Type), and base64 for a body that is not UTF-8.
-    """
+    """The event of an HTTP trigger, version v1. Assumed: base64 for a body that is not UTF-8."""
     headers: dict[str, str] = {}
     for header, value in received.headers.items():
-        header = header.title()
+        header = canonical(header)
         headers[header] = f"{headers[header]},{value}" if header in headers else value
     now = time.time()
     event = {
@@ -90,6 +90,13 @@ def http_event(received: Received, path: str, name: str, account_id: str, reques
         },
     }
     return json.dumps(event, ensure_ascii=False).encode()
+
+
+def canonical(header: str) -> str:
+    """The name of a header as Go's net/http writes it, which is documented: `x-a1b_c` -> `X-A1b_c`."""
+    if not TOKEN.fullmatch(header):
+        return header
+    return "-".join(part[:1].upper() + part[1:].lower() for part in header.split("-"))
 
 
 def body_fields(body: bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from .canned_answers import LONG, MARKDOWN, NESTED_LIST, PRICES, QUOTATION, STEPS
+from .openai_requests import problem_of
 from .server import Answer, Fault, Received, StandIn, json_answer
 
 # Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
@@ -379,12 +380,13 @@ class OpenaiApi(StandIn):
         characters = check_messages(body["messages"])
         if characters > self.context_characters:
             raise Refused(400, too_long_body(characters, self.context_characters))
+        check_types({"messages": body["messages"]})
         with self._lock:
             self.asked.append(body)
             scripted = self._scripted.popleft() if self._scripted else None
         time.sleep(self.think_seconds)
         text = answer(talk_of(body["messages"])) if scripted is None else scripted
-        return completion_body(body["model"], text, characters)
+        return cut(completion_body(body["model"], text, characters), body.get("max_completion_tokens"))
 
     def _describe(self, received: Received, model: str) -> dict[str, Any]:
         """The body of the description of a model."""
@@ -422,12 +424,13 @@ class OpenaiApi(StandIn):
             raise Refused(400, error_body(message, code="missing_required_parameter", param="messages"))
         if body.get("max_tokens") is not None:
             raise Refused(400, UNSUPPORTED_PARAMETER_BODY)
-        temperature = body.get("temperature")
-        if temperature is not None:
-            check_temperature(temperature, body["model"])
         if body.get("stream"):
             # the real API streams; nothing of ours asks for it
             raise Refused(400, error_body("The stand-in does not stream.", code="unsupported_value", param="stream"))
+        check_types({name: value for name, value in body.items() if name != "messages"})
+        temperature = body.get("temperature")
+        if temperature not in (None, 1) and body["model"] not in FREE_TEMPERATURE_MODELS:
+            raise Refused(400, unsupported_value_body(temperature))
 
 
 def error_fault(
@@ -488,14 +491,23 @@ def wrong_type(param: str, expected: str) -> Refused:
     )
 
 
-def check_temperature(temperature: object, model: str) -> None:
-    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)):
-        raise wrong_type("temperature", "a decimal")
-    if not 0 <= temperature <= 2:
-        message = f"Invalid 'temperature': expected a value between 0 and 2, but got {temperature} instead."
-        raise Refused(400, error_body(message, code="decimal_out_of_range", param="temperature"))  # the code is assumed
-    if temperature != 1 and model not in FREE_TEMPERATURE_MODELS:
-        raise Refused(400, unsupported_value_body(temperature))
+def check_types(parameters: Mapping[str, Any]) -> None:
+    """Refuse what the request types of the openai package refuse, and what is out of its range."""
+    problem = problem_of(parameters)
+    if problem:
+        raise Refused(400, error_body(problem.message, code=problem.code, param=problem.param))
+
+
+def cut(body: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
+    """The body of an answer of which the model may not write more than this."""
+    usage, (choice,) = body["usage"], body["choices"]
+    if max_tokens is None or usage["completion_tokens"] <= max_tokens:
+        return body
+    choice["finish_reason"] = "length"
+    choice["message"]["content"] = choice["message"]["content"][: 2 * max_tokens - 1]  # as completion_body counts
+    usage["completion_tokens"] = max_tokens
+    usage["total_tokens"] = usage["prompt_tokens"] + max_tokens
+    return body
 
 
 def check_messages(messages: object) -> int:

@@ -40,11 +40,9 @@ AUTHORIZATION = re.compile(
 )
 # Of several ranges OSS takes the first
 RANGE = re.compile(r"bytes=(?P<first>\d*)-(?P<last>\d*)(?:,.*)?", re.ASCII)
-# OSS itself answers 501 to PUT with If-Match; it knows the other headers, and this stand-in does not
-UNKNOWN_HEADERS = (
-    *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
-    *("x-oss-copy-source", "x-oss-forbid-overwrite", "x-oss-range-behavior"),
-)
+# OSS itself answers 501 to PUT with If-Match; it knows the other conditions, and this stand-in does not
+CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+OSS_HEADERS = ("x-oss-content-sha256", "x-oss-date", "x-oss-security-token")  # OSS knows more of this kind, we do not
 
 # CRC-64/XZ, which OSS calls ECMA; crc64(more, crc64(data)) == crc64(data + more)
 crc64: Callable[..., int] = crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, rev=True, xorOut=0xFFFFFFFFFFFFFFFF)
@@ -55,10 +53,13 @@ Header = tuple[str, str]
 # -- errors -----------------------------------------------------------------------------------------------
 
 
+UNKNOWN_EC = "0000-00000000"  # documented: every error has a number. Which one, we do not know of all
+
+
 class Error(NamedTuple):
     status: int
     message: str
-    ec: str = ""  # OSS's number for the cause, where we know it
+    ec: str = UNKNOWN_EC  # OSS's number for the cause
 
 
 # What OSS answers, and what a test may plan with `error_fault`
@@ -75,7 +76,7 @@ ERRORS = {
     "NoSuchBucket": Error(404, "The specified bucket does not exist.", "0015-00000101"),
     "NoSuchKey": Error(404, "The specified key does not exist.", "0026-00000001"),
     "NotImplemented": Error(501, "A header you provided implies functionality that is not implemented."),
-    "ObjectNotAppendable": Error(409, "The object is not appendable"),
+    "ObjectNotAppendable": Error(409, "The object is not appendable", "0026-00000017"),
     "PositionNotEqualToLength": Error(409, "Position is not equal to file length", "0026-00000016"),
     "PublicEndpointForbidden": Error(400, "The public endpoint of this bucket is not open to your account."),
     "RequestTimeTooSkewed": Error(
@@ -148,6 +149,7 @@ def error_fault(
     shown = {
         "Content-Type": "application/xml",
         "x-oss-request-id": request_id,
+        "x-oss-ec": ERRORS[code].ec,
         "x-oss-err": base64.b64encode(body).decode(),  # oss2 reads it only if there is no body
         **(headers or {}),
     }
@@ -234,6 +236,8 @@ class Object:
 class Bucket:
     region: str = "us-west-1"
     versioned: bool = False
+    # The documents say both: nothing can be appended to a delete marker, and: position 0 makes a new version
+    appendable_delete_markers: bool = False
     objects: dict[str, Object] = field(default_factory=dict)
     delete_markers: set[str] = field(default_factory=set)  # versioned buckets only
 
@@ -307,14 +311,20 @@ class Oss(StandIn):
             host_id=host_id,
             **refusal.elements,
         )
-        status = ERRORS[refusal.code].status
+        status, _, ec = ERRORS[refusal.code]
+        headers = (*refusal.headers, ("x-oss-ec", refusal.ec or ec))
         if received.method == "HEAD":  # it has no body, so the error goes into a header
-            return Answer(status, (*refusal.headers, ("x-oss-err", base64.b64encode(body).decode())))
-        return Answer(status, (*refusal.headers, ("Content-Type", "application/xml")), body)
+            return Answer(status, (*headers, ("x-oss-err", base64.b64encode(body).decode())))
+        return Answer(status, (*headers, ("Content-Type", "application/xml")), body)
 
     def _serve(self, received: Received) -> Answer:
-        """Check caller, request and permission, then do what was asked. The order of the checks is assumed."""
+        """Check bucket, caller, request and permission, then do what was asked.
+
+        The order of the checks is assumed, but for the first: OSS tells of a missing bucket before a wrong key.
+        """
         name, key = self._bucket_and_key(received)
+        if name and name not in self.buckets:
+            raise Refusal("NoSuchBucket", BucketName=name)
         access = self._authenticate(received, f"/{name}/{key}")
         bucket = self._bucket(name)
         operations: dict[tuple[str, frozenset[str]], tuple[str, Callable[..., Answer]]] = {
@@ -326,7 +336,7 @@ class Oss(StandIn):
             ("DELETE", frozenset()): ("oss:DeleteObject", self._delete),
         }
         found = operations.get((received.method, frozenset(received.query)))
-        unknown = [header for header in UNKNOWN_HEADERS if header in received.headers]
+        unknown = [name for name in map(str.lower, received.headers) if is_unknown(name)]
         if not found or not key or unknown:
             what = ", ".join(unknown) or f"{received.method} ?{received.query_string}"
             raise Refusal("NotImplemented", f"{ERRORS['NotImplemented'].message} ({what})")
@@ -389,8 +399,8 @@ class Oss(StandIn):
 
     def _bucket(self, name: str) -> Bucket:
         bucket = self.buckets.get(name)
-        if bucket is None:
-            raise Refusal("NoSuchBucket", BucketName=name)
+        if bucket is None:  # '' is the list of all buckets
+            raise Refusal("NotImplemented")
         if bucket.region != self.region:
             raise Refusal(
                 "AccessDenied",
@@ -431,13 +441,13 @@ class Oss(StandIn):
     def _append(self, received: Received, access: Access, bucket: Bucket, key: str) -> Answer:
         position = received.query.get("position", "")
         if not (position.isascii() and position.isdigit()):
-            ec = "" if position else "0016-00000501"
+            ec = UNKNOWN_EC if position else "0016-00000501"
             raise Refusal("InvalidArgument", ec=ec, ArgumentName="position", ArgumentValue=position)
         self._check_digest(received)
         with self._changes:
             old = bucket.objects.get(key) or Object(b"", True, 0, self._content_type(received))
-            # Documented: nothing can be appended to a delete marker. Assumed: the code
-            if key in bucket.delete_markers or not old.appendable:
+            deleted = key in bucket.delete_markers and not bucket.appendable_delete_markers
+            if deleted or not old.appendable:  # the code for a delete marker is assumed
                 raise Refusal("ObjectNotAppendable")
             if int(position) != len(old.data):
                 position_header = ("x-oss-next-append-position", str(len(old.data)))
@@ -497,6 +507,11 @@ class Oss(StandIn):
         wanted = received.headers.get("Content-MD5")
         if wanted is not None and wanted != base64.b64encode(hashlib.md5(received.body).digest()).decode():
             raise Refusal("InvalidDigest")
+
+
+def is_unknown(header: str) -> bool:
+    """Whether this stand-in does not know a header that OSS would heed, or that we misspelt."""
+    return header in CONDITIONS or (header.startswith("x-oss-") and header not in OSS_HEADERS)
 
 
 def byte_range(header: str, size: int) -> tuple[int, int] | None:

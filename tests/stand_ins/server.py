@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 POLL_SECONDS = 0.01  # serve_forever's default of 0.5 s would make every stop that slow
-MAX_BODY_BYTES = 16 * 1024 * 1024  # more than any test sends
+MAX_BODY_BYTES = 64 * 1024 * 1024  # more than any test sends
 MAX_LINE_BYTES = 64 * 1024  # of a chunk's size or of a trailer
 
 AnyService = TypeVar("AnyService", bound="Service")
@@ -155,10 +155,11 @@ class StandIn(Service):
     """A service that keeps a record and fails as planned.
 
     `received` is the record, in order of arrival. `plan` adds a fault. `on_arrival` is called with every request
-    before anything is done about it.
+    before anything is done about it, `alter` with what the service then answers: it returns what is sent instead.
     """
 
     on_arrival: Callable[[Received], object] | None = None
+    alter: Callable[[Received, Answer], Answer] | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,6 +179,7 @@ class StandIn(Service):
             self._resets += 1
             self._faults.clear()
             self.received.clear()
+            self.alter = None
         if self._server is None:
             self.start()
 
@@ -215,6 +217,7 @@ class StandIn(Service):
         if fault.carry_out or not (fault.drop or fault.status):
             answer = self._try_to_respond(received)
             received.carried_out = True
+            answer = self.alter(received, answer) if self.alter else answer
         if fault.status:
             body = fault.body.encode() if isinstance(fault.body, str) else fault.body
             answer = Answer(fault.status, fault.headers, body)

@@ -192,7 +192,7 @@ HERE = "/2016-08-15/services/ChatGTP_Services/functions/echo/invocations"
 @pytest.mark.parametrize(
     ("spoiled", "status", "code"),
     [
-        ({"spoil": {"authorization": None}}, 400, "MissingRequiredHeader"),
+        ({"spoil": {"authorization": None}}, 403, "AccessDenied"),
         ({"spoil": {"date": None}}, 400, "MissingRequiredHeader"),
         ({"headers": {"date": "now"}}, 400, "InvalidArgument"),
         ({"spoil": {"authorization": "Bearer STS.example-id:x"}}, 403, "InvalidAccessKeyID"),
@@ -275,6 +275,15 @@ def test_repeated_stateful_id_is_refused(fc: FunctionCompute) -> None:
     send(fc, name="echo")
     send(fc, name="echo")
     assert [invocation.task_id for invocation in fc.invocations] == ["m1", "m2", None, None]
+
+
+def test_accepted_id_is_in_the_answer(fc: FunctionCompute, deploy: Deploy) -> None:
+    """Documented for task mode; whoever sees no id knows that task mode is off."""
+    header = "X-Fc-Stateful-Async-Invocation-Id"
+    assert invoke(fc, headers={WITH_ID: "m1"}).headers[header] == "m1"
+    assert header not in invoke(fc).headers
+    deploy(ECHO, stateful=False)
+    assert header not in invoke(fc, path=HERE.replace("echo", "f"), headers={WITH_ID: "m1"}).headers
 
 
 def test_same_stateful_id_at_once_is_accepted_once(fc: FunctionCompute) -> None:

@@ -190,6 +190,9 @@ NAMES = ("content-type", "host", "x-acs-action", "x-acs-date", "x-acs-security-t
         ({"age": -905}, 400, "InvalidTimeStamp.Expired"),
         ({"path": INVOKE.replace("echo", "other")}, 404, "FunctionNotFound"),
         ({"path": INVOKE.replace("echo", "old")}, 404, "FunctionNotFound"),
+        ({"path": INVOKE.replace("echo", "ChatGTP_Services%24echo")}, 404, "FunctionNotFound"),
+        ({"path": INVOKE.replace("echo", "Other%24old")}, 404, "ServiceNotFound"),
+        ({"path": INVOKE.replace("invocations", "invoke")}, 400, "PathNotSupported"),
         ({"query": {"qualifier": "7"}}, 404, "VersionNotFound"),
         ({"headers": {"x-fc-invocation-type": "Later"}}, 400, "InvalidArgument"),
         ({"headers": {"x-fc-async-task-id": "1digit-first"}}, 400, "InvalidArgument"),
@@ -258,6 +261,50 @@ def test_synchronous_invocation_returns_the_result(fc: FunctionCompute, deploy: 
     response = invoke(fc, headers=sync, path=INVOKE.replace("echo", "f"))
     assert (response.status_code, response.headers["X-Fc-Error-Type"]) == (200, "UnhandledInvocationError")
     assert response.json()["errorType"] == "ValueError"
+
+
+@pytest.mark.parametrize("dollar", ["$", "%24"])
+def test_function_of_2_is_reached_as_service_dollar_function(fc: FunctionCompute, dollar: str) -> None:
+    """The API of 3.0 knows the functions of both generations."""
+    path = INVOKE.replace("echo", f"ChatGTP_Services{dollar}old")
+    response = invoke(fc, path=path, headers={"x-fc-invocation-type": "Sync"}, body=b"1")
+    assert (response.status_code, response.content) == (200, b"1")
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(32 * 1024 * 1024 + 1, False), (1024 * 1024, True)])
+def test_synchronous_invocation_takes_32_mb(fc: FunctionCompute, size: int, accepted: bool) -> None:
+    """More than an asynchronous one; what is over the limit is refused before anything runs."""
+    response = invoke(fc, headers={"x-fc-invocation-type": "Sync"}, body=b"x" * size)
+    assert (response.status_code, len(response.content) == size) == ((200, True) if accepted else (400, False))
+    assert accepted or response.json()["Code"] == "EntityTooLarge"
+
+
+@pytest.mark.full
+def test_synchronous_invocation_of_32_mb_is_carried_out(fc: FunctionCompute) -> None:
+    """The limit itself."""
+    size = 32 * 1024 * 1024
+    assert len(invoke(fc, headers={"x-fc-invocation-type": "Sync"}, body=b"x" * size).content) == size
+
+
+def test_body_in_chunks_reaches_the_function(fc: FunctionCompute) -> None:
+    """A client that does not know the length beforehand."""
+    response = requests.post(fc.trigger_url("http"), iter([b"1", b"22"]), timeout=10)
+    assert response.json()["body"] == "122"
+
+
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("timestamp", "Timestamp"),
+        ("CONTENT-type", "Content-Type"),
+        ("x-a1b_c", "X-A1b_c"),
+        ("x--y", "X--Y"),
+        ("no token", "no token"),
+    ],
+)
+def test_name_of_a_header_is_written_as_go_writes_it(sent: str, seen: str) -> None:
+    """Only a hyphen begins a new word, and what is no name is left alone."""
+    assert generation_3.canonical(sent) == seen
 
 
 def test_aliyun_fc2_does_not_reach_a_function_of_3(fc: FunctionCompute) -> None:

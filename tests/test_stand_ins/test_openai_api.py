@@ -18,6 +18,7 @@ from tests.stand_ins.server import Fault
 
 KEY = "sk-example"
 HELLO = [{"role": "user", "content": "你好"}]
+PNG = "data:image/png;base64,iVBORw0KGgoAAAAA"
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +248,89 @@ def test_temperature_is_refused_by_sol_only(api: OpenaiApi, client: openai.OpenA
     assert (caught.value.code, caught.value.param) == ("unsupported_value", "temperature")
     assert ask(client, "你好", model="gpt-6-sol", temperature=1).choices
     assert ask(client, "你好", model="gpt-6-luna", temperature=0.2).choices
+
+
+# The request types of the openai package know these, whoever asks ...
+KNOWN_BY_THE_TYPES: list[dict[str, Any]] = [
+    {"messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": "x"}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "refusal", "refusal": "no"}]}]},
+    {"messages": [{"role": "user", "content": [{"type": "file", "file": "x"}]}]},
+    {"messages": [{"role": "user", "content": "x", "name": 1}]},
+    {"frequency_penalty": "0"},
+    {"logit_bias": [1]},
+    {"logprobs": "yes"},
+    {"max_completion_tokens": "100"},
+    {"max_completion_tokens": 1.5},
+    {"metadata": {"a": 1}},
+    {"modalities": ["smell"]},
+    {"n": "1"},
+    {"reasoning_effort": "much"},
+    {"response_format": {"type": "xml"}},
+    {"response_format": "json_object"},
+    {"seed": "x"},
+    {"service_tier": "gold"},
+    {"stop": 1},
+    {"stop": ["a", 1]},
+    {"store": "yes"},
+    {"temperature": "0.5"},
+    {"tool_choice": "maybe"},
+    {"tools": [{"type": "function"}]},
+    {"top_logprobs": 1.5},
+    {"user": 1},
+    {"verbosity": "loud"},
+]
+# ... and not these
+KNOWN_BY_RANGE: list[dict[str, Any]] = [
+    {"frequency_penalty": 2.1},
+    {"max_completion_tokens": 0},
+    {"n": 0},
+    {"n": 129},
+    {"presence_penalty": -2.1},
+    {"stop": list("abcde")},
+    {"temperature": -0.1},
+    {"top_logprobs": 21},
+    {"top_p": 1.1},
+]
+
+
+@pytest.mark.parametrize("changes", [*KNOWN_BY_THE_TYPES, *KNOWN_BY_RANGE], ids=str)
+def test_what_the_types_or_a_range_refuse_is_refused(api: OpenaiApi, changes: dict[str, Any]) -> None:
+    """The error names the parameter, and nobody pays for an answer."""
+    answer = post(api, changes)
+    assert (answer.status_code, [answer.json()["error"]["param"]]) == (400, list(changes))
+    assert answer.json()["error"]["message"]
+    assert not api.asked
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": PNG}}]}]},
+        {"frequency_penalty": -2, "presence_penalty": 2},
+        {"max_completion_tokens": 1},
+        {"n": 1, "top_p": 0, "top_logprobs": 20, "logprobs": True},
+        {"reasoning_effort": "low", "verbosity": "low"},
+        {"response_format": {"type": "json_object"}, "metadata": {"a": "1"}},
+        {"stop": list("abcd"), "seed": 1, "store": False},
+        {"temperature": 2, "top_p": 1.0},
+    ],
+    ids=str,
+)
+def test_what_the_types_and_the_ranges_allow_is_answered(api: OpenaiApi, changes: dict[str, Any]) -> None:
+    """The refusals begin just beyond."""
+    assert post(api, changes).status_code == 200
+
+
+@pytest.mark.parametrize(("limit", "answer", "reason"), [(1, "1", "length"), (2, "123", "stop"), (3, "123", "stop")])
+def test_answer_is_cut_at_max_completion_tokens(
+    api: OpenaiApi, client: openai.OpenAI, limit: int, answer: str, reason: str
+) -> None:
+    """And says so; `usage` counts what was written."""
+    api.answer_next("123")
+    completion = ask(client, "你好", max_completion_tokens=limit)
+    assert (completion.choices[0].message.content, completion.choices[0].finish_reason) == (answer, reason)
+    assert completion.usage.completion_tokens == min(limit, 2)
+    assert completion.usage.total_tokens == completion.usage.prompt_tokens + min(limit, 2)
 
 
 def test_null_option_counts_as_absent(api: OpenaiApi) -> None:

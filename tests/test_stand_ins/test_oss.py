@@ -17,7 +17,7 @@ import oss2
 import pytest
 import requests
 
-from tests.stand_ins.oss import ERRORS, Access, Bucket, Oss, crc64, error_fault, error_xml, signature_v4
+from tests.stand_ins.oss import ERRORS, UNKNOWN_EC, Access, Bucket, Oss, crc64, error_fault, error_xml, signature_v4
 from tests.stand_ins.server import Fault, Received
 
 KEY = "chat-history/cid%2BAb%3D%3D/manager01.jsonl"
@@ -106,7 +106,7 @@ def test_either_kind_of_credentials_is_accepted(oss: Oss, connect: Connect, auth
         ({"token": ""}, 403, "InvalidSecurityToken", "0002-00000003"),
         ({"region": "cn-hangzhou"}, 400, "InvalidArgument", "0002-00000226"),
         ({"version": oss2.AUTH_VERSION_1}, 403, "AccessDenied", "0002-00000080"),
-        ({"version": oss2.AUTH_VERSION_2}, 400, "InvalidArgument", ""),
+        ({"version": oss2.AUTH_VERSION_2}, 400, "InvalidArgument", UNKNOWN_EC),
         ({"id": "example-id"}, 403, "InvalidAccessKeyId", "0002-00000002"),
     ],
     ids=["id", "secret", "token", "no token", "region", "V1", "V2", "token with a permanent key"],
@@ -186,6 +186,13 @@ def test_missing_bucket_is_refused(connect: Connect) -> None:
     """A misspelt bucket name is told apart from a missing object."""
     error = refusal(connect(name="other-bucket").get_object, "a")
     assert isinstance(error, oss2.exceptions.NoSuchBucket)
+
+
+def test_missing_bucket_is_told_before_a_wrong_key(connect: Connect) -> None:
+    """As the tests of OSS's other SDK expect it: nobody needs a key to learn that a bucket is not there."""
+    nobody = oss2.AuthV4("nobody", "nothing")
+    assert refusal(connect(nobody, name="other-bucket").get_object, "a").code == "NoSuchBucket"
+    assert refusal(connect(nobody).get_object, "a").code == "InvalidAccessKeyId"
 
 
 def test_bucket_of_another_region_is_refused_with_its_endpoint(oss: Oss, connect: Connect) -> None:
@@ -402,6 +409,16 @@ def test_head_error_is_in_a_header(bucket: Any) -> None:
     assert b"<Code>NoSuchKey</Code>" in base64.b64decode(error.headers["x-oss-err"])
 
 
+@pytest.mark.parametrize("method", ["get_object", "head_object"])
+def test_every_error_has_its_number_in_a_header(oss: Oss, bucket: Any, method: str) -> None:
+    """A refusal and each planned error, with a body and without."""
+    for code, known in ERRORS.items():
+        oss.plan(error_fault(code))
+        assert refusal(getattr(bucket, method), KEY).headers["x-oss-ec"] == known.ec
+    assert refusal(getattr(bucket, method), KEY).headers["x-oss-ec"] == "0026-00000001"
+    assert refusal(bucket.append_object, KEY, "x", b"").headers["x-oss-ec"] == UNKNOWN_EC
+
+
 # -- put and delete ---------------------------------------------------------------------------------------
 
 
@@ -436,6 +453,24 @@ def test_delete_is_204_even_for_a_missing_object(oss: Oss, bucket: Any) -> None:
     assert bucket.append_object(KEY, 0, b"22").next_position == 2
 
 
+def test_body_in_chunks_is_appended(oss: Oss, bucket: Any) -> None:
+    """oss2 sends a body of unknown length in chunks."""
+    assert bucket.append_object(KEY, 0, iter([b"1", b"22"])).next_position == 3
+    assert oss.received[0].headers["Transfer-Encoding"] == "chunked"
+    assert oss.read(KEY) == b"122"
+
+
+def test_deleted_object_of_a_versioned_bucket_may_begin_anew(oss: Oss, bucket: Any) -> None:
+    """The other thing that OSS's documents say: position 0, and no other one, makes a new version."""
+    oss.buckets["example-bucket"].versioned = True
+    oss.buckets["example-bucket"].appendable_delete_markers = True
+    bucket.append_object(KEY, 0, b"1")
+    assert bucket.delete_object(KEY).delete_marker is True
+    assert refusal(bucket.append_object, KEY, 1, b"2").next_position == 0
+    assert bucket.append_object(KEY, 0, b"33").next_position == 2
+    assert bucket.get_object(KEY).read() == b"33"
+
+
 def test_deleted_object_of_a_versioned_bucket_takes_no_append(oss: Oss, bucket: Any) -> None:
     """A delete marker is no appendable object; a put ends it, and then the object is Normal."""
     oss.buckets["example-bucket"].versioned = True
@@ -457,10 +492,24 @@ def test_deleted_object_of_a_versioned_bucket_takes_no_append(oss: Oss, bucket: 
         lambda bucket: bucket.get_object("a", headers={"If-None-Match": "x"}),
         lambda bucket: bucket.get_object("a", headers={"x-oss-range-behavior": "standard"}),
         lambda bucket: bucket.put_object("a", b"2", headers={"x-oss-forbid-overwrite": "true"}),
+        lambda bucket: bucket.append_object("b", 0, b"2", headers={"X-Oss-Object-Acl": "private"}),
+        lambda bucket: bucket.append_object("b", 0, b"2", headers={"x-oss-misspelt": "1"}),
         lambda bucket: bucket.get_object_meta("a"),
         lambda bucket: bucket.get_object("a", params={"versionId": "x"}),
     ],
-    ids=["list", "acl", "copy", "multipart", "condition", "range behavior", "overwrite", "meta", "version"],
+    ids=[
+        "list",
+        "acl",
+        "copy",
+        "multipart",
+        "condition",
+        "range",
+        "overwrite",
+        "acl header",
+        "unknown",
+        "meta",
+        "version",
+    ],
 )
 def test_what_the_stand_in_does_not_know_is_refused(oss: Oss, bucket: Any, call: Callable[[Any], Any]) -> None:
     """Nothing is silently ignored."""

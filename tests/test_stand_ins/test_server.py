@@ -148,3 +148,12 @@ def test_media_type_is_the_content_type_without_parameters(
     header = f"Content-Type: {content_type}\r\n" if content_type else ""
     exchange(echo, f"GET / HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode(), "GET")
     assert echo.received[0].media_type == media_type
+
+
+def test_altered_answer_is_sent_instead_until_the_reset(echo: Echo) -> None:
+    """What a service says can be changed without knowing how it comes to say it."""
+    request = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+    echo.alter = lambda received, answer: answer.with_header("X-Path", received.path)
+    assert exchange(echo, request, "GET")[0].headers["X-Path"] == "/a"
+    echo.reset()
+    assert exchange(echo, request, "GET")[0].headers["X-Path"] is None

@@ -208,7 +208,7 @@ def test_every_relative_link_leads_somewhere(document: str) -> None:
 @each_document
 def test_every_file_that_is_named_exists(document: str) -> None:
     """A file that was moved is named by its old place for a long time."""
-    made_by_commands = (".package", ".s", ".env", "reply.zip", "chat-", "python", "index.", "~")
+    made_by_commands = (".package", ".s", ".env", "reply.zip", "live-report.md", "chat-", "python", "index.", "~")
     named = re.findall(r"`((?:[\w.-]+/)*[\w.-]+(?:/|\.(?:py|yaml|txt|md)))`", prose(document))
     assert [name for name in named if not name.startswith(made_by_commands) and not (ROOT / name).exists()] == []
 

@@ -1,0 +1,91 @@
+"""What the OpenAI API refuses of a question, judged by the request types of the openai package.
+
+The types are made from https://github.com/openai/openai-openapi and hold no ranges of numbers: those stand here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+# Parameter -> the least and the greatest value, from the same description; of max_completion_tokens assumed
+RANGES: Mapping[str, tuple[float, float]] = {
+    "frequency_penalty": (-2, 2),
+    "max_completion_tokens": (1, 10_000_000),
+    "n": (1, 128),
+    "presence_penalty": (-2, 2),
+    "temperature": (0, 2),
+    "top_logprobs": (0, 20),
+    "top_p": (0, 1),
+}
+MAX_STOPS = 4
+VALID = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": ""}]}
+
+
+class Problem(NamedTuple):
+    """What the error says; the codes are assumed."""
+
+    message: str
+    code: str
+    param: str
+
+
+def problem_of(parameters: Mapping[str, Any]) -> Problem | None:
+    """The first thing that is wrong with these parameters; None if the API takes them. One that is null is absent."""
+    for name, value in parameters.items():
+        if value is not None:
+            problem = type_problem(name, value) or range_problem(name, value)
+            if problem:
+                return problem
+    return None
+
+
+def type_problem(name: str, value: Any) -> Problem | None:
+    """What the types refuse of one parameter: strictly, for in JSON a "1" is no number."""
+    import pydantic
+
+    try:
+        exhaust(request_type().validate_python({**VALID, name: value}, strict=True))
+    except pydantic.ValidationError as error:
+        kinds = {"literal_error": "invalid_value", "missing": "missing_required_parameter"}
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        code = kinds.get(first["type"], "invalid_type")
+        return Problem(f"Invalid value for '{name}': {first['msg']}.", code, name)
+    return None
+
+
+@functools.cache
+def request_type() -> Any:
+    """The type of a question. Made at the first one: who only starts a stand-in does not wait for it."""
+    import pydantic
+    from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+
+    return pydantic.TypeAdapter(CompletionCreateParamsNonStreaming)
+
+
+def exhaust(value: Any) -> None:
+    """Look at every part: those of what is only iterable are checked when they are taken out."""
+    if isinstance(value, Mapping):
+        for part in value.values():
+            exhaust(part)
+    elif hasattr(value, "__iter__") and not isinstance(value, (str, bytes)):
+        for part in value:
+            exhaust(part)
+
+
+def range_problem(name: str, value: Any) -> Problem | None:
+    """What is of the right type and too small, too large or too many."""
+    if name == "stop" and isinstance(value, list) and len(value) > MAX_STOPS:
+        message = f"Invalid 'stop': array too long. Expected an array with maximum length {MAX_STOPS}."
+        return Problem(message, "array_above_max_length", name)
+    if name not in RANGES:
+        return None
+    least, greatest = RANGES[name]
+    if least <= value <= greatest:
+        return None
+    kind = "integer" if isinstance(value, int) else "decimal"
+    end, code, limit = (
+        ("below minimum", "below_min", least) if value < least else ("above maximum", "above_max", greatest)
+    )
+    return Problem(f"Invalid '{name}': {kind} {end} value, which is {limit}.", f"{kind}_{code}_value", name)
