@@ -225,6 +225,7 @@ RECORDS = ("chatrecord", "chatrecords", "records", "messages")  # fields with th
 BODY = (  # one of these fields is in the body of every message: JSON without them is what somebody wrote
     *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
     *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "downloadCode", "msgtype"),
+    "pictureDownloadCode",
 )
 MAX_BODY_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
 
@@ -374,7 +375,7 @@ def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
         body = unpacked(text)
         if body is not None and (not a_body or is_body(body)):
             found = parts_in(body, name, owner, depth + 1)
-            if found or not a_body or "downloadCode" in body:
+            if found or not a_body or (isinstance(body, dict) and code_in(body)):
                 return found
     return [Part(text)] if a_body or is_words(text, name) else []
 
@@ -1010,8 +1011,10 @@ def access_token(settings: SimpleNamespace, deadline: float) -> str:
     body = {"appKey": settings.dingtalk_app_key, "appSecret": settings.dingtalk_app_secret}
     status, answer = post_json("/v1.0/oauth2/accessToken", body, {}, settings, deadline)
     token, seconds = answer.get("accessToken"), answer.get("expireIn")
-    if status != 200 or not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
+    if status != 200:
         raise api_failure(status, answer)
+    if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
+        raise Unseen("refused", detail="no token in the answer")
     lives_seconds = min(seconds, MOST_TOKEN_SECONDS) if isinstance(seconds, int) else 0
     api_tokens[owner] = (token, time.time() + lives_seconds - RENEW_SECONDS)
     return token

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 POLL_SECONDS = 0.01  # serve_forever's default of 0.5 s would make every stop that slow
-MAX_BODY_BYTES = 16 * 1024 * 1024  # more than any test sends
+MAX_BODY_BYTES = 64 * 1024 * 1024  # more than any test sends
 MAX_LINE_BYTES = 64 * 1024  # of a chunk's size or of a trailer
 
 AnyService = TypeVar("AnyService", bound="Service")
