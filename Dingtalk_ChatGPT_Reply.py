@@ -990,16 +990,17 @@ api_tokens: dict[tuple[str, str, str], tuple[str, float]] = {}  # of an applicat
 
 def call_dingtalk(path: str, body: dict[str, Any], settings: SimpleNamespace, deadline: float) -> dict[str, Any]:
     """What DingTalk answers to a call of its API, or Unseen. A token that it does not take any more is renewed once."""
-    for last in (False, True):
+    renewed = False
+    while True:
         headers = {"x-acs-dingtalk-access-token": access_token(settings, deadline)}
         status, answer = post_json(path, body, headers, settings, deadline)
         if status == 200:
             return answer
         failure = api_failure(status, answer)
-        if last or failure.cause != "token":
-            break
+        if renewed or failure.cause != "token":
+            raise failure
         api_tokens.clear()
-    raise failure
+        renewed = True
 
 
 def access_token(settings: SimpleNamespace, deadline: float) -> str:

@@ -6,14 +6,12 @@ import base64
 import json
 import logging
 import re
-import struct
 import time
-import zlib
 from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply
+from tests.helpers import PNG, Clock, Reply, png
 from tests.stand_ins.dingtalk import XIAOMING
 from tests.stand_ins.dingtalk_api import (
     DOWNLOAD_PATH,
@@ -27,21 +25,6 @@ from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.openai_api import NO_VISION
 from tests.stand_ins.server import Fault
 
-
-def png(width: int = 1, height: int = 1, size: int = 0) -> bytes:
-    """A picture, with so many bytes if it would have fewer."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(b"\0" * (width + 1) * height))
-    picture = b"\x89PNG\r\n\x1a\n" + head + rows
-    filling = size - len(picture) - 24
-    return picture + (chunk(b"teXt", b"\0" * filling) if filling > 0 else b"") + chunk(b"IEND", b"")
-
-
-PNG = png()
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\xff\xd9"
 WEBP = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0d\x00\x00\x00"
 GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
@@ -203,9 +186,9 @@ def test_token_is_renewed_before_it_expires(seeing: Reply, cloud: LocalCloud, cl
 
 def test_token_without_a_life_is_used_once(seeing: Reply, cloud: LocalCloud) -> None:
     """An answer that is not as documented."""
-    token = json.dumps({"accessToken": "t", "expireIn": None})
+    token = json.dumps({"accessToken": "token-of-no-life", "expireIn": None})
     for _ in range(2):
-        cloud.dingtalk.api.tokens["t"] = time.time() + 100
+        cloud.dingtalk.api.tokens["token-of-no-life"] = time.time() + 100
         cloud.dingtalk.plan(Fault(lambda received: received.path == TOKEN_PATH, status=200, body=token))
         assert "PNG" in shown_for(seeing, cloud.dingtalk.message(kind="picture", picture=PNG))
     assert paths(cloud).count(TOKEN_PATH) == 2
