@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.benchmark.rows import TIMES, Row
 from tests.benchmark.stage import Cost, LongTalk, Served, Stage, Talk
@@ -218,7 +218,7 @@ def pictures(stage: Stage) -> list[Row]:
     peaks = []
     for _ in range(STARTS):
         with stage.reply(**application) as seeing:
-            kind = {"kind": "rich_text", "picture": [PICTURE] * PICTURES}
+            kind: dict[str, Any] = {"kind": "rich_text", "picture": [PICTURE] * PICTURES}
             costs = [stage.ask(seeing, SHORT, **kind)[0] for _ in range(PICTURE_MESSAGES)]
         peaks.append(costs[-1].peak_bytes / INSTANCE_BYTES)
     stage.cloud.openai_api.think_seconds = THINKING_SECONDS

@@ -601,7 +601,7 @@ def talk_of(messages: list[dict[str, Any]]) -> Talk:
     def said_by(*roles: str) -> tuple[str, ...]:
         return tuple(words(message["content"]) for message in messages if message["role"] in roles)
 
-    pictures = tuple(map(describe, pictures_in(messages[-1:])))
+    pictures = tuple(describe(one) for one in pictures_in(messages[-1:]) if one["url"].startswith("data:"))
     return Talk("\n".join(said_by("system", "developer")), said_by("user"), said_by("assistant"), pictures)
 
 
@@ -645,7 +645,7 @@ def pictures_in(messages: list[dict[str, Any]]) -> list[Any]:
 
 
 def check_pictures(messages: list[dict[str, Any]], blind: str) -> None:
-    """Refuse what is no picture in a data URL; the real API also fetches addresses, which nothing of ours sends."""
+    """Refuse what is no picture in a data URL. The real API also fetches addresses; nothing of ours sends them."""
     found = pictures_in(messages)
     if found and blind:
         raise Refused(400, NO_VISION[blind])
@@ -656,6 +656,8 @@ def check_pictures(messages: list[dict[str, Any]], blind: str) -> None:
             raise wrong_type("image_url", "an object")
         if picture.get("detail", "auto") not in ("auto", "low", "high"):
             raise Refused(400, error_body("Invalid value: 'detail'.", code="invalid_value", param="detail"))
+        if picture["url"].startswith(("http://", "https://")):
+            continue
         data_url = DATA_URL.fullmatch(picture["url"])
         if len(picture["url"]) > MAX_PICTURE_CHARACTERS:
             raise Refused(400, error_body("The image is too large.", code="image_too_large", param="image_url"))
