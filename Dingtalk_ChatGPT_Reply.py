@@ -322,7 +322,7 @@ def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
     words, rest = parts[0].words.lstrip(BLANKS), parts[1:]
     if parts[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
         return rest
-    return [Part(re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words), parts[0].noun), *rest]
+    return [parts[0]._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
 
 
 def quotation_in(raw: dict[str, Any]) -> list[Part]:

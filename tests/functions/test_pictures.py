@@ -134,6 +134,20 @@ def test_quoted_picture_is_looked_at(seeing: Reply, cloud: LocalCloud, field: st
     assert words_and_pictures(cloud) == ("> [图片]\n\n这是什么？", [PNG])
 
 
+def test_quoted_picture_without_words_gets_the_question(seeing: Reply, cloud: LocalCloud) -> None:
+    """Nothing but the @ and the quotation."""
+    shown_for(seeing, quoting(cloud, " ", "picture", downloadCode=cloud.dingtalk.api.keep(PNG)))
+    assert words_and_pictures(cloud) == (f"> [图片]\n\n{seeing.module.PICTURE_QUESTION}", [PNG])
+
+
+def test_picture_before_the_name_of_the_bot_is_looked_at(seeing: Reply, cloud: LocalCloud) -> None:
+    """Some clients leave the name in the words of a group."""
+    message = cloud.dingtalk.message(kind="rich_text", picture=PNG, group="测试群")
+    message["content"]["richText"] = [message["content"]["richText"][1], {"text": "@小助手 这是什么？"}]
+    shown_for(seeing, message)
+    assert words_and_pictures(cloud)[1] == [PNG]
+
+
 def test_group_history_tells_who_sent_the_picture(seeing: Reply, cloud: LocalCloud) -> None:
     """HISTORY_SCOPE=group: the question that nobody wrote has its speaker as well."""
     seeing.environment["HISTORY_SCOPE"] = "group"
