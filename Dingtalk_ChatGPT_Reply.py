@@ -6,8 +6,9 @@ Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 
 
     situation                              the chat shows                        does FC run the event again?
     a question: words of any kind          ChatGPT's answer, in parts if long    no
+    a picture, a text file                 the answer, or a sentence: why not    no
     a command: \\clear \\help \\status        what it did                           no
-    a message without words: a picture     a sentence: what to send instead      no
+    another message without words          a sentence: what to send instead      no
     a person or group may not ask, or no   a sentence: who can do what           no
       more today (DAILY_LIMIT)
     this message was answered before       nothing                               no
@@ -24,6 +25,7 @@ compare-and-swap: OSS refuses a wrong position. So concurrent runs lose nothing,
 one records its answer and has the lease to send it. docs/en/development.md tells the rest.
 
 https://open.dingtalk.com/document/development/receive-message        the message
+https://open.dingtalk.com/document/development/download-the-file-content-of-the-robot-receiving-message
 https://open.dingtalk.com/document/dingstart/robot-message-type       the answer
 https://help.aliyun.com/en/oss/developer-reference/appendobject       append as compare-and-swap
 https://developers.openai.com/docs/guides/error-codes                 what ChatGPT refuses
@@ -31,10 +33,12 @@ https://developers.openai.com/docs/guides/error-codes                 what ChatG
 
 from __future__ import annotations
 
+import base64
 import concurrent.futures
 import dataclasses
 import functools
 import hashlib
+import ipaddress
 import itertools
 import json
 import logging
@@ -42,6 +46,7 @@ import math
 import os
 import random
 import re
+import socket
 import ssl
 import threading
 import time
@@ -75,12 +80,17 @@ SETTINGS: tuple[tuple[str, Any, Any, str], ...] = (  # name, check (see read_val
     ("CHATGPT_OPTIONS", lambda text: read_options(text), {}, '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}'),
     ("SYSTEM_PROMPT", str, None, "给模型的系统提示词"),
     ("HISTORY_LENGTH", range(1001), 10, "让模型看到最近几轮对话，0 到 1000"),
+    ("HISTORY_MINUTES", range(1, 1_000_001), None, "停顿多少分钟以后算新的对话；不填就一直接着说"),
     ("HISTORY_SCOPE", "user|group|person", "user", "聊天记录属于谁：user、group 或 person"),
     ("TIMEOUT", range(1, 3601), 55, "最多等 ChatGPT 多少秒，1 到 3600"),
     ("REPLY_FORMAT", "auto|text|markdown", "auto", "回答的格式：auto、text 或 markdown"),
     ("ALLOWED_USERS", lambda text: read_list(text), (), "可以提问的人的员工 ID，用逗号分开；不填就是所有人"),
     ("ALLOWED_GROUPS", lambda text: read_list(text), (), "可以提问的群的会话 ID，用逗号分开；不填就是所有群"),
     ("DAILY_LIMIT", range(1, 1_000_001), None, "每人每天最多提问几次；不填就不限"),
+    ("DINGTALK_APP_KEY", SECRET, None, "机器人所属钉钉应用的 AppKey（Client ID）；不填就不看图片和文件"),
+    ("DINGTALK_APP_SECRET", SECRET, None, "机器人所属钉钉应用的 AppSecret（Client Secret）"),
+    ("DINGTALK_API", lambda text: read_dingtalk_api(text), "https://api.dingtalk.com", "钉钉开放平台的 API 地址"),
+    ("THINKING", "off|on", "off", "回答之前在消息上显示“思考中”：off 或 on"),
     ("WEBHOOK_HOSTS", lambda text: read_hosts(text), ("dingtalk.com",), "可以发送回答的域名，用逗号分开"),
     ("VERBOSE", lambda text: read_level(text), logging.INFO, "日志级别，例如 INFO 或 DEBUG"),
 )
@@ -92,7 +102,9 @@ def handler(event: bytes, context: Any) -> str:
     settings, problems = read_settings(os.environ)
     problems += conflicts(settings)
     set_up_logs(settings.verbose)
-    run = Run(uuid.uuid4().hex, context, settings, started + context.function.timeout - ENDING_SECONDS)
+    run = Run(
+        uuid.uuid4().hex, context, settings, started + context.function.timeout - ENDING_SECONDS, SignOfLife(), []
+    )
     message = parse_message(event)
     if message is None:
         return json.dumps(self_check(problems, run), ensure_ascii=False, indent=2)
@@ -103,8 +115,11 @@ def handler(event: bytes, context: Any) -> str:
         log.error("request %s: message %.99r: %s: %s", context.request_id, message.id, result, reason)
         if isinstance(reason, NotDelivered):
             raise
+    finally:
+        run.sign.end(run)
     seconds = round(time.monotonic() - started, 3)
-    log.info("request %s: message %.99r: %s in %.3f s", context.request_id, message.id, result, seconds)
+    tokens = "".join(f", {count}" for count in run.tokens)
+    log.info("request %s: message %.99r: %s in %.3f s%s", context.request_id, message.id, result, seconds, tokens)
     return json.dumps({"result": result, "msgId": message.id, "seconds": seconds})
 
 
@@ -114,6 +129,7 @@ ENDING_SECONDS = 2  # of the function's time-out: FC kills a run that exceeds it
 # What a step may take: seconds, and at most this part of what is left before the deadline.
 LOAD_SHARE = (8, 1 / 5)
 COUNT_SHARE = (4, 1 / 10)  # for DAILY_LIMIT
+FETCH_SHARE = (20, 1 / 3)  # for all pictures and files of a message
 COMMIT_SHARE = (6, 1 / 3)
 AFTER_ASKING_SHARE = (20, 1 / 2)  # stays for the commit, sending and the mark; ChatGPT may have all before
 MARK_SHARE = (3, 1 / 4)  # stays for the mark, which may have more if sending was quick; sending may have all before
@@ -128,6 +144,8 @@ class Run(NamedTuple):
     context: Any
     settings: SimpleNamespace
     deadline: float  # time.monotonic() by which everything ends
+    sign: SignOfLife
+    tokens: list[str]  # "120 + 35 tokens": what the service counted for the question and for its answer
 
     def share(self, share: tuple[float, float]) -> float:
         """The deadline of a step that may have this share of what is left."""
@@ -148,6 +166,10 @@ def conflicts(settings: SimpleNamespace) -> list[str]:
     problems = []
     if bool(settings.access_key_id) != bool(settings.access_key_secret):
         problems.append("ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置")
+    if settings.dingtalk_app_key and not settings.dingtalk_app_secret:
+        problems.append("设置了 DINGTALK_APP_KEY，就还要设置 DINGTALK_APP_SECRET")
+    if settings.thinking == "on" and not settings.dingtalk_app_key:
+        problems.append("THINKING=on 需要设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET")
     if not hasattr(oss2, "AuthV4"):  # the one that the python3.10 of Function Compute has, 2.16.0, cannot sign with V4
         problems.append(f"oss2 的版本 {oss2.__version__} 太旧，请随函数一起部署 2.18.4 或更新的版本")
     return problems
@@ -205,8 +227,17 @@ RECORDS = ("chatrecord", "chatrecords", "records", "messages")  # fields with th
 BODY = (  # one of these fields is in the body of every message: JSON without them is what somebody wrote
     *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
     *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "downloadCode", "msgtype"),
+    "pictureDownloadCode",
 )
 MAX_BODY_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
+
+
+class Part(NamedTuple):
+    """A piece of a message, as the model is to see it."""
+
+    words: str  # or the mark of what cannot be read
+    noun: str = ""  # of NOUNS, for a mark; MENTION for the name of a person
+    code: str = ""  # for which DingTalk hands out the picture or the file
 
 
 class Message(NamedTuple):
@@ -222,16 +253,11 @@ class Message(NamedTuple):
     text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
     quotation: str  # the same of a message that it answers to
     unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
+    attachments: list[Part]  # pictures, its own and quoted ones, and in a private chat files
+    robot_code: str
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
     webhook_expires_ms: int | None
-
-
-class Part(NamedTuple):
-    """A piece of a message, as the model is to see it."""
-
-    words: str  # or the mark of what cannot be read
-    noun: str = ""  # of NOUNS, for a mark; MENTION for the name of a person
 
 
 def parse_message(event: bytes) -> Message | None:
@@ -244,12 +270,14 @@ def parse_message(event: bytes) -> Message | None:
         return None
     parts = own_parts(raw)
     quoted_parts = quotation_in(raw)
+    in_group = text_in(raw, "conversationType") == "2"
+    kinds = ("图片",) if in_group else ("图片", "文件")  # DingTalk hands out files of private chats only
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
         id=text_in(raw, "msgId") or "",
         conversation_id=text_in(raw, "conversationId") or "",
-        in_group=text_in(raw, "conversationType") == "2",
+        in_group=in_group,
         staff_id=staff_id,
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
@@ -257,6 +285,8 @@ def parse_message(event: bytes) -> Message | None:
         text=words_of(parts),
         quotation=words_of(quoted_parts),
         unreadable=unreadable_in(parts + quoted_parts),
+        attachments=[part for part in parts + quoted_parts if part.code and part.noun in kinds],
+        robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
@@ -294,7 +324,7 @@ def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
     words, rest = parts[0].words.lstrip(BLANKS), parts[1:]
     if parts[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
         return rest
-    return [Part(re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words), parts[0].noun), *rest]
+    return [parts[0]._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
 
 
 def quotation_in(raw: dict[str, Any]) -> list[Part]:
@@ -347,7 +377,7 @@ def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
         body = unpacked(text)
         if body is not None and (not a_body or is_body(body)):
             found = parts_in(body, name, owner, depth + 1)
-            if found or not a_body or "downloadCode" in body:
+            if found or not a_body or (isinstance(body, dict) and code_in(body)):
                 return found
     return [Part(text)] if a_body or is_words(text, name) else []
 
@@ -364,8 +394,8 @@ def parts_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Part]
         return found
     if noun in LABELLED:
         label = " ".join(" ".join(names_in(fields, 0)).split())[:100]
-        return [Part(f"[{noun} {label}]" if label else f"[{noun}]", noun)]
-    return [Part(f"[{noun}]", noun), *found] if noun in LOOKED_AT or not found else found
+        return [Part(f"[{noun} {label}]" if label else f"[{noun}]", noun, code_in(fields))]
+    return [Part(f"[{noun}]", noun, code_in(fields)), *found] if noun in LOOKED_AT or not found else found
 
 
 def parts_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Part]:
@@ -422,6 +452,14 @@ def names_in(value: Any, depth: int) -> list[str]:
     for inner in list(body.values())[:MAX_FIELDS]:
         names += names_in(inner, depth + 1)
     return list(dict.fromkeys(name for name in names if name.strip()))[:2]
+
+
+def code_in(fields: dict[str, Any]) -> str:
+    """The code for which DingTalk hands out a picture or a file, '' if there is none; in a field or one level below."""
+    inner = [unpacked(value) if isinstance(value, str) else value for value in list(fields.values())[:MAX_FIELDS]]
+    places = [fields, *(value for value in inner if isinstance(value, dict))]
+    codes = (text_in(place, name) for name in ("downloadCode", "pictureDownloadCode") for place in places)
+    return next(filter(None, codes), "")
 
 
 def noun_of(kind: str) -> str:
@@ -508,6 +546,7 @@ def prepare_reply(message: Message, journal: Journal, run: Run) -> tuple[str, st
             return result, note
         except Taken:
             journal.update(load_journal(journal.bucket, journal.key, message.id, 0, run.share(LOAD_SHARE)))
+    run.sign.begin(message, run, anew=False)  # the run that began it may be dead
     take_lease(message, journal, run)
     return "answered again", ""
 
@@ -637,6 +676,7 @@ UNREADABLE = {  # the answer to a message without words, by what it is
     "引用": "钉钉没有把你引用的那条消息的文字转给我。请把要问的内容复制成文字发给我。",
     "消息": "我还读不了这种消息。请用文字把问题发给我。",
 }
+SWITCHED_OFF = "部署者设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET 以后，我就能看图片和文本文件。"
 OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
 LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
@@ -652,8 +692,9 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
         return "not allowed", refusal
     if message.over_quota:
         return "over quota", OVER_QUOTA
-    if message.unreadable:
-        return "unreadable", UNREADABLE[message.unreadable]
+    if message.unreadable and not (message.attachments and settings.dingtalk_app_key):
+        switch = message.unreadable in ("图片", "文件") and not settings.dingtalk_app_key
+        return "unreadable", UNREADABLE[message.unreadable] + (SWITCHED_OFF if switch else "")
     if command == "clear":
         return clear(journal, run)
     if command == "status":
@@ -662,11 +703,14 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
         return "help", HELP
     if not count_question("+", message, run):
         return "not allowed", LIMIT_REACHED.format(settings.daily_limit)
+    run.sign.begin(message, run)
     try:
-        return "answered", ask(question_of(message, settings.history_scope), journal, run)
+        return "answered", ask_with_attachments(message, journal, run)
     except ModelFailure as failure:
         log.warning("request %s: ChatGPT did not answer: %s", run.context.request_id, failure)
         return f"failed: {failure.cause}", FAILURES[failure.cause]
+    except Unseen as unseen:
+        return f"failed: {unseen.cause}", str(unseen)
 
 
 def refusal_of(message: Message, settings: SimpleNamespace) -> str | None:
@@ -717,7 +761,8 @@ def clear(journal: Journal, run: Run) -> tuple[str, str]:
 def status(journal: Journal, settings: SimpleNamespace) -> str:
     """What a person may want to know of the bot."""
     memory = f"记住的对话：{len(journal.turns)} 轮（最多 {settings.history_length} 轮）"
-    return f"模型：{settings.chatgpt_model}\n{memory}\n版本：{VERSION}"
+    pictures = "能看" if settings.dingtalk_app_key else "看不了（没有设置 DINGTALK_APP_KEY）"
+    return f"模型：{settings.chatgpt_model}\n{memory}\n图片和文本文件：{pictures}\n版本：{VERSION}"
 
 
 def question_of(message: Message, scope: str) -> str:
@@ -783,6 +828,311 @@ def read_usage(bucket: oss2.Bucket, key: str, deadline: float) -> tuple[set[str]
     return counted, length
 
 
+# --- pictures and files of DingTalk ---
+
+# What the person sees of a picture or a file that was not looked at, by cause.
+NOT_SEEN = {
+    "app": "钉钉不认这个应用，所以看不了图片和文件。请部署者检查环境变量 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET。",
+    "permission": "钉钉不允许机器人下载图片和文件。请部署者在钉钉开发者后台打开这个应用的“权限管理”，"
+    "申请权限 qyapi_robot_sendmsg（企业内机器人发送消息权限）。",
+    "ip": "钉钉只允许指定的 IP 访问，所以下载不了图片和文件。请部署者在钉钉开发者后台清空这个应用的服务器出口 IP。",
+    "quota": "本组织这个月的钉钉 API 调用量用完了，下载不了图片和文件。请联系组织的管理员增加额度，或者下个月再试。",
+    "busy": "钉钉现在太忙，图片或文件没有下载下来。请过一会儿再发一次。",
+    "robot": "这个机器人不属于 DINGTALK_APP_KEY 的应用，看不了图片和文件。请部署者改成机器人所属应用的 AppKey。",
+    "expired": "图片或文件已经过期，下载不了。请重新发一次。",
+    "refused": "钉钉没有交出图片或文件。请重新发一次；如果一直这样，请部署者在日志里查看钉钉的错误码。",
+    "network": "图片或文件没有下载下来。请再发一次；如果一直这样，请部署者检查函数的网络。",
+    "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
+    "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
+    "file": "这个文件我读不了，只能读 UTF-8 或 GB18030 编码的文本文件，例如 .txt、.md、.csv、.json、代码。"
+    "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
+    "many": "一次最多看 4 张图片或文件，后面的没有看。请分几次发。",
+}
+NOT_SEEN["token"] = NOT_SEEN["app"]
+EACH_ITS_OWN = ("expired", "refused", "large", "picture", "file")  # else what comes after it need not be tried
+PICTURE_QUESTION = "请看这张图片，说说里面有什么；如果里面是问题，请直接回答。"
+FILE_QUESTION = "请读这个文件，说说里面写了什么；如果里面是问题，请直接回答。"
+MOST_ATTACHMENTS, MOST_PICTURE_BYTES, MOST_TEXT_BYTES = 4, 5 * 1024 * 1024, 100 * 1024
+PICTURE = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF.{4}WEBP)|(GIF8[79]a)", re.DOTALL)
+
+
+class Unseen(Exception):
+    """A picture or a file was not looked at; the person sees the message."""
+
+    def __init__(self, cause: str, sentence: str = "", detail: str = "") -> None:
+        super().__init__(sentence or NOT_SEEN[cause])
+        self.cause, self.detail = cause, detail
+
+
+def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
+    """The message with what its files say, its pictures as data URLs, and a sentence for each thing that is not seen.
+
+    Unseen if there is nothing else in it.
+    """
+    deadline = run.share(FETCH_SHARE)
+    pictures, text, quotation, failures = [], message.text, message.quotation, []
+    for part in message.attachments[:MOST_ATTACHMENTS]:
+        try:
+            data = fetch(part.code, message.robot_code, run.settings, deadline)
+            kind = PICTURE.match(data)
+            if kind:
+                encoded = base64.b64encode(data).decode()
+                pictures.append(
+                    f"data:image/{('png', 'jpeg', 'webp', 'gif')[(kind.lastindex or 1) - 1]};base64,{encoded}"
+                )
+            elif part.noun == "图片":
+                raise Unseen("picture", detail=data[:8].hex())
+            else:
+                quotation = f"{quotation.replace(part.words, '')}\n{part.words}\n{text_of_file(data)}".strip()
+        except Unseen as unseen:
+            log.warning("request %s: not seen: %s: %s", run.context.request_id, unseen.cause, unseen.detail)
+            failures.append(unseen)
+            if unseen.cause not in EACH_ITS_OWN:
+                break
+    if len(message.attachments) > MOST_ATTACHMENTS:
+        failures.append(Unseen("many"))
+    if message.unreadable:  # there are no words
+        if not pictures and quotation == message.quotation:
+            raise failures[0]
+        question = PICTURE_QUESTION if pictures else FILE_QUESTION
+        text = question.replace("这张", "这些") if len(pictures) > 1 else question
+    return message._replace(text=text, quotation=quotation), pictures, list(map(str, failures))
+
+
+def text_of_file(data: bytes) -> str:
+    """The words of a text file, by its content; Unseen if it is none."""
+    if len(data) > MOST_TEXT_BYTES:
+        raise Unseen("large", detail=f"{len(data)} bytes")
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if text.strip(BLANKS) and not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text):
+            return text
+    raise Unseen("file", detail=data[:8].hex())
+
+
+def fetch(code: str, robot_code: str, settings: SimpleNamespace, deadline: float) -> bytes:
+    """The picture or the file that DingTalk hands out for a code."""
+    body = {"downloadCode": code, "robotCode": robot_code or settings.dingtalk_app_key}
+    call = functools.partial(call_dingtalk, "/v1.0/robot/messageFiles/download", body, settings, deadline)
+    try:
+        answer = call()
+    except Unseen as unseen:
+        if unseen.cause != "busy":
+            raise
+        time.sleep(BUSY_SECONDS)
+        answer = call()
+    url = answer.get("downloadUrl") or first_object(answer.get("data")).get("downloadUrl")
+    local = is_loopback(settings.dingtalk_api)
+    scheme = "https?" if local else "https"
+    if not isinstance(url, str) or not re.fullmatch(rf"{scheme}://[A-Za-z0-9.-]+(:\d{{1,5}})?[/?][!-~]*", url):
+        raise Unseen("refused", detail="its downloadUrl is no https address")
+    status, data = in_time(deadline, functools.partial(get_file, file_connections(local), url))
+    if status != 200:
+        raise Unseen("network" if status >= 500 else "expired", detail=f"the file answers HTTP {status}")
+    return data
+
+
+def get_file(connections: FreshConnections, url: str, timeout: tuple[float, float]) -> tuple[int, bytes]:
+    """The status and the bytes of a file. Neither token nor Content-Type: they spoil the signature in the address."""
+    request = requests.Request("GET", url).prepare()  # by the adapter: no redirects
+    with connections.send(request, timeout=timeout, stream=True) as answer:
+        try:
+            return answer.status_code, read_up_to(MOST_PICTURE_BYTES, answer.iter_content(64 * 1024))
+        except ValueError as error:
+            raise Unseen("large", detail=str(error)) from None
+
+
+@functools.lru_cache(maxsize=2)
+def file_connections(local: bool) -> FreshConnections:
+    """The connections to where DingTalk keeps files: to public addresses only, or to this machine, to try things."""
+    connections = FreshConnections()
+    pools = connections.poolmanager.pool_classes_by_scheme
+    guarded = {scheme: to_public_addresses(pools[scheme], local) for scheme in pools}
+    connections.poolmanager.pool_classes_by_scheme = guarded
+    return connections
+
+
+def to_public_addresses(pool_class: Any, local: bool) -> Any:
+    """The same kind of connection pool, whose connections lead to no address that only this network knows."""
+
+    def check(addresses: Iterable[str]) -> None:
+        for address in map(ipaddress.ip_address, addresses):
+            if not (address.is_global or (local and address.is_loopback)):
+                raise Unseen("refused", detail="its downloadUrl leads to a private address")
+
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            check(str(found[4][0]) for found in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))
+            super().connect()
+            check([self.sock.getpeername()[0]])  # by now the name may lead elsewhere
+
+    return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})
+
+
+# --- DingTalk's API ---
+
+# What an error of the API means, by its code and its words; the first that fits.
+API_CAUSES = (
+    ("quota", r"ApiCountLimit|90018"),
+    ("busy", r"QpsLimit|throttl|punish|too many|90002|90020|system\.?(busy|err)"),
+    ("ip", r"WhiteList"),
+    ("permission", r"PermissionDenied|requiredScopes|AccessDenied|Forbidden|NoPermission"),
+    ("app", r"invalidClient|clientId|appKey|appSecret"),
+    ("token", r"InvalidAuthentication|access.?token"),
+    ("expired", r"downloadCode|expired|过期"),
+    ("robot", r"robot"),
+)
+RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
+BUSY_SECONDS = 1  # DingTalk counts calls by the second
+api_tokens: dict[tuple[str, str, str], tuple[str, float]] = {}  # of an application, and until when; kept per instance
+
+
+def call_dingtalk(path: str, body: dict[str, Any], settings: SimpleNamespace, deadline: float) -> dict[str, Any]:
+    """What DingTalk answers to a call of its API, or Unseen. A token that it does not take any more is renewed once."""
+    renewed = False
+    while True:
+        headers = {"x-acs-dingtalk-access-token": access_token(settings, deadline)}
+        status, answer = post_json(path, body, headers, settings, deadline)
+        if status == 200:
+            return answer
+        failure = api_failure(status, answer)
+        if renewed or failure.cause != "token":
+            raise failure
+        api_tokens.clear()
+        renewed = True
+
+
+def access_token(settings: SimpleNamespace, deadline: float) -> str:
+    """The application's token, a new one if it expires soon."""
+    owner = (settings.dingtalk_api, settings.dingtalk_app_key, settings.dingtalk_app_secret)
+    kept, until = api_tokens.get(owner, ("", 0.0))
+    if time.time() < until:
+        return kept
+    body = {"appKey": settings.dingtalk_app_key, "appSecret": settings.dingtalk_app_secret}
+    status, answer = post_json("/v1.0/oauth2/accessToken", body, {}, settings, deadline)
+    token, seconds = answer.get("accessToken"), answer.get("expireIn")
+    if status != 200:
+        raise api_failure(status, answer)
+    if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
+        raise Unseen("refused", detail="no token in the answer")
+    lives_seconds = min(seconds, MOST_TOKEN_SECONDS) if isinstance(seconds, int) else 0
+    api_tokens[owner] = (token, time.time() + lives_seconds - RENEW_SECONDS)
+    return token
+
+
+def post_json(
+    path: str, body: dict[str, Any], headers: dict[str, str], settings: SimpleNamespace, deadline: float
+) -> tuple[int, dict[str, Any]]:
+    """The status and the object that the API answers, {} if it is none; or Unseen."""
+    url, headers = settings.dingtalk_api + path, {"Content-Type": "application/json", **headers}
+    send = functools.partial(post, api_connections(), url, json.dumps(body).encode(), headers)
+    response, data = in_time(deadline, send)
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    return response.status_code, answer if isinstance(answer, dict) else {}
+
+
+@functools.lru_cache(maxsize=1)
+def api_connections() -> FreshConnections:
+    """The connections to DingTalk's API, kept between messages."""
+    return FreshConnections()
+
+
+def in_time(deadline: float, request: Callable[[tuple[float, float]], T]) -> T:
+    """What a request gives, which gets its time-outs, to connect and for each read; or Unseen."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise Unseen("network", detail="time is up")
+    try:
+        return call_until(deadline, functools.partial(request, (min(3, seconds), seconds)))
+    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
+        raise Unseen("network", detail=type(error).__name__) from error
+
+
+def api_failure(status: int, answer: dict[str, Any]) -> Unseen:
+    """What an error of the API means, with its code and its request id for the log."""
+    told = json.dumps(answer, ensure_ascii=False)[:2000]
+    cause = next((cause for cause, words in API_CAUSES if re.search(words, told, re.IGNORECASE)), "")
+    if status == 401:
+        cause = "token"
+    elif not answer and status in (403, 429):  # a page for a browser: too much from this address
+        cause = "busy"
+    request_id = answer.get("requestid", answer.get("requestId"))
+    detail = f"HTTP {status}, {plain_words(answer.get('code'), 80)}, its request {plain_words(request_id, 60)}"
+    return Unseen(cause or ("network" if status >= 500 else "refused"), detail=detail)
+
+
+# --- sign of life ---
+
+THINKING = "🤔思考中"
+SIGN_PAUSES_SECONDS = (
+    0,
+    0.4,
+    0.8,
+)  # before each try to show it: just after a message came DingTalk may not know it yet
+RECALL_PAUSES_SECONDS = (0, 1.5, 3.5)
+MOST_CALL_SECONDS, MOST_RECALL_SECONDS = 5, 8  # the last is what the run waits for its end, when the answer is out
+
+
+class SignOfLife:
+    """An emoji on the message while its answer is under way, beside everything else; what fails of it nobody sees."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def begin(self, message: Message, run: Run, anew: bool = True) -> None:
+        """Show it, or only take away what another run has left; if it is switched on."""
+        if run.settings.thinking == "on" and self.thread is None:
+            self.thread = threading.Thread(target=self.show, args=(message, run, anew), daemon=True)
+            self.thread.start()
+
+    def end(self, run: Run) -> None:
+        """Take it away, and wait for that a little: when the run is over, Function Compute stops its threads."""
+        self.over.set()
+        if self.thread:
+            self.thread.join(max(0.0, min(MOST_RECALL_SECONDS, run.deadline - time.monotonic())))
+
+    def show(self, message: Message, run: Run, anew: bool) -> None:
+        """Show it until the run is over, and take it away if it may be there."""
+        there = not anew
+        for pause_seconds in SIGN_PAUSES_SECONDS if anew else ():
+            if self.over.wait(pause_seconds):
+                break
+            problem = self.problem("reply", message, run)
+            there = there or problem in ("", "network", "refused")
+            if problem not in ("network", "busy"):
+                break
+        self.over.wait()
+        for pause_seconds in RECALL_PAUSES_SECONDS if there else ():
+            time.sleep(pause_seconds)
+            if self.problem("recall", message, run) not in ("network", "busy"):
+                break
+
+    def problem(self, verb: str, message: Message, run: Run) -> str:
+        """The cause if DingTalk does not do it, '' if it does."""
+        text_emotion = {"emotionId": "2659900", "emotionName": THINKING, "text": THINKING, "backgroundId": "im_bg_1"}
+        body = {
+            "robotCode": message.robot_code or run.settings.dingtalk_app_key,
+            "openMsgId": message.id,
+            "openConversationId": message.conversation_id,
+            "emotionType": 2,
+            "emotionName": THINKING,
+            "textEmotion": text_emotion,
+        }
+        try:
+            call_dingtalk(f"/v1.0/robot/emotion/{verb}", body, run.settings, run.share((MOST_CALL_SECONDS, 1)))
+        except Unseen as unseen:
+            log.info("request %s: no emotion/%s: %s: %s", run.context.request_id, verb, unseen.cause, unseen.detail)
+            return unseen.cause
+        return ""
+
+
 # --- ChatGPT ---
 
 # What the person sees when ChatGPT does not answer, by cause.
@@ -811,6 +1161,16 @@ FAILURES = {
     "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请换一种问法；如果一直这样，请部署者换一个模型。",
 }
 RETRIED = ("busy", "network", "down")
+# What may be due to the pictures of a question, and what the person sees then.
+PICTURES_REFUSED = {
+    "vision": FAILURES["vision"],
+    "picture": FAILURES["picture"],
+    "long": FAILURES["picture"],
+    "filtered": "图片没有通过 ChatGPT 的内容审核。请换一张图片，或者用文字提问。",
+    "options": "ChatGPT 不接受带图片的提问，可能是这个模型看不了图片。请用文字提问，"
+    "或者请部署者检查环境变量 CHATGPT_MODEL 和 CHATGPT_OPTIONS。",
+}
+PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
 
 # Why a service refuses, by the code or type in its answer, in lower case and without signs. Here stand those whose
 # words would tell something else, or nothing; most codes are understood by the words that they are made of.
@@ -1009,8 +1369,33 @@ class ModelFailure(Exception):
         self.retry_after_seconds = int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
 
 
-def ask(question: str, journal: Journal, run: Run) -> str:
-    """ChatGPT's answer, after three tries at most.
+def ask_with_attachments(message: Message, journal: Journal, run: Run) -> str:
+    """ChatGPT's answer to a message, and below it a sentence for each picture or file that was not looked at.
+
+    If the service refuses pictures, or may do so, the words that came with them are asked alone. Unseen if there is
+    nothing to ask.
+    """
+    scope = run.settings.history_scope
+    if not (message.attachments and run.settings.dingtalk_app_key):
+        return ask(question_of(message, scope), [], journal, run)
+    seen, pictures, notes = look_at(message, run)
+    question = question_of(seen, scope)
+    try:
+        answer = ask(question, pictures, journal, run)
+    except ModelFailure as failure:
+        if not pictures or failure.cause not in PICTURES_REFUSED:
+            raise
+        log.warning("request %s: ChatGPT does not take the pictures: %s", run.context.request_id, failure)
+        note = PICTURES_REFUSED[failure.cause]
+        if message.unreadable and seen.quotation == message.quotation:
+            raise Unseen(failure.cause, note) from None
+        answer = ask(question, [], journal, run)
+        notes.append(note)
+    return "\n\n".join([answer, *(f"（{note}）" for note in dict.fromkeys(notes))])
+
+
+def ask(question: str, pictures: list[str], journal: Journal, run: Run) -> str:
+    """ChatGPT's answer, after three tries at most; the pictures are data URLs.
 
     What passes is tried again after a pause. A conversation that is too long for the model is asked again without its
     older half, then without any of it; and so, once, is what was refused for a reason that is not understood, because
@@ -1022,8 +1407,9 @@ def ask(question: str, journal: Journal, run: Run) -> str:
     pauses_seconds, shortened = iter(ASK_PAUSES_SECONDS), False
     while True:
         try:
-            messages = messages_for(question, turns, settings.system_prompt)
-            return ask_once(messages, settings, deadline - time.monotonic())
+            messages = messages_for(question, turns, settings.system_prompt, pictures)
+            answer, run.tokens[:] = ask_once(messages, settings, deadline - time.monotonic())
+            return answer
         except ModelFailure as failure:
             wait_seconds = next(pauses_seconds, None)
             shorten = turns and (failure.cause == "long" or (failure.doubtful and not shortened))
@@ -1038,17 +1424,20 @@ def ask(question: str, journal: Journal, run: Run) -> str:
             time.sleep(wait_seconds)
 
 
-def messages_for(question: str, turns: list[dict[str, Any]], system_prompt: str | None) -> list[dict[str, Any]]:
-    """The messages of a request: who the model is, what was said before, the question."""
-    messages = [{"role": "system", "content": system_prompt}] if system_prompt else []
+def messages_for(
+    question: str, turns: list[dict[str, Any]], system_prompt: str | None, pictures: Iterable[str] = ()
+) -> list[dict[str, Any]]:
+    """The messages of a request: who the model is, what was said before, the question and its pictures."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for turn in turns:
         messages.append({"role": "user", "content": turn["question"]})
         messages.append({"role": "assistant", "content": turn["answer"]})
-    return [*messages, {"role": "user", "content": question}]
+    parts = [{"type": "image_url", "image_url": {"url": picture, "detail": "auto"}} for picture in pictures]
+    return [*messages, {"role": "user", "content": [{"type": "text", "text": question}, *parts] if parts else question}]
 
 
-def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds: float) -> str:
-    """ChatGPT's answer to these messages, or ModelFailure with the cause."""
+def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds: float) -> tuple[str, list[str]]:
+    """ChatGPT's answer to these messages, and the tokens as in Run; or ModelFailure with the cause."""
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     create: Callable[..., Any] = client.chat.completions.with_raw_response.create
     timeout = openai.Timeout(seconds, connect=min(seconds, 5))
@@ -1064,7 +1453,7 @@ def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds:
                 timeout=timeout,
             ),
         )
-        return read_answer(response.content)
+        return read_answer(response.content), tokens_in(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
         client.close()  # or the thread that was left behind would go on reading
@@ -1140,6 +1529,13 @@ def read_answer(content: bytes) -> str:
     if not choice or choice.get("error") or completion.get("error") or understood(refusal):
         raise Refused(refusal)
     raise ModelFailure("filtered" if note == TAKEN_AWAY else why_empty(message, raw), "no words")
+
+
+def tokens_in(content: bytes) -> list[str]:
+    """['120 + 35 tokens'] for the question and the answer, [] if the service does not tell; see Run."""
+    usage = first_object(first_object(json.loads(content)).get("usage"))
+    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+    return ["{} + {} tokens".format(*counts)] if all(type(count) is int for count in counts) else []
 
 
 def first_object(value: Any) -> dict[str, Any]:
@@ -1389,7 +1785,21 @@ class Journal:
 def open_journal(message: Message, run: Run) -> Journal:
     """The journal that this message belongs to."""
     bucket, key = open_bucket(run.settings, run.context), journal_key(message, run.settings.history_scope)
-    return load_journal(bucket, key, message.id, run.settings.history_length, run.share(LOAD_SHARE))
+    journal = load_journal(bucket, key, message.id, run.settings.history_length, run.share(LOAD_SHARE))
+    if run.settings.history_minutes:
+        journal.turns = since_pause(journal.turns, 60_000 * run.settings.history_minutes)
+    return journal
+
+
+def since_pause(turns: list[dict[str, Any]], pause_ms: int) -> list[dict[str, Any]]:
+    """The turns after the last pause of this length, all if there was none; a turn without a time makes no pause."""
+    at_ms = now_ms()
+    for number in reversed(range(len(turns))):
+        before_ms = turns[number].get("at", at_ms)
+        if at_ms - before_ms >= pause_ms:
+            return turns[number + 1 :]
+        at_ms = before_ms
+    return turns
 
 
 def journal_key(message: Message, scope: str) -> str:
@@ -2366,6 +2776,8 @@ def self_check(problems: list[str], run: Run) -> dict[str, str]:
     oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
     report["OSS"] = check_oss(run) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
     report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
+    if settings.dingtalk_app_key and settings.dingtalk_app_secret:
+        report["DingTalk 图片和文件"] = check_dingtalk(run)
     return report
 
 
@@ -2400,6 +2812,16 @@ def check_model(settings: SimpleNamespace) -> str:
         said = failure.said.replace(settings.chatgpt_api_key, "***")
         said = re.sub(r"[A-Za-z0-9_*-]{20,}|\b(sk|ak)-[\w*-]+", "***", said)[:200]
         return f"{FAILURES[failure.cause]}（{failure.detail}{'；服务的原话：' if said else ''}{said}）"
+    return "ok"
+
+
+def check_dingtalk(run: Run) -> str:
+    """Fetch a token, and ask for a file that does not exist: DingTalk looks at the permission before the code."""
+    try:
+        fetch("self-check", "", run.settings, run.share(CHECK_SHARE))
+    except Unseen as unseen:
+        if unseen.cause not in ("expired", "robot", "refused"):
+            return str(unseen)
     return "ok"
 
 
@@ -2648,6 +3070,19 @@ def read_base_url(text: str) -> str:
     if re.search(r"/v\d\w*/(chat|completions|responses|messages|models|embeddings|images/generations)$", address):
         raise Malformed("应该是服务的地址，或者以 /chat/completions 结尾的完整地址")
     return address
+
+
+def read_dingtalk_api(text: str) -> str:
+    """An https address, or an http one of this machine, to try things: the AppSecret goes there."""
+    address = read_endpoint(text)
+    if address.startswith("http://") and not is_loopback(address):
+        raise Malformed("应该是 https:// 开头的网址")
+    return address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether a web address is one of this machine."""
+    return urlsplit(address).hostname in ("localhost", "127.0.0.1")
 
 
 def read_region(text: str) -> str:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.benchmark.rows import TIMES, Row
 from tests.benchmark.stage import Cost, LongTalk, Served, Stage, Talk
@@ -54,6 +54,10 @@ HANDED = 60
 PEOPLE = (1, 10, 50)  # at once
 REPLY_INSTANCES = 10  # at most: more are too much for a small machine; Function Compute starts up to 300
 THINKING_SECONDS = 1.0
+PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(5 * KIB * KIB - 8)
+PICTURES = 4  # of one message
+PICTURE_MESSAGES = 5  # until an instance takes no more memory for them
+PAIRS = 11
 ROUNDS = 3
 ROUND_SECONDS = 120.0  # after which a round is given up
 
@@ -204,6 +208,37 @@ def warm_up(stage: Stage, reply: Served) -> None:
         stage.ask(reply, SHORT)
 
 
+# --- pictures ---
+
+
+def pictures(stage: Stage) -> list[Row]:
+    """The memory that large pictures take, and what the emoji on a message does to the time until its answer."""
+    row = functools.partial(Row, "pictures")
+    application = stage.cloud.application()
+    peaks = []
+    for _ in range(STARTS):
+        with stage.reply(**application) as seeing:
+            kind: dict[str, Any] = {"kind": "rich_text", "picture": [PICTURE] * PICTURES}
+            costs = [stage.ask(seeing, SHORT, **kind)[0] for _ in range(PICTURE_MESSAGES)]
+        peaks.append(costs[-1].peak_bytes / INSTANCE_BYTES)
+    stage.cloud.openai_api.think_seconds = THINKING_SECONDS
+    with stage.reply() as without, stage.reply(**application, THINKING="on") as thinking:
+        for reply in (without, thinking):
+            until_answer(stage, reply)
+        pairs = [(until_answer(stage, thinking), until_answer(stage, without)) for _ in range(PAIRS)]
+    return [
+        row("peak memory with four pictures of 5 MB / 128 MiB, Reply", TIMES, peaks),
+        row("time to the answer, THINKING=on / off", TIMES, [on / off for on, off in pairs]),
+    ]
+
+
+def until_answer(stage: Stage, reply: Served) -> float:
+    """Seconds until the chat shows the answer; what the run does afterwards does not count."""
+    started = time.monotonic()
+    stage.ask(reply, SHORT)
+    return stage.cloud.dingtalk.shown()[-1].at - started
+
+
 # --- text ---
 
 
@@ -298,5 +333,6 @@ GROUPS: dict[str, Callable[[Stage], list[Row]]] = {
     "growth": growth,
     "text": text,
     "load": load,
+    "pictures": pictures,
     "network": network,
 }

@@ -29,6 +29,8 @@ BUDGETS = {
     "time to answer DingTalk beyond FC's own, Conversation": Budget("warm", 20),  # ms
     "CPU of formatting and splitting a hostile answer of 200 KB": Budget("text", 2),  # seconds
     "memory of formatting and splitting it / its size": Budget("text", 10),
+    "peak memory with four pictures of 5 MB / 128 MiB, Reply": Budget("pictures", 4.0),  # an instance of 512 MB
+    "time to the answer, THINKING=on / off": Budget("pictures", 1.05),
     "replies lost": Budget("load", 0),
 }
 

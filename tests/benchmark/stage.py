@@ -135,10 +135,14 @@ class Stage:
         """A new instance of Dingtalk_Conversation."""
         return self._serve(CONVERSATION, ENDPOINT=self._wires[self.cloud.function_compute].url)
 
-    def reply(self) -> Served:
-        """A new instance of Dingtalk_ChatGPT_Reply."""
-        oss, model = self._wires[self.cloud.oss], self._wires[self.cloud.openai_api]
-        return self._serve(REPLY, OSS_ENDPOINT=oss.url, CHATGPT_BASE_URL=model.url)
+    def reply(self, **environment: str) -> Served:
+        """A new instance of Dingtalk_ChatGPT_Reply, with these variables as well."""
+        urls = {
+            "OSS_ENDPOINT": self._wires[self.cloud.oss].url,
+            "CHATGPT_BASE_URL": self._wires[self.cloud.openai_api].url,
+            "DINGTALK_API": self._wires[self.cloud.dingtalk].url,
+        }
+        return self._serve(REPLY, **urls, **environment)
 
     def hang_up(self) -> None:
         """Close all connections that Dingtalk_ChatGPT_Reply kept."""
@@ -168,11 +172,11 @@ class Stage:
             raise RuntimeError(f"{CONVERSATION} does not hand over: {outcome['status']}: {answer}")
         return cost, compute.received[-1].seconds or 0.0
 
-    def ask(self, reply: Served, talk: Talk, person: Person = XIAODING) -> tuple[Cost, str]:
-        """What the message costs Dingtalk_ChatGPT_Reply, and its id."""
+    def ask(self, reply: Served, talk: Talk, person: Person = XIAODING, **kind: Any) -> tuple[Cost, str]:
+        """What the message, of this kind, costs Dingtalk_ChatGPT_Reply, and its id."""
         dingtalk = self.cloud.dingtalk
         self.cloud.openai_api.answer_next(talk.answer)
-        message = dingtalk.message(talk.question, person=person)
+        message = dingtalk.message(talk.question, person=person, **kind)
         message["sessionWebhook"] = message["sessionWebhook"].replace(dingtalk.url, self._wires[dingtalk].url)
         event = json.dumps(message, ensure_ascii=False).encode()
         job = {"event": base64.b64encode(event).decode(), "context": self._context()}

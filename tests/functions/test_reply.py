@@ -113,6 +113,39 @@ def test_history_length_limits_what_the_model_sees(
     assert questions == [*[f"问题 {number}" for number in range(20 - turns, 20)], "你好"]
 
 
+MINUTE_MS = 60_000
+
+
+@pytest.mark.parametrize(
+    ("minutes", "ages", "seen"),
+    [
+        (None, [900, 500, 1], ["0", "1", "2"]),
+        ("30", [29, 20, 10], ["0", "1", "2"]),
+        ("30", [60, 29, 10], ["1", "2"]),
+        ("30", [90, 45, 31], []),
+        ("30", [100, 5, 1], ["1", "2"]),
+        ("30", [None, 40, 20], ["0", "1", "2"]),
+        ("30", [100, None, 20], ["1", "2"]),
+        ("30", [5, 10, -10], ["0", "1", "2"]),
+    ],
+)
+def test_turns_before_a_pause_are_not_shown(
+    reply: Reply, cloud: LocalCloud, minutes: str | None, ages: list[int | None], seen: list[str]
+) -> None:
+    """HISTORY_MINUTES: by the times of the turns; one without a time, or with one that makes no sense, is no pause."""
+    reply.environment["HISTORY_MINUTES"] = minutes
+    message = cloud.dingtalk.message("你好")
+    now_ms = int(time.time() * 1000)
+    turns = [{"msgId": f"m{n}", "run": "r", "question": str(n), "answer": "好"} for n in range(len(ages))]
+    for turn, age in zip(turns, ages, strict=True):
+        turn |= {} if age is None else {"at": now_ms - age * MINUTE_MS}  # type: ignore[dict-item]
+    key = write_turns(cloud, message, 0)
+    cloud.oss.write(key, "".join(json.dumps(turn) + "\n" for turn in turns))
+    reply.run(message)
+    questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
+    assert questions == [*seen, "你好"]
+
+
 def test_long_journal_costs_what_a_short_one_costs(reply: Reply, cloud: LocalCloud) -> None:
     """Only the last 128 KiB are read, and the partial line at their beginning is left out."""
     message = cloud.dingtalk.message("你好")

@@ -176,6 +176,7 @@ ROWS = [
     Row(REPLY, "CHATGPT_OPTIONS", {}, *OPTIONS),
     Row(REPLY, "SYSTEM_PROMPT", None, {"你是\n一只 猫。": "你是\n一只 猫。", "${user}": "${user}"}, []),
     Row(REPLY, "HISTORY_LENGTH", 10, {"0": 0, "1": 1, "1000": 1000}, ["-1", "1001", "many", "1.5", "1" * 25]),
+    Row(REPLY, "HISTORY_MINUTES", None, {"1": 1, "1000000": 1_000_000}, ["0", "-1", "1000001", "an hour", "2.5"]),
     Row(
         REPLY,
         "HISTORY_SCOPE",
@@ -188,6 +189,17 @@ ROWS = [
     Row(REPLY, "ALLOWED_USERS", (), *LIST),
     Row(REPLY, "ALLOWED_GROUPS", (), *LIST),
     Row(REPLY, "DAILY_LIMIT", None, {"1": 1, "1000000": 1_000_000}, ["0", "-1", "1000001", "many", "2.5"]),
+    Row(REPLY, "DINGTALK_APP_KEY", None, *SECRET),
+    Row(REPLY, "DINGTALK_APP_SECRET", None, *SECRET),
+    Row(
+        REPLY,
+        "DINGTALK_API",
+        "https://api.dingtalk.com",
+        {"api.dingtalk.io": "https://api.dingtalk.io", "http://127.0.0.1:80": "http://127.0.0.1:80"}
+        | {"http://localhost": "http://localhost"},
+        ["http://api.dingtalk.com", "http://127.0.0.1.example.com", "https://api.dingtalk.com/v1.0", "ftp://a.com"],
+    ),
+    Row(REPLY, "THINKING", "off", {"on": "on", "off": "off"}, ["yes", "1", "on off"]),
     Row(REPLY, "WEBHOOK_HOSTS", ("dingtalk.com",), *HOSTS),
     Row(REPLY, "VERBOSE", logging.INFO, *LEVEL),
 ]

@@ -7,10 +7,11 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from tests.helpers import as_new
+from tests.helpers import PNG, as_new, asked
 from tests.stand_ins.dingtalk import XIAODING, XIAOMING
 from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.function_compute import is_invoke
@@ -132,6 +133,26 @@ def test_people_write_while_an_answer_is_under_way(cloud: LocalCloud) -> None:
     waiting.join()
 
 
+def test_picture_is_looked_at_while_the_emoji_is_there(cloud: LocalCloud) -> None:
+    """With the application's key and THINKING=on: a picture in a group, and a text file in private."""
+    function = cloud.function(REPLY)
+    environment = {**function.environment, **cloud.application(), "THINKING": "on"}
+    cloud.function_compute.deploy(REPLY, replace(function, environment=environment))
+    try:
+        message = cloud.dingtalk.message("这是什么？", kind="rich_text", picture=PNG, group="测试群")
+        cloud.dingtalk.deliver(message)
+        (shown,) = cloud.dingtalk.wait_shown(1, message)
+        assert "我看到 1 张图片：PNG，2×1 像素" in shown.text and "这是什么？" in shown.text
+        cloud.dingtalk.say(file=("价格.csv", "苹果,3\n".encode("gb18030")))
+        cloud.dingtalk.wait_shown(2)
+        assert "> [文件 价格.csv]\n> 苹果,3\n" in asked(cloud)
+        cloud.function_compute.wait_idle(20)
+        assert [emotion.verb for emotion in cloud.dingtalk.api.emotions] == ["reply", "recall"] * 2
+    finally:
+        cloud.function_compute.wait_idle(20)
+        cloud.deploy()
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("runtime", EACH_RUNTIME)
 def test_true_cold_start_answers(runtime: Runtime) -> None:
@@ -148,7 +169,8 @@ WORDS = ("机密的问题", "你说的是", "小明")
 def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
     """At VERBOSE=DEBUG, with the root logger at DEBUG too, whatever fails: no key, token, address or word is logged."""
     debug = {"VERBOSE": "DEBUG"}
-    with LocalCloud(debug, debug, root_log_level="DEBUG", max_instances=1, **runtime.settings()) as cloud:
+    seeing = {**debug, "DINGTALK_APP_KEY": "dingexamplerobot01", "DINGTALK_APP_SECRET": SECRETS[0], "THINKING": "on"}
+    with LocalCloud(debug, seeing, root_log_level="DEBUG", max_instances=1, **runtime.settings()) as cloud:
         cloud.function_compute.retry_seconds = 0.01
         cloud.dingtalk.ask("机密的问题")
         cloud.dingtalk.ask("我叫小明", group="测试群")
@@ -171,6 +193,9 @@ def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
         cloud.dingtalk.say("机密的问题")
         cloud.dingtalk.deliver(cloud.dingtalk.message("机密的问题"), secret="another")
         cloud.dingtalk.deliver(cloud.dingtalk.message("机密的问题"), body=b'{"text": "\xe6\x9c\xba')
+        cloud.dingtalk.say(kind="picture")
+        cloud.dingtalk.ask(kind="picture", picture=PNG)
+        tokens = list(cloud.dingtalk.api.tokens)
         cloud.function_compute.wait_idle(20)
         cloud.function_compute.throttle()
         cloud.dingtalk.say("机密的问题")
@@ -182,8 +207,22 @@ def test_logs_at_debug_hold_no_secret_and_no_word(runtime: Runtime) -> None:
         sessions = {received.query["session"] for received in sent}
     assert logs.count("[INFO]") >= 10
     assert logs.count("[ERROR]") >= 4
-    assert sessions
-    found = [word for word in (*SECRETS, *WORDS, *sessions, "sendBySession", "session=", "Signature=") if word in logs]
+    assert sessions and tokens
+    found = [
+        word
+        for word in (
+            *SECRETS,
+            *WORDS,
+            *sessions,
+            *tokens,
+            "/files/",
+            "mIofN681YE3f",
+            "sendBySession",
+            "session=",
+            "Signature=",
+        )
+        if word in logs
+    ]
     assert not found
 
 

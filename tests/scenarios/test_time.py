@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Conversation, Reply
+from tests.helpers import PNG, Conversation, Reply
 from tests.stand_ins.dingtalk import Message, numbered_person
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
@@ -192,6 +192,32 @@ def test_request_whose_connection_comes_late_is_not_sent(
     assert time.monotonic() - started < 8
     wait_for_look_ups(slow_look_ups)
     assert not stand_in.received
+
+
+def test_call_of_the_api_whose_connection_comes_late_is_not_sent(
+    cold_reply: Reply, cloud: LocalCloud, slow_look_ups: Counter[str]
+) -> None:
+    """The picture is given up, the words are answered; neither the AppSecret nor the emoji is sent after that."""
+    cold_reply.environment.update({**cloud.application(), "THINKING": "on"})
+    cold_reply.environment["DINGTALK_API"] = cloud.dingtalk.url.replace("127.0.0.1", "localhost")
+    message = cloud.dingtalk.message(kind="rich_text", picture=PNG)
+    started = time.monotonic()
+    assert cold_reply.run_at_once((message, {"timeout": 8})) == ["answered"]
+    assert time.monotonic() - started < 8
+    wait_for_look_ups(slow_look_ups)
+    assert {received.path for received in cloud.dingtalk.received} == {"/robot/sendBySession"}
+
+
+def test_run_with_a_picture_ends_in_time_when_every_service_is_slow(reply: Reply, cloud: LocalCloud) -> None:
+    """Each answer comes after 1.2 s, also that of the file; with the emoji on the message."""
+    reply.environment.update({**cloud.application(), "THINKING": "on"})
+    reply.module.api_tokens.clear()
+    for stand_in in (cloud.dingtalk, cloud.oss, cloud.openai_api):
+        stand_in.plan(Fault(times=99, delay=1.2))
+    started = time.monotonic()
+    reply.run_at_once((cloud.dingtalk.message(kind="rich_text", picture=[PNG] * 4), {"timeout": 12}))
+    assert time.monotonic() - started < 12
+    assert len(cloud.dingtalk.shown()) == 1
 
 
 def test_message_whose_connection_comes_late_is_not_handed_over(

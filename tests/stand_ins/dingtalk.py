@@ -20,7 +20,7 @@ import json
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import requests
 
+from .dingtalk_api import API_PATH, FILE_PATH, DingtalkApi
 from .server import Answer, Fault, Received, StandIn, json_answer
 
 DATA = Path(__file__).parent.parent / "data"
@@ -135,6 +136,7 @@ class Dingtalk(StandIn):
         self.app_secret = app_secret
         self.clock = clock
         self.bot_url: str | None = None
+        self.api = DingtalkApi(lambda: self.url, lambda: self.app_secret, lambda: self.clock())
         self.refusals: list[Refusal] = []
         self._shown: list[Shown] = []
         self._sessions: dict[str, Session] = {}
@@ -143,6 +145,7 @@ class Dingtalk(StandIn):
     def reset(self) -> None:
         """Also forget what was shown and end every session."""
         super().reset()
+        self.api.reset()
         with self._changed:
             self.refusals.clear()
             self._shown.clear()
@@ -157,13 +160,19 @@ class Dingtalk(StandIn):
         person: Person = XIAODING,
         group: str | None = None,
         kind: str = "text",
+        picture: bytes | Sequence[bytes] | None = None,
+        file: tuple[str, bytes] | None = None,
         **changes: Any,
     ) -> Message:
         """A valid new message of `person`, privately or in the group with that title.
 
         `kind` is the name of a file in tests/data; "text" stands for the plain text message. `text` replaces the
-        words of the file (of an audio message: what was recognised). `changes` replace top-level fields at the end.
+        words of the file (of an audio message: what was recognised). `picture`, with kind="picture", or several with
+        kind="rich_text", and `file`, its name and content, can be downloaded. `changes` replace top-level fields at
+        the end.
         """
+        if file is not None:
+            kind = "file"
         message: Message = json.loads(example("text_private" if kind == "text" else kind))
         if group is None:
             group = message.get("conversationTitle")  # text_group and text_group_quote are group messages by themselves
@@ -186,6 +195,11 @@ class Dingtalk(StandIn):
             message.update(conversationType="2", conversationTitle=group, isInAtList=True, atUsers=at_users)
         if text is not None:
             replace_words(message, text)
+        if picture is not None:
+            pictures = [picture] if isinstance(picture, bytes) else picture
+            attach_pictures(message, [self.api.keep(one) for one in pictures])
+        if file is not None:
+            message["content"].update(fileName=file[0], downloadCode=self.api.keep(file[1]))
         if group is not None and "text" in message:
             message["text"]["content"] = " " + message["text"]["content"].lstrip(" ")  # what is left after the @
         message.update(changes)
@@ -282,6 +296,8 @@ class Dingtalk(StandIn):
     # -- the bot replies ----------------------------------------------------------------------------------
 
     def respond(self, received: Received) -> Answer:
+        if received.path.startswith((API_PATH, FILE_PATH)):
+            return self.api.respond(received)
         if received.path != REPLY_PATH:
             return Answer(404)
         if received.method != "POST":
@@ -382,6 +398,16 @@ def replace_words(message: Message, text: str) -> None:
         message["content"]["richText"] = [{"text": text}, *pictures]
     else:
         raise ValueError("this kind of message has no words to replace")
+
+
+def attach_pictures(message: Message, codes: list[str]) -> None:
+    """The pictures with these codes, in the place of those that the message has."""
+    if message["msgtype"] == "picture":
+        (message["content"]["downloadCode"],) = codes
+    else:
+        words = [part for part in message["content"]["richText"] if "text" in part]
+        pictures = [{"pictureDownloadCode": "pWjA1ex==", "downloadCode": code, "type": "picture"} for code in codes]
+        message["content"]["richText"] = [*words[:1], *pictures, *words[1:]]
 
 
 def refusal_fault(

@@ -84,9 +84,14 @@ class LocalCloud:
                 "OSS_BUCKET_NAME": "example-bucket",
                 "OSS_ENDPOINT": self.oss.url,
                 "WEBHOOK_HOSTS": "127.0.0.1",
+                "DINGTALK_API": self.dingtalk.url,
             },
         }
         return {**local[name], **self.given[name]}
+
+    def application(self) -> dict[str, str]:
+        """The environment variables with which Dingtalk_ChatGPT_Reply looks at pictures and files."""
+        return {"DINGTALK_APP_KEY": self.dingtalk.api.app_key, "DINGTALK_APP_SECRET": self.dingtalk.app_secret}
 
     def function(self, name: str) -> Function:
         """A function as it is deployed."""

@@ -7,8 +7,10 @@ Only `model` and `messages` of a request shape the answer.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import struct
 import time
 import uuid
 from collections import deque
@@ -188,6 +190,7 @@ class Talk:
     system: str  # system and developer messages
     questions: tuple[str, ...]  # what the person said; the last one is to be answered
     replies: tuple[str, ...]  # what was answered before
+    pictures: tuple[str, ...] = ()  # of the last question: format and size
 
 
 # "我是来问问题的" and "我是不是该睡了" are no introductions, "我是谁" is a question.
@@ -274,6 +277,11 @@ def canned(answers: tuple[str, str]) -> Callable[[re.Match[str], Talk], str]:
     return lambda found, talk: answers[is_english(talk.questions[-1])]
 
 
+def describe_pictures(talk: Talk) -> str:
+    pictures = "；".join(talk.pictures)
+    return f"我看到 {len(talk.pictures)} 张图片：{pictures}。你说的是「{shortened(talk.questions[-1])}」。"
+
+
 def echo(talk: Talk) -> str:
     number, said = len(talk.questions), shortened(talk.questions[-1])
     if is_english(said):
@@ -303,6 +311,8 @@ def answer(talk: Talk) -> str:
     """What the stand-in says: the same for the same messages."""
     if not talk.questions:
         return "请问有什么问题？"
+    if talk.pictures:
+        return describe_pictures(talk)
     for pattern, rule in RULES:
         found = re.search(pattern, talk.questions[-1], 0 if isinstance(pattern, re.Pattern) else re.I | re.M)
         if found:
@@ -332,6 +342,7 @@ class OpenaiApi(StandIn):
         self.think_seconds = think_seconds
         self.context_characters = context_characters
         self.asked: list[dict[str, Any]] = []
+        self.blind = ""  # how this service says that its model does not look at pictures: a key of NO_VISION
         self._scripted: deque[str] = deque()
 
     @property
@@ -356,6 +367,7 @@ class OpenaiApi(StandIn):
         with self._lock:
             self.asked.clear()
             self._scripted.clear()
+        self.blind = ""
 
     # -- one request --------------------------------------------------------------------------------------
 
@@ -378,6 +390,7 @@ class OpenaiApi(StandIn):
         body = json_body(received)
         self._check_parameters(body)
         characters = check_messages(body["messages"])
+        check_pictures(body["messages"], self.blind)
         if characters > self.context_characters:
             raise Refused(400, too_long_body(characters, self.context_characters))
         check_types({"messages": body["messages"]})
@@ -555,13 +568,80 @@ def talk_of(messages: list[dict[str, Any]]) -> Talk:
     def said_by(*roles: str) -> tuple[str, ...]:
         return tuple(words(message["content"]) for message in messages if message["role"] in roles)
 
-    return Talk("\n".join(said_by("system", "developer")), said_by("user"), said_by("assistant"))
+    pictures = tuple(describe(one) for one in pictures_in(messages[-1:]) if one["url"].startswith("data:"))
+    return Talk("\n".join(said_by("system", "developer")), said_by("user"), said_by("assistant"), pictures)
 
 
 def words(content: str | list[dict[str, Any]]) -> str:
     if isinstance(content, str):
         return content.strip()
     return "\n".join(part["text"] for part in content if part["type"] == "text").strip()
+
+
+# -- pictures -----------------------------------------------------------------------------------------------
+
+# How services say that a model does not look at pictures, all with status 400; from issues of their users.
+NO_VISION: Mapping[str, dict[str, Any]] = {
+    "openai": error_body(
+        "Invalid content type. image_url is only supported by certain models.",
+        param="messages.[0].content.[1].type",
+    ),
+    "deepseek": error_body(
+        "Failed to deserialize the JSON body into the target type: messages[1]: unknown variant `image_url`, "
+        "expected `text` at line 1 column 395009",
+        code="invalid_request_error",
+    ),
+    "qwen": error_body(
+        "<400> InternalError.Algo.InvalidParameter: The provided messages input is invalid. The error info is "
+        "[Unexpected item type in content.]",
+        code="invalid_parameter_error",
+    ),
+    "glm": {"error": {"code": "1210", "message": "messages.content.type 参数非法，取值范围 ['text']"}},
+    "glm, short": {"error": {"code": "1210", "message": "API 调用参数有误，请检查文档。"}},
+}
+DATA_URL = re.compile(r"data:image/([a-z+]+);base64,([A-Za-z0-9+/]+={0,2})")
+MAX_PICTURE_CHARACTERS = 20_971_520  # of a data URL
+MAX_PICTURES = 500
+SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "gif": b"GIF8", "webp": b"RIFF"}
+
+
+def pictures_in(messages: list[dict[str, Any]]) -> list[Any]:
+    """What stands in the url of each picture."""
+    parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
+    return [part.get("image_url") for part in parts if part["type"] == "image_url"]
+
+
+def check_pictures(messages: list[dict[str, Any]], blind: str) -> None:
+    """Refuse what is no picture in a data URL. The real API also fetches addresses; nothing of ours sends them."""
+    found = pictures_in(messages)
+    if found and blind:
+        raise Refused(400, NO_VISION[blind])
+    if len(found) > MAX_PICTURES:
+        raise Refused(400, error_body("Too many images.", code="invalid_value", param="messages"))
+    for picture in found:
+        if not isinstance(picture, dict) or not isinstance(picture.get("url"), str):
+            raise wrong_type("image_url", "an object")
+        if picture.get("detail", "auto") not in ("auto", "low", "high"):
+            raise Refused(400, error_body("Invalid value: 'detail'.", code="invalid_value", param="detail"))
+        if picture["url"].startswith(("http://", "https://")):
+            continue
+        data_url = DATA_URL.fullmatch(picture["url"])
+        if len(picture["url"]) > MAX_PICTURE_CHARACTERS:
+            raise Refused(400, error_body("The image is too large.", code="image_too_large", param="image_url"))
+        if not data_url or len(data_url[2]) % 4:
+            raise Refused(400, error_body("Invalid base64 image_url.", code="invalid_base64_image", param="image_url"))
+        if not base64.b64decode(data_url[2][:16]).startswith(SIGNATURES.get(data_url[1], b"?")):
+            message = "You uploaded an unsupported image. Please make sure your image is valid."
+            raise Refused(400, error_body(message, code="invalid_image_format", param="image_url"))
+
+
+def describe(picture: dict[str, str]) -> str:
+    """Format, size in pixels where that is simple, and bytes: 'PNG，2×1 像素，71 字节'."""
+    kind, encoded = DATA_URL.fullmatch(picture["url"]).groups()  # type: ignore[union-attr]
+    data = base64.b64decode(encoded)
+    size = {"png": struct.unpack_from(">II", data.ljust(24), 16), "gif": struct.unpack_from("<HH", data.ljust(10), 6)}
+    pixels = "{}×{} 像素，".format(*size[kind]) if kind in size else ""
+    return f"{kind.upper()}，{pixels}{len(data)} 字节"
 
 
 def new_request_id() -> str:

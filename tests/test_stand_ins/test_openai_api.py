@@ -13,7 +13,7 @@ import requests
 from openai.types.chat import completion_create_params
 
 from tests.stand_ins.canned_answers import LONG
-from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, ODD_ANSWERS, OpenaiApi
+from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, NO_VISION, ODD_ANSWERS, OpenaiApi
 from tests.stand_ins.server import Fault
 
 KEY = "sk-example"
@@ -562,3 +562,53 @@ def test_reset_forgets_scripted_answers_and_the_record(api: OpenaiApi, client: o
     api.reset()
     assert answer_to(client, "1+1") == "1+1=2"
     assert len(api.asked) == len(api.received) == 1
+
+
+# -- pictures -----------------------------------------------------------------------------------------------
+
+ONE_PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
+
+
+def ask_with_picture(api: OpenaiApi, url: Any, **picture: Any) -> requests.Response:
+    """A question with one picture."""
+    parts = [{"type": "text", "text": "这是什么？"}, {"type": "image_url", "image_url": {"url": url, **picture}}]
+    body = {"model": "gpt-6-luna", "messages": [{"role": "user", "content": parts}]}
+    headers = {"Authorization": "Bearer sk-example"}
+    return requests.post(f"{api.url}/v1/chat/completions", json=body, headers=headers, timeout=5)
+
+
+def test_picture_is_described(api: OpenaiApi) -> None:
+    """Format, pixels and bytes: what the stand-in saw."""
+    answer = ask_with_picture(api, f"data:image/png;base64,{ONE_PIXEL}", detail="auto").json()
+    text = answer["choices"][0]["message"]["content"]
+    assert text == "我看到 1 张图片：PNG，1×1 像素，70 字节。你说的是「这是什么？」。"
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        ("data:image/png;base64,abc", "invalid_base64_image"),
+        ("a.png", "invalid_base64_image"),
+        (f"data:image/jpeg;base64,{ONE_PIXEL}", "invalid_image_format"),
+        (f"data:image/bmp;base64,{ONE_PIXEL}", "invalid_image_format"),
+        (f"data:image/png;base64,{'A' * 20_971_520}", "image_too_large"),
+        (5, "invalid_type"),
+    ],
+)
+def test_what_is_no_picture_is_refused(api: OpenaiApi, url: Any, code: str) -> None:
+    """With the codes of the real API."""
+    answer = ask_with_picture(api, url)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert not api.asked
+
+
+@pytest.mark.parametrize("service", NO_VISION)
+def test_blind_model_refuses_pictures_only(api: OpenaiApi, service: str) -> None:
+    """In the words of a service."""
+    api.blind = service
+    answer = ask_with_picture(api, f"data:image/png;base64,{ONE_PIXEL}")
+    assert (answer.status_code, answer.json()) == (400, NO_VISION[service])
+    assert ask_with_picture(api, f"data:image/png;base64,{ONE_PIXEL}", detail="x").status_code == 400
+    api.reset()
+    assert ask_with_picture(api, f"data:image/png;base64,{ONE_PIXEL}", detail="x").status_code == 400
+    assert ask_with_picture(api, f"data:image/png;base64,{ONE_PIXEL}", detail="low").status_code == 200

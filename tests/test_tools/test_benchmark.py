@@ -65,6 +65,8 @@ def test_every_budget_of_the_design_has_a_row_and_an_explanation() -> None:
         "time to answer DingTalk beyond FC's own, Conversation": 20,
         "CPU of formatting and splitting a hostile answer of 200 KB": 2,
         "memory of formatting and splitting it / its size": 10,
+        "peak memory with four pictures of 5 MB / 128 MiB, Reply": 4,
+        "time to the answer, THINKING=on / off": 1.05,
         "replies lost": 0,
     }
     assert {budget.group for budget in BUDGETS.values()} <= set(GROUPS)

@@ -297,7 +297,8 @@ def test_every_failure_can_be_looked_up(document: str) -> None:
     reply = load(ROOT / f"{REPLY}.py")
     said = [*reply.FAILURES.values(), *reply.OSS_HINTS.values()]
     said += [*reply.UNREADABLE.values(), reply.OVER_QUOTA, reply.USER_REFUSED, reply.GROUP_REFUSED, reply.LIMIT_REACHED]
-    said += [reply.INTERNAL, reply.WITHHELD]
+    said += [reply.INTERNAL, reply.WITHHELD, reply.SWITCHED_OFF]
+    said += [*reply.NOT_SEEN.values(), *reply.PICTURES_REFUSED.values()]
     quotes = quoted_in_troubleshooting(document)
     hints = {"请检查环境变量 OSS_BUCKET_NAME": "NoSuchBucket"}  # looked up by its code, which comes with it
     assert [text for text in said if hints.get(text, text).replace("{}", "…") not in quotes] == []
