@@ -13,6 +13,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,7 +59,8 @@ def main(
     asked = parser().parse_args(arguments)
     checks = [check for check in CHECKS if asked.only in (None, check.name)]
     if account is None:
-        account = account_of({**dotenv(), **environ}, **given(asked))
+        template = ROOT / ("s.fc3.yaml" if asked.fc == 3 else "s.yaml")
+        account = account_of({**dotenv(), **environ}, template.read_text(encoding="utf-8"), **given(asked))
     groups = {check.group: account.missing.get(check.group, []) for check in checks}
     if "by hand" in groups and not asked.by_hand:
         groups["by hand"] = ["--by-hand"]
@@ -70,6 +72,9 @@ def main(
         print("什么也没有检查。 / Nothing was checked.")
         return 2
     live = Live(account)
+    if "fc" in agreed and not asked.fc:
+        account = deployed(live)
+        live = Live(account)
     results = []
     try:
         for check in checks:
@@ -90,7 +95,9 @@ def main(
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.live", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--fc", type=int, choices=(2, 3), default=2, help="the generation of Function Compute")
+    parser.add_argument(
+        "--fc", type=int, choices=(2, 3), help="the generation of Function Compute; looked for if not given"
+    )
     parser.add_argument("--account", metavar="ID", help="of the Alibaba Cloud account; not needed if ENDPOINT is set")
     parser.add_argument("--region", help="of the functions and the bucket; us-west-1 if nothing says otherwise")
     parser.add_argument("--url", help="the address of Dingtalk_Conversation, as it stands in DingTalk")
@@ -126,6 +133,17 @@ def agrees(group: str, ask: Callable[[str], str]) -> bool:
     except EOFError:
         print()
         return False
+
+
+def deployed(live: Live) -> Account:
+    """The account with the generation of Function Compute on which the bot is found."""
+    try:
+        generation = live.generation()
+    except requests.RequestException:
+        generation = 0  # the checks will say so
+    found = f"on {generation}.0" if generation else "not found; looked at as on 2.0"
+    print(f"{live.account.reply}: {found}")
+    return replace(live.account, generation=generation or 2)
 
 
 def look(check: Check, live: Live, ask: Callable[[str], str]) -> Result:

@@ -99,8 +99,11 @@ class Account:
         return LOOKS_LIKE_A_KEY.sub("<a key>", text)
 
 
-def account_of(environ: Mapping[str, str], **given: Any) -> Account:
-    """What the variables of a deployment say; `given` are fields of Account, from the command line."""
+def account_of(environ: Mapping[str, str], template: str = "", **given: Any) -> Account:
+    """What the variables of a deployment say; `given` are fields of Account, from the command line.
+
+    `template` is the text of s.yaml or s.fc3.yaml: it tells the region if nothing else does.
+    """
     values: dict[str, Any] = {}
     for name, variables in VARIABLES.items():
         for variable in variables:
@@ -109,6 +112,7 @@ def account_of(environ: Mapping[str, str], **given: Any) -> Account:
     values.update({name: value for name, value in given.items() if value})
     account = Account(**values)
     found = re.search(r"oss-([a-z]+-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com", account.oss_endpoint)
+    found = found or re.search(r"^ +region: ([a-z]+-[a-z0-9-]+)", template, re.MULTILINE)
     region = values.get("region") or (found[1] if found else account.region)
     # from outside of Alibaba Cloud the internal addresses are not reached
     oss_endpoint = account.oss_endpoint.replace("-internal", "") or f"https://oss-{region}.aliyuncs.com"
@@ -265,6 +269,13 @@ class Live:
         sent = {name: value for name, value in headers.items() if name != without}
         url = self.account.fc_endpoint + path
         return requests.post(url, event, headers=sent, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+
+    def generation(self) -> int:
+        """The one on which Dingtalk_ChatGPT_Reply is deployed, 0 if on none; nothing is run to find out."""
+        for api in (3, 2):
+            if self.invoke(api=api, kind="Later").status_code == 400:
+                return api
+        return 0
 
     @functools.cached_property
     def report(self) -> dict[str, str]:

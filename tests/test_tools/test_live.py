@@ -227,6 +227,16 @@ def test_id_of_an_earlier_run_is_tried_again(live_cloud: LocalCloud, run: Run) -
     assert run(again, "--yes", "--only", "fc-task-id-of-an-earlier-run")[0] == 1
 
 
+def test_generation_on_which_the_bot_is_deployed_is_found(live_cloud: LocalCloud, run: Run) -> None:
+    """Nothing is run for that; whoever has none is told."""
+    wrong = account(live_cloud, generation=5 - live_cloud.generation)
+    status, printed, _ = run(wrong, "--yes", "--only", "fc-invocation-of-no-kind")
+    assert (status, f"{REPLY}: on {live_cloud.generation}.0" in printed) == (0, True)
+    assert not live_cloud.function_compute.invocations
+    _, printed, _ = run(replace(wrong, reply="nobody"), "--yes", "--only", "fc-invocation-of-no-kind")
+    assert "not found; looked at as on 2.0" in printed
+
+
 def test_only_its_own_objects_and_the_self_checks_are_touched(live_cloud: LocalCloud, run: Run) -> None:
     """Somebody's histories are in the bucket, and somebody's messages could be answered; nothing is left behind."""
     live_cloud.oss.write("chat-history/somebody.jsonl", b"{}")
@@ -389,7 +399,7 @@ def test_check_notices_when_its_assumption_is_broken(
         pytest.skip("not of this generation")
     break_it(live_cloud)
     who = (as_role if name in ROLES_ONLY else account)(live_cloud, task_id="live_somebody")
-    status, printed, report = run(who, "--yes", "--only", name)
+    status, printed, report = run(who, "--yes", "--only", name, "--fc", str(live_cloud.generation))
     assert (status, results(report)) == (1, {name: DIFFERENT}), printed
     assert check.breaks in printed and check.breaks in report
 
@@ -512,6 +522,8 @@ def test_command_without_anything_says_what_it_needs() -> None:
             {},
             {"oss_endpoint": "https://oss-cn-hangzhou.aliyuncs.com"},
         ),
+        ({}, {"template": "vars:\n  region: cn-shanghai\n"}, {"oss_endpoint": "https://oss-cn-shanghai.aliyuncs.com"}),
+        ({"OSS_REGION": "cn-beijing"}, {"template": "  region: cn-shanghai"}, {"region": "cn-beijing"}),
         ({"OSS_REGION": "cn-beijing"}, {}, {"oss_endpoint": "https://oss-cn-beijing.aliyuncs.com"}),
         ({}, {"account_id": "123"}, {"fc_endpoint": "https://123.us-west-1.fc.aliyuncs.com"}),
         ({}, {"account_id": "123", "region": "cn-x"}, {"fc_endpoint": "https://123.cn-x.fc.aliyuncs.com"}),
