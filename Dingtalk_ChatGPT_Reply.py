@@ -2761,6 +2761,9 @@ def as_words(text: str) -> str:
 # --- self-check ---
 
 CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
+VERSIONED = (
+    "Bucket 开启过版本控制：\\clear 以后原来的内容仍留在历史版本里，也可能再也存不进去。请换一个没有开启过的 Bucket"
+)
 
 
 def self_check(problems: list[str], run: Run) -> dict[str, str]:
@@ -2782,7 +2785,7 @@ def self_check(problems: list[str], run: Run) -> dict[str, str]:
 
 
 def check_oss(run: Run) -> str:
-    """Append, read and delete a probe object, twice: in a versioned bucket the second append fails."""
+    """Append, read and delete a probe object, twice: in a bucket that keeps versions the second append may fail."""
     deadline = run.share(CHECK_SHARE)
     try:
         bucket = open_bucket(run.settings, run.context)
@@ -2791,7 +2794,8 @@ def check_oss(run: Run) -> str:
             key = f"{folder}/@self-check/{run.id}.jsonl"
             call_until(deadline, functools.partial(bucket.append_object, key, 0, b"{}\n"))
             call_until(deadline, functools.partial(read_tail, bucket, key, TAIL_BYTES))
-            call_until(deadline, functools.partial(bucket.delete_object, key))
+            if call_until(deadline, functools.partial(bucket.delete_object, key)).delete_marker:
+                return VERSIONED
     except OSS_ERRORS as error:
         return oss_problem(error)
     return "ok"

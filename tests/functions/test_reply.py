@@ -677,9 +677,11 @@ def test_self_check_finds_a_role_without_the_usage_folder(reply: Reply, cloud: L
     assert "chat-usage/*" in reply.run(b"{}")["OSS"]
 
 
-def test_self_check_finds_a_versioned_bucket(reply: Reply, cloud: LocalCloud) -> None:
-    """There an object that was deleted cannot be appended to again, so that \\clear would end all memory."""
-    cloud.oss.buckets["example-bucket"].versioned = True
+@pytest.mark.parametrize("appendable", [False, True])
+def test_self_check_finds_a_versioned_bucket(reply: Reply, cloud: LocalCloud, appendable: bool) -> None:
+    """What \\clear deletes stays there as a version; whether the object can be begun anew, the documents contradict."""
+    bucket = cloud.oss.buckets["example-bucket"]
+    bucket.versioned, bucket.appendable_delete_markers = True, appendable
     assert "版本控制" in reply.run(b"{}")["OSS"]
 
 
