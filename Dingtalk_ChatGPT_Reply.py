@@ -1738,6 +1738,7 @@ def is_plain(code: str, private: list[str]) -> bool:
 TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is
 MAX_LINE_BYTES = 96 * 1024  # a longer turn is kept shortened: it must fit the tail, and leave room for the next ones
 OSS_TRIES = 3  # of an append that OSS neither did nor refused
+MIN_APPEND_SECONDS = 0.5  # with less left, another try is not worth beginning
 
 
 class JournalFailure(Exception):
@@ -1944,7 +1945,7 @@ def append_line(line: dict[str, Any], journal: Journal, deadline: float) -> None
                 raise JournalFailure(problem) from error
         races += 1
         time.sleep(random.uniform(0, 0.01 * min(races, 10)))
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline - MIN_APPEND_SECONDS:
             raise JournalFailure(problem)
         latest = load_journal(journal.bucket, journal.key, line["msgId"], 0, deadline)
         if latest.problem and not latest.denied:
