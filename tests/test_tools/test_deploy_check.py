@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -254,3 +258,23 @@ def test_file_that_cannot_be_read_is_told(tmp_path: Path, data: bytes | None, wo
         (tmp_path / ".env").write_bytes(data)
     with pytest.raises(Problem, match=words):
         check.text_of(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_workflow_is_valid_and_runs_commands_that_exist(workflow: Path) -> None:
+    """By the public schema, which comes with the checker; a workflow with a mistake simply never runs."""
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    checked = subprocess.run(checker, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout
+    (job,) = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands[0] in (".ci/run", "python3 -m deploy --zip")
+    assert (ROOT / ".ci/run").is_file()
+
+
+def test_policy_that_is_printed_is_the_one_in_the_documents() -> None:
+    """For 3.0, with the name of the bucket to be filled in."""
+    policy = json.loads(check.policy_text("your-bucket").removeprefix(check.POLICY))
+    page = (ROOT / "docs/en/permissions.md").read_text(encoding="utf-8")
+    documented = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+    assert policy == documented[1]
