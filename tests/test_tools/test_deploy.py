@@ -274,7 +274,7 @@ def test_failed_download_stops_the_deployment_and_keeps_the_old_package(
     (incomplete.packages / "reply" / "old.py").touch()
     built = incomplete.build("reply", **NO_NETWORK)
     assert built.returncode != 0
-    assert "能不能连上 PyPI 或它的镜像" in built.stderr
+    assert "能不能连上 PyPI 或镜像站" in built.stderr
     assert "that it reaches PyPI or a mirror" in built.stderr
     assert [path.name for path in (incomplete.packages / "reply").iterdir()] == ["old.py"]
 
