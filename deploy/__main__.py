@@ -1,4 +1,4 @@
-"""python3 -m deploy [conversation | reply | check [--fc 3]]: builds both packages, or one, or checks all."""
+"""python3 -m deploy [conversation | reply | check]: builds both packages, or one, or checks before a deployment."""
 
 from __future__ import annotations
 
@@ -9,28 +9,57 @@ import sys
 
 from . import build, check
 
+HELP = """\
+conversation  构建 .package/conversation
+              builds the package of Dingtalk_Conversation
+reply         构建 .package/reply，第一次会下载约 20 MB
+              builds the package of Dingtalk_ChatGPT_Reply; the first time it downloads about 20 MB
+check         检查 .env、s.yaml（3.0 是 s.fc3.yaml）和两个代码包，不用账号
+              checks .env, s.yaml (on 3.0 s.fc3.yaml) and both packages, without an account
+不写 / none   构建两个代码包
+              builds both packages
+"""
+
 
 def main() -> int:
     """The exit status: 0, or 1 after a sentence that says what to change."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a console without Chinese still shows the English sentences
-    parser = argparse.ArgumentParser(prog="python3 -m deploy", description=build.__doc__)
-    parser.add_argument("what", nargs="?", choices=[*build.FUNCTIONS, "check"], help="default: both packages")
+    parser = argparse.ArgumentParser(
+        prog="python3 -m deploy",
+        description="构建并检查要部署的内容。 / Builds and checks what is deployed.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="?", choices=[*build.FUNCTIONS, "check"], help="见下 / see below")
     parser.add_argument(
         "--fc",
         type=int,
         choices=sorted(check.TEMPLATES),
-        default=2,
-        help="the generation of Function Compute; for check",
+        help="函数计算 2.0（check 的默认值）还是 3.0；构建时写上它，就同时检查 .env"
+        " / Function Compute 2.0 (the default of check) or 3.0; with a build it also looks at .env",
+    )
+    parser.add_argument(
+        "--zip",
+        action="store_true",
+        help="再打成 reply.zip 或 conversation.zip，用来在控制台上传"
+        " / also makes reply.zip or conversation.zip, to be uploaded in the console",
     )
     arguments = parser.parse_args()
     what = arguments.what
+    if what == "check" and arguments.zip:
+        parser.error("check 不能和 --zip 一起用 / check makes no zip file")
     try:
         if what == "check":
-            return check.main(arguments.fc)
+            return check.main(arguments.fc or 2)
         for name in [what] if what else build.FUNCTIONS:
             build.build(name)
+            if arguments.zip:
+                build.pack(name)
+            if arguments.fc:
+                for problem in check.before_deploying(name, arguments.fc):
+                    print(f"注意 / note: {problem}", flush=True)
     except (build.Problem, OSError, subprocess.SubprocessError) as problem:
         print(problem, file=sys.stderr)
         return 1

@@ -40,6 +40,7 @@ Python 包下载失败，原因见上面 pip 的输出。请检查这个 Python 
 以及能不能连上 PyPI 或镜像站。
 The packages could not be downloaded; pip says above why. Check that this Python has pip ({python} -m pip --version)
 and that it reaches PyPI or a mirror."""
+WITH_BYTECODE = "已构建，带字节码（由 {how} 编译），启动快 / built, with bytecode (compiled by {how}) for a quick start"
 NO_BYTECODE = """\
 没有字节码：可以部署，但每次冷启动要多用一倍的 CPU。安装 CPython 3.10，或者 Node.js 18 及以上版本，再构建一次即可。
 No bytecode: this can be deployed, but a cold start takes twice the CPU. Install CPython 3.10, or Node.js 18 or newer,
@@ -47,6 +48,13 @@ and build again."""
 WRONG_FILE = """\
 {file} 的内容不对。请删除它，再构建一次。
 {file} has the wrong content. Delete it and build again."""
+
+NO_FILE = """\
+找不到 {file}，请从仓库里恢复。
+{file} is missing; restore it."""
+NOT_UTF_8 = """\
+{file} 不是 UTF-8，请另存为 UTF-8。
+{file} is not UTF-8; save it as UTF-8."""
 
 
 class Problem(Exception):
@@ -75,6 +83,22 @@ def build(name: str) -> None:
     print(f"{folder.relative_to(ROOT).as_posix()}: {bytecode}", flush=True)
 
 
+def pack(name: str) -> None:
+    """Make <name>.zip of .package/<name>, for the console: the same bytes for the same files, whenever it is made."""
+    folder, archive = PACKAGES / name, ROOT / f"{name}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
+        for file in sorted(folder.rglob("*"), key=lambda file: file.relative_to(folder).as_posix()):
+            if file.is_file():
+                entry = zipfile.ZipInfo(file.relative_to(folder).as_posix())  # dated 1980
+                entry.create_system = 3  # Unix, wherever it is made: only then the permissions count
+                entry.external_attr = 0o100644 << 16
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                packed.writestr(entry, file.read_bytes(), compresslevel=9)
+    data = archive.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    print(f"{archive.name}: {len(data) / 1e6:.1f} MB, SHA-256 {digest}", flush=True)
+
+
 def fingerprint(folder: Path) -> str:
     """A digest of everything in a folder: the check sees by it whether a package is still as it was built."""
     digest = hashlib.sha256()
@@ -87,19 +111,28 @@ def fingerprint(folder: Path) -> str:
 
 def contents(name: str) -> dict[str, bytes]:
     """Everything in a package but the bytecode: path -> data."""
-    function = FUNCTIONS[name]
-    files = {function: (ROOT / function).read_bytes()}
+    files = {FUNCTIONS[name]: source_of(name).encode("utf-8")}
     if name == "reply":
         for archive in archives(HERE / "reply.txt"):
             files.update(unpacked(archive))
     return files
 
 
+def source_of(name: str) -> str:
+    """The text of a function file, with its own ends of lines; a Problem if it is missing or not UTF-8."""
+    file = ROOT / FUNCTIONS[name]
+    try:
+        return file.read_bytes().decode("utf-8")
+    except FileNotFoundError as error:
+        raise Problem(NO_FILE.format(file=file.name)) from error
+    except UnicodeDecodeError as error:
+        raise Problem(NOT_UTF_8.format(file=file.name)) from error
+
+
 def archives(requirements: Path) -> list[Path]:
     """The archives whose hashes the file names, downloaded by pip if they are not there yet."""
-    hashes = re.findall("--hash=sha256:([0-9a-f]{64})", requirements.read_text(encoding="utf-8"))
     FILES.mkdir(parents=True, exist_ok=True)
-    if not downloaded().keys() >= set(hashes):
+    if not has_downloaded(requirements):
         print("正在下载 Python 包 / Downloading Python packages ...", flush=True)
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         # One platform, because pip before 20.3 takes no more; every wheel in reply.txt has this name among others.
@@ -111,12 +144,22 @@ def archives(requirements: Path) -> list[Path]:
         except (OSError, subprocess.SubprocessError) as error:
             raise Problem(NO_PACKAGES.format(python=sys.executable)) from error
     files = downloaded()
-    return [files[digest] for digest in hashes]
+    return [files[digest] for digest in hashes_in(requirements)]
 
 
 def downloaded() -> dict[str, Path]:
     """The files in FILES by their SHA-256."""
-    return {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in FILES.iterdir()}
+    return {hashlib.sha256(file.read_bytes()).hexdigest(): file for file in FILES.glob("*")}
+
+
+def has_downloaded(requirements: Path) -> bool:
+    """Whether all that the file names is there already."""
+    return downloaded().keys() >= set(hashes_in(requirements))
+
+
+def hashes_in(requirements: Path) -> list[str]:
+    """The SHA-256 of each archive that the file names."""
+    return re.findall("--hash=sha256:([0-9a-f]{64})", requirements.read_text(encoding="utf-8"))
 
 
 def run(command: list[str], seconds: float, **options: Any) -> None:
@@ -170,12 +213,12 @@ def compile_all(folder: Path) -> str:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["PYTHONHASHSEED"] = "0"
         run([*python, "-s", str(script), str(folder)], COMPILE_SECONDS, env=environment)
-        return "bytecode by CPython 3.10"
+        return WITH_BYTECODE.format(how="CPython 3.10")
     node = shutil.which("node")
     if node:
         try:
             compile_with_node(node, script, folder)
-            return "bytecode by CPython 3.10 in Node.js"
+            return WITH_BYTECODE.format(how="Node.js")
         except (OSError, subprocess.SubprocessError) as error:
             print(error, file=sys.stderr)
     return NO_BYTECODE

@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import ast
+import difflib
+import importlib.util
+import json
+import math
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .build import FUNCTIONS, HERE, NO_BYTECODE, PACKAGES, ROOT, Problem, archives, contents, fingerprint
+from . import dotenv
+from .build import (
+    FUNCTIONS,
+    HERE,
+    NO_BYTECODE,
+    NO_FILE,
+    NOT_UTF_8,
+    PACKAGES,
+    ROOT,
+    Problem,
+    archives,
+    contents,
+    fingerprint,
+    has_downloaded,
+    source_of,
+)
 
 MAX_ENVIRONMENT_BYTES = 4096  # of Function Compute, all variables together
 CREDENTIALS = {"AccountID", "AccessKeyID", "AccessKeySecret"}  # what `s` itself takes from .env
 
-# A line of .env as dotenv, which `s` reads it with, understands it: name, value, comment.
-ASSIGNMENT = re.compile(
-    r"""^[ \t]*(?:export[ \t]+)?([\w.-]+)[ \t]*(?:=|:[ \t])[ \t]*"""
-    r"""('[^']*'|"(?:\\"|[^"])*"|`[^`]*`|[^#\n]*)[ \t]*(\#.*)?$""",
-    re.MULTILINE,
-)
 REFERENCE = re.compile(r"\$\{env\((\w+)\)\}|\$\{env\('(\w+)', ''\)\}")  # in s.yaml, in s.fc3.yaml
+
+NO_DOTENV = """\
+没有 .env：请把 .env.example 复制为 .env，再填写。 / No .env: copy .env.example to it, then fill it in."""
+NOT_READ = """\
+还没有构建，所以没有检查 {file}：请运行 python3 -m deploy，再检查一次。\
+ / Nothing is built yet, so {file} was not checked: run python3 -m deploy, then check again."""
+NOT_SET = """\
+{names} 没有设置（{where}）。部署全部内容以后，它在函数里就是“没有设置”，在控制台里设置过的也会丢失；\
+只更新代码则不受影响。\
+ / {names} is not set ({where}). Deploying everything leaves it unset in the function, even if it was set in the\
+ console; deploying only the code does not."""
+OVERRIDDEN = """\
+终端的环境变量 {name} 会代替 .env 里的值。\
+ / The environment variable {name} of this terminal is used, not the value in .env."""
+POLICY = """
+3.0 的角色需要下面这份权限策略（已经创建过就不用再做），步骤见 docs/zh/permissions.md：
+The role on 3.0 needs this policy (once); the steps are in docs/en/permissions.md:
+
+"""
 
 
 class Template(NamedTuple):
     """A file that `s` deploys by, and how it is written."""
 
+    generation: int
     file: str
     place: str  # of what it says about a function
     name: str  # what it calls the function's name
@@ -35,8 +69,8 @@ class Template(NamedTuple):
 
 
 TEMPLATES = {
-    2: Template("s.yaml", "services.{}.props.function", "name", "codeUri"),
-    3: Template("s.fc3.yaml", "resources.{}.props", "functionName", "code", frozenset({"SERVICE_NAME"})),
+    2: Template(2, "s.yaml", "services.{}.props.function", "name", "codeUri"),
+    3: Template(3, "s.fc3.yaml", "resources.{}.props", "functionName", "code", frozenset({"SERVICE_NAME"})),
 }
 
 
@@ -44,32 +78,105 @@ def main(generation: int) -> int:
     """Print what is wrong with a deployment to this generation of Function Compute; the exit status."""
     if not hasattr(str, "removeprefix"):  # which the functions use, whose own code reads the settings
         raise Problem("检查需要 Python 3.9 及以上版本。\nThe check needs Python 3.9 or newer.")
-    problems = list(find_problems(TEMPLATES[generation]))
-    for problem in problems:
-        print(f"- {problem}")
-    print(f"问题 / problems: {len(problems)}")
-    return 1 if problems else 0
+    count = 0
+    for name in overridden(dict(os.environ)):
+        print(OVERRIDDEN.format(name=name), flush=True)
+    for problem in find_problems(TEMPLATES[generation], dict(os.environ)):
+        print(f"- {problem}", flush=True)
+        count += 1
+    print(f"问题 / problems: {count}")
+    if generation == 3:
+        values = arriving_values(TEMPLATES[3], dict(os.environ))[0]
+        bucket = values.get("OSS_BUCKET_NAME", "")
+        print(policy_text(bucket if re.fullmatch("[a-z0-9-]{3,63}", bucket) else "your-bucket"))
+    return 1 if count else 0
 
 
-def find_problems(template: Template) -> Iterator[str]:
-    """A sentence in Chinese and one in English for each thing that is wrong: what to change, never a value."""
-    document = read_yaml(text_of(ROOT / template.file), template.file)
-    values: dict[str, str] = {}
+def find_problems(template: Template, shell: Mapping[str, str]) -> Iterator[str]:
+    """A sentence in Chinese and one in English for each thing that is wrong: what to change, never a value.
+
+    .env comes first: for that nothing has to be downloaded.
+    """
+    sources = {name: source_of(name) for name in FUNCTIONS}
+    text = text_of(ROOT / template.file)
+    values, told = arriving_values(template, shell)
+    yield from told.values()
+    used = {match[1] or match[2] for match in REFERENCE.finditer(text)}
+    codes = {name: settings_of(source) for name, source in sources.items()}
+    settings = {setting[0] for code in codes.values() for setting in code["SETTINGS"]}
     if (ROOT / ".env").exists():
-        values, problems = read_dotenv(text_of(ROOT / ".env"))
-        yield from problems
-        used = {match[1] or match[2] for match in REFERENCE.finditer(str(document))}
-        for name in sorted(values.keys() - CREDENTIALS - template.needless - used):
-            what = template.file
-            yield f".env：{what} 没有设置 {name}，请检查名称。 / .env: {what} does not use {name}; check the name."
+        file = dotenv.read(text_of(ROOT / ".env"))[0]
+        for name in sorted(file.keys() - CREDENTIALS - template.needless - used):
+            alike = [each for each in difflib.get_close_matches(name, settings) if not values.get(each)]
+            if alike:
+                told[alike[0]] = ""
+            what = f"应该是 {alike[0]} 吧？" if alike else "请检查名称。"
+            hint = f"is it {alike[0]}?" if alike else "check the name."
+            yield f".env：{template.file} 没有设置 {name}，{what} / .env: {template.file} does not use {name}; {hint}"
     else:
-        yield "没有 .env：请把 .env.example 复制为 .env，再填写。 / No .env: copy .env.example to it, then fill it in."
-    for name, file in FUNCTIONS.items():
-        function = function_in(document, name, template)
-        code = settings_of(text_of(ROOT / file))
-        yield from template_problems(name, function, template)
-        yield from settings_problems(name, function, code, {**values, **os.environ}, template)
-        yield from package_problems(PACKAGES / name, contents(name))
+        yield NO_DOTENV
+        told |= dict.fromkeys(settings - shell.keys(), "")  # that they are not set is no second cause
+    document = read_yaml(text, template.file) if can_read_yaml() else None
+    for name in FUNCTIONS:
+        if document is None:  # nothing is built, and nothing has been downloaded yet
+            function: Mapping[str, Any] = {"environmentVariables": references(text, codes[name]), "timeout": math.inf}
+        else:
+            function = function_in(document, name, template)
+            yield from template_problems(name, function, template)
+        yield from settings_problems(name, function, codes[name], values, template, told)
+        yield from package_problems(PACKAGES / name, partial(contents, name))
+    if document is None:
+        yield NOT_READ.format(file=template.file)
+
+
+def arriving_values(template: Template, shell: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What would be deployed for each variable; and a sentence for each name whose value would not arrive as meant."""
+    file, problems = dotenv.read(text_of(ROOT / ".env") if (ROOT / ".env").exists() else "")
+    used = {match[1] or match[2] for match in REFERENCE.finditer(text_of(ROOT / template.file))}
+    told = {**dotenv.changes(file, shell, used, template.generation), **problems}
+    return dotenv.arriving(file, shell, template.generation), told
+
+
+def overridden(shell: Mapping[str, str]) -> list[str]:
+    """The names in .env that have another value in the shell's environment."""
+    file = dotenv.read(text_of(ROOT / ".env"))[0] if (ROOT / ".env").exists() else {}
+    return sorted(name for name, value in file.items() if value and shell.get(name, value) != value)
+
+
+def before_deploying(name: str, generation: int) -> Iterator[str]:
+    """What `s` is to say before it creates anything: of .env, for one function, and with nothing downloaded."""
+    template, shell = TEMPLATES[generation], dict(os.environ)
+    values, told = arriving_values(template, shell)
+    yield from (OVERRIDDEN.format(name=each) for each in overridden(shell))
+    yield from told.values()
+    if hasattr(str, "removeprefix"):
+        code = settings_of(source_of(name))
+        variables = references(text_of(ROOT / template.file), code)
+        deployed = {variable: values.get(variable, "") for variable in variables}
+        missing = [setting[0] for setting in code["SETTINGS"] if setting[2] is code["REQUIRED"]]
+        missing = [setting for setting in missing if not deployed.get(setting)]
+        if missing:
+            yield NOT_SET.format(
+                names=", ".join(missing), where=".env" if (ROOT / ".env").exists() else "没有 .env / no .env"
+            )
+
+
+def policy_text(bucket: str) -> str:
+    """The policy of the role that both functions have on 3.0, to be pasted into the RAM console."""
+    statement = [
+        {
+            "Effect": "Allow",
+            "Action": "fc:InvokeFunction",
+            "Resource": f"acs:fc:*:*:functions/{FUNCTIONS['reply'][: -len('.py')]}*",
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["oss:GetObject", "oss:PutObject", "oss:DeleteObject"],
+            "Resource": [f"acs:oss:*:*:{bucket}/chat-history/*", f"acs:oss:*:*:{bucket}/chat-usage/*"],
+        },
+        {"Effect": "Allow", "Action": "log:PostLogStoreLogs", "Resource": "acs:log:*:*:project/*/logstore/*"},
+    ]
+    return POLICY + json.dumps({"Version": "1", "Statement": statement}, indent=2)
 
 
 def text_of(file: Path) -> str:
@@ -77,38 +184,21 @@ def text_of(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
-        raise Problem(f"找不到 {file.name}，请从仓库里恢复。\n{file.name} is missing; restore it.") from error
+        raise Problem(NO_FILE.format(file=file.name)) from error
     except UnicodeDecodeError as error:
-        raise Problem(
-            f"{file.name} 不是 UTF-8，请另存为 UTF-8。\n{file.name} is not UTF-8; save it as UTF-8."
-        ) from error
+        raise Problem(NOT_UTF_8.format(file=file.name)) from error
 
 
-def read_dotenv(text: str) -> tuple[dict[str, str], list[str]]:
-    """The values that `s` reads from such a file, and what it would read otherwise than it was meant."""
-    values, problems = {}, []
-    text = text.replace("\r\n", "\n")
-    for match in ASSIGNMENT.finditer(text):
-        name, value = match[1], match[2].strip()
-        quoted = re.fullmatch(r"(['\"`])(.*)\1", value, re.DOTALL)
-        if quoted:
-            value = quoted[2].replace("\\n", "\n") if quoted[1] == '"' else quoted[2]
-        elif match[3] and text[match.start(3) - 1] not in " \t":
-            problems.append(
-                f".env：{name} 的值里有 #，# 后面的内容会丢失，请用引号把值括起来。"
-                f" / .env: {name} has a #, and what follows it is lost; put the value into quotes."
-            )
-        values[name] = value.replace("\\\\$", "$")
-        if "$" in value.replace("\\\\$", ""):
-            problems.append(
-                f".env：{name} 的值里有 $，$ 和后面的内容会丢失；2.0 请写成 \\\\$ ，3.0 请写成 \\\\\\$ 。"
-                f" / .env: {name} has a $, which is lost with what follows; write \\\\$ on 2.0, \\\\\\$ on 3.0."
-            )
-    rest = ASSIGNMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
-    for number, line in enumerate(rest.split("\n"), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            problems.append(f".env：第 {number} 行不是“名称=值”。 / .env: line {number} is not NAME=value.")
-    return values, problems
+def can_read_yaml() -> bool:
+    """Whether a package is built, so that something may be downloaded, or nothing has to be."""
+    built = any((PACKAGES / name).exists() for name in FUNCTIONS)
+    return built or importlib.util.find_spec("yaml") is not None or has_downloaded(HERE / "check.txt")
+
+
+def references(text: str, code: Mapping[str, Any]) -> dict[str, str]:
+    """The variables of a function, as s.yaml or s.fc3.yaml passes them on, if nobody can read YAML."""
+    found = {match[1] or match[2]: match[0] for match in REFERENCE.finditer(text)}
+    return {setting[0]: found[setting[0]] for setting in code["SETTINGS"] if setting[0] in found}
 
 
 def read_yaml(text: str, file: str) -> Any:
@@ -189,8 +279,9 @@ def settings_problems(
     code: Mapping[str, Any],
     environment: Mapping[str, str],
     template: Template,
+    told: dict[str, str],
 ) -> Iterator[str]:
-    """What is wrong with the environment variables that `s` would give to a function."""
+    """What is wrong with the environment variables that `s` would give to a function, but for what is told already."""
     where = f"{template.file}: {template.place.format(name)}"
     deployed = {}
     for variable, text in (function.get("environmentVariables") or {}).items():
@@ -201,7 +292,9 @@ def settings_problems(
     settings, problems = code["read_settings"](deployed)
     for problem in problems:
         setting = problem.split()[0]
-        yield f".env：{problem}。 / .env: {setting} is not set, or not as .env.example explains."
+        if setting not in told:
+            told[setting] = f".env：{problem}。 / .env: {setting} is not set, or not as .env.example explains."
+            yield told[setting]
     size = sum(len(text.encode()) for variable in deployed.items() for text in variable)
     if size > MAX_ENVIRONMENT_BYTES:
         yield (
@@ -219,12 +312,13 @@ def value_of(reference: re.Match[str], environment: Mapping[str, str]) -> str:
     return environment.get(reference[1], reference[0]) if reference[1] else environment.get(reference[2], "")
 
 
-def package_problems(folder: Path, expected: Mapping[str, bytes]) -> Iterator[str]:
-    """Whether a package is what a build would make now; `expected` is that without the bytecode."""
+def package_problems(folder: Path, contents: Callable[[], Mapping[str, bytes]]) -> Iterator[str]:
+    """Whether a package is what a build would make now; `contents` gets that, without bytecode, and may download it."""
     what, build = f".package/{folder.name}", f"python3 -m deploy {folder.name}"
     if not folder.exists():
         yield f"{what} 还没有构建，请运行 {build} / {what} is not built yet; run {build}"
         return
+    expected = contents()
     files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
     sources = {path: file.read_bytes() for path, file in files.items() if file.suffix != ".pyc"}
     wrong = [path for path in sources.keys() | expected.keys() if sources.get(path) != expected.get(path)]

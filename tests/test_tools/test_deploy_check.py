@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from deploy import check
+from deploy import check, dotenv
 from deploy.build import FUNCTIONS, Problem, fingerprint
 from deploy.check import Template
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
@@ -85,7 +89,7 @@ def test_repository_as_it_is_has_no_problem(name: str, template: Template) -> No
     """Both files as they stand, with the required settings."""
     function = function_of(name, template)
     assert list(check.template_problems(name, function, template)) == []
-    assert list(check.settings_problems(name, function, code_of(name), GOOD, template)) == []
+    assert list(check.settings_problems(name, function, code_of(name), GOOD, template, {})) == []
 
 
 @pytest.mark.parametrize("key", ["name", "runtime", "handler", "code"])
@@ -152,7 +156,7 @@ def test_bad_setting_is_named_without_its_value(
 ) -> None:
     """One for each kind of mistake; the value may be a key in the wrong place."""
     function = function_of(name, template)
-    (problem,) = check.settings_problems(name, function, code_of(name), {**GOOD, **spoil}, template)
+    (problem,) = check.settings_problems(name, function, code_of(name), {**GOOD, **spoil}, template, {})
     assert words in problem
     assert "two words" not in problem
 
@@ -163,74 +167,23 @@ def test_setting_that_is_not_passed_on_is_named(name: str, template: Template) -
     """A value in .env would have no effect."""
     function = function_of(name, template)
     del function["environmentVariables"]["VERBOSE"]
-    (problem,) = check.settings_problems(name, function, code_of(name), GOOD, template)
+    (problem,) = check.settings_problems(name, function, code_of(name), GOOD, template, {})
     assert f"{template.place.format(name)}.environmentVariables lacks VERBOSE" in problem
-
-
-@pytest.mark.parametrize(
-    ("line", "value"),
-    [
-        ("X=1", "1"),
-        ("  export X = b ", "b"),
-        ("X: v", "v"),
-        ("X=b # c", "b"),
-        ("X=a=b", "a=b"),
-        ("X=  two  words  ", "two  words"),
-        ('X="  kept  " # c', "  kept  "),
-        ("X='a\\nb#c'", "a\\nb#c"),
-        ('X="a\\nb#c"', "a\nb#c"),
-        ('X="a\nb#c"', "a\nb#c"),
-        ("X=`a\"b'c`", "a\"b'c"),
-        ('X="a\\"b"', 'a\\"b'),
-        ('X="open', '"open'),
-        ('X=a "b"', 'a "b"'),
-        ('X={"a": [1]}', '{"a": [1]}'),
-        ("X=", ""),
-        ("X= # c", ""),
-        ("X=a\\\\$b\\\\$c", "a$b$c"),
-        ("X=1\r\nY=2", "1"),
-        ("# X=1\nX=2", "2"),
-    ],
-)
-def test_dotenv_is_read_as_s_reads_it(line: str, value: str) -> None:
-    """Each of these was given to Serverless Devs 3.1.10, which deployed this value."""
-    values, problems = check.read_dotenv(f"{line}\n")
-    assert (values["X"], problems) == (value, [])
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("X=write C#", "X has a #"),
-        ('X={"a": "b#c"}', "X has a #"),
-        ("X=#1", "X has a #"),
-        ("X=a$b", "X has a $"),
-        ("X='a$b'", "X has a $"),
-        ("X=a\\$b", "X has a $"),
-        ("X sk-secret", "line 2 is not NAME=value"),
-        ("X=1\n=sk-secret", "line 3 is not NAME=value"),
-    ],
-)
-def test_dotenv_that_s_reads_otherwise_than_it_was_meant_is_a_problem(line: str, words: str) -> None:
-    """Serverless Devs itself says nothing: a part of the value is missing, or all of it."""
-    _, (problem,) = check.read_dotenv(f"\n{line}\n")
-    assert words in problem
-    assert "secret" not in problem
 
 
 @each_template
 def test_example_of_dotenv_is_right_once_it_is_filled_in(template: Template) -> None:
     """Also with all that is switched off in it."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    values, problems = check.read_dotenv(example)
-    assert (values, problems) == (dict.fromkeys(GOOD, ""), [])
+    values, problems = dotenv.read(example)
+    assert (values, problems) == (dict.fromkeys(GOOD, ""), {})
     lines = [line.removeprefix("# ") for line in example.splitlines() if "=" in line and line.isascii()]
-    values, problems = check.read_dotenv("\n".join(lines))
-    assert problems == []
+    values, problems = dotenv.read("\n".join(lines))
+    assert (problems, dotenv.changes(values, {}, set(), template.generation)) == ({}, {})
     for name in FUNCTIONS:
         values |= GOOD
         function = function_of(name, template)
-        assert list(check.settings_problems(name, function, code_of(name), values, template)) == []
+        assert list(check.settings_problems(name, function, code_of(name), values, template, {})) == []
 
 
 @pytest.fixture
@@ -248,9 +201,13 @@ def package(tmp_path: Path) -> Path:
 EXPECTED = {f"{REPLY}.py": b"1", "oss2/api.py": b"2"}
 
 
+def nothing_to_compare_with() -> dict[str, bytes]:
+    raise AssertionError("the packages would be downloaded")
+
+
 def test_package_as_it_was_built_has_no_problem(package: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of the present files, with bytecode."""
-    assert list(check.package_problems(package, EXPECTED)) == []
+    assert list(check.package_problems(package, lambda: EXPECTED)) == []
     assert capsys.readouterr().out == ""
 
 
@@ -274,13 +231,13 @@ def test_package_that_a_build_would_not_make_now_is_a_problem(
         (package / path).unlink()
     else:
         (package / path).write_text(text)
-    (problem,) = check.package_problems(package, EXPECTED)
+    (problem,) = check.package_problems(package, lambda: EXPECTED)
     assert words in problem
 
 
 def test_package_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
-    """The deployment would make it; here is how to do that before."""
-    (problem,) = check.package_problems(tmp_path / "reply", EXPECTED)
+    """The deployment would make it; here is how to do that before, and nothing is downloaded for the comparison."""
+    (problem,) = check.package_problems(tmp_path / "reply", nothing_to_compare_with)
     assert ".package/reply is not built yet; run python3 -m deploy reply" in problem
 
 
@@ -290,7 +247,7 @@ def test_package_without_bytecode_is_told_but_no_problem(tmp_path: Path, capsys:
     folder.mkdir()
     (folder / f"{CONVERSATION}.py").write_text("1")
     folder.with_suffix(".sha256").write_text(fingerprint(folder))
-    assert list(check.package_problems(folder, {f"{CONVERSATION}.py": b"1"})) == []
+    assert list(check.package_problems(folder, lambda: {f"{CONVERSATION}.py": b"1"})) == []
     assert "a cold start takes twice the CPU" in capsys.readouterr().out
 
 
@@ -301,3 +258,23 @@ def test_file_that_cannot_be_read_is_told(tmp_path: Path, data: bytes | None, wo
         (tmp_path / ".env").write_bytes(data)
     with pytest.raises(Problem, match=words):
         check.text_of(tmp_path / ".env")
+
+
+@pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
+def test_workflow_is_valid_and_runs_commands_that_exist(workflow: Path) -> None:
+    """By the public schema, which comes with the checker; a workflow with a mistake simply never runs."""
+    checker = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.github-workflows", str(workflow)]
+    checked = subprocess.run(checker, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stdout
+    (job,) = yaml.safe_load(workflow.read_text(encoding="utf-8"))["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert commands[0] in (".ci/run", "python3 -m deploy --zip")
+    assert (ROOT / ".ci/run").is_file()
+
+
+def test_policy_that_is_printed_is_the_one_in_the_documents() -> None:
+    """For 3.0, with the name of the bucket to be filled in."""
+    policy = json.loads(check.policy_text("your-bucket").removeprefix(check.POLICY))
+    page = (ROOT / "docs/en/permissions.md").read_text(encoding="utf-8")
+    documented = [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+    assert policy == documented[1]

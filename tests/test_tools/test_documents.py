@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -219,10 +218,9 @@ def test_every_file_that_is_named_exists(document: str) -> None:
 def test_every_command_is_one_that_the_tests_know() -> None:
     """Those of other programs by their first words; ours are tried below."""
     others = (
-        *("npm install -g @serverless-devs/s@", "s ", "cp .env.example .env"),
+        *("npm install -g @serverless-devs/s@", "s ", "cp .env.example .env", "pip install -t . "),
         *("python3 -m venv .venv", ".venv/bin/python -m pip install -q -r tests/requirements.txt"),
         ".venv/bin/python -m pip install -r tests/playground/requirements.txt",
-        "python3 -m zipfile ",
     )
     assert [command for command in commands() if not command.startswith(others) and command not in our_commands()] == []
 
@@ -250,16 +248,11 @@ def test_command_of_serverless_devs_names_a_file_that_exists() -> None:
     assert "reply" in yaml.safe_load(text_of("s.yaml"))["services"]
 
 
-def test_zip_command_puts_the_function_at_the_top(tmp_path: Path) -> None:
-    """Function Compute looks for it there only."""
-    (command,) = [command for command in commands() if "zipfile" in command]
-    package = tmp_path / ".package/reply"
-    (package / "oss2").mkdir(parents=True)
-    for name in (f"{REPLY}.py", "oss2/api.py"):
-        (package / name).write_text("")
-    subprocess.run([sys.executable, *shlex.split(command)[1:]], cwd=tmp_path, check=True, timeout=60)
-    with zipfile.ZipFile(tmp_path / "reply.zip") as archive:
-        assert {f"{REPLY}.py", "oss2/api.py"} <= set(archive.namelist())
+def test_command_for_the_terminal_of_the_console_installs_what_is_pinned() -> None:
+    """The same versions as in the zip file."""
+    (command,) = [command for command in commands() if command.startswith("pip install -t . ")]
+    pinned = re.findall(r"^(\S+==\S+)", text_of("requirements.txt"), flags=re.MULTILINE)
+    assert sorted(command.split()[4:]) == sorted(pin for pin in pinned if not pin.startswith("aliyun-fc2"))
 
 
 # --- content ---
