@@ -129,7 +129,7 @@ ENDING_SECONDS = 2  # of the function's time-out: FC kills a run that exceeds it
 # What a step may take: seconds, and at most this part of what is left before the deadline.
 LOAD_SHARE = (8, 1 / 5)
 COUNT_SHARE = (4, 1 / 10)  # for DAILY_LIMIT
-FETCH_SHARE = (20, 1 / 3)  # for all pictures and files of a message
+FETCH_SHARE = (20, 1 / 3)  # for all pictures and files of a message, which take it from ChatGPT
 COMMIT_SHARE = (6, 1 / 3)
 AFTER_ASKING_SHARE = (20, 1 / 2)  # stays for the commit, sending and the mark; ChatGPT may have all before
 MARK_SHARE = (3, 1 / 4)  # stays for the mark, which may have more if sending was quick; sending may have all before
@@ -853,6 +853,7 @@ EACH_ITS_OWN = ("expired", "refused", "large", "picture", "file")  # else what c
 PICTURE_QUESTION = "请看这张图片，说说里面有什么；如果里面是问题，请直接回答。"
 FILE_QUESTION = "请读这个文件，说说里面写了什么；如果里面是问题，请直接回答。"
 MOST_ATTACHMENTS, MOST_PICTURE_BYTES, MOST_TEXT_BYTES = 4, 5 * 1024 * 1024, 100 * 1024
+PICTURE_NAMES = ("png", "jpeg", "webp", "gif")
 PICTURE = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF.{4}WEBP)|(GIF8[79]a)", re.DOTALL)
 
 
@@ -876,12 +877,10 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
             data = fetch(part.code, message.robot_code, run.settings, deadline)
             kind = PICTURE.match(data)
             if kind:
-                encoded = base64.b64encode(data).decode()
-                pictures.append(
-                    f"data:image/{('png', 'jpeg', 'webp', 'gif')[(kind.lastindex or 1) - 1]};base64,{encoded}"
-                )
+                name = PICTURE_NAMES[(kind.lastindex or 1) - 1]
+                pictures.append(f"data:image/{name};base64,{base64.b64encode(data).decode()}")
             elif part.noun == "图片":
-                raise Unseen("picture", detail=data[:8].hex())
+                raise Unseen("picture", detail=f"{len(data)} bytes")
             else:
                 quotation = f"{quotation.replace(part.words, '')}\n{part.words}\n{text_of_file(data)}".strip()
         except Unseen as unseen:
@@ -910,7 +909,7 @@ def text_of_file(data: bytes) -> str:
             continue
         if text.strip(BLANKS) and not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text):
             return text
-    raise Unseen("file", detail=data[:8].hex())
+    raise Unseen("file", detail=f"{len(data)} bytes")
 
 
 def fetch(code: str, robot_code: str, settings: SimpleNamespace, deadline: float) -> bytes:

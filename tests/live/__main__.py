@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import requests
 
-from deploy.check import read_dotenv
+from deploy.dotenv import arriving
+from deploy.dotenv import read as read_dotenv
 from tests.live.account import FOLDER, Account, Live, account_of
 from tests.live.checks import CHECKS, Check, NotHere
 from tests.stand_ins.local_cloud import ROOT
@@ -123,7 +124,7 @@ def given(asked: argparse.Namespace) -> dict[str, Any]:
 def dotenv() -> dict[str, str]:
     """What is in .env, {} if there is none."""
     file = ROOT / ".env"
-    return read_dotenv(file.read_text(encoding="utf-8-sig"))[0] if file.exists() else {}
+    return arriving(read_dotenv(file.read_text(encoding="utf-8-sig"))[0], {}, generation=2) if file.exists() else {}
 
 
 def agrees(group: str, ask: Callable[[str], str]) -> bool:

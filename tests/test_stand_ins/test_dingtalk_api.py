@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
+from alibabacloud_dingtalk.oauth2_1_0 import models as oauth
+from alibabacloud_dingtalk.oauth2_1_0.client import Client as Oauth
+from alibabacloud_dingtalk.robot_1_0 import models as robot
+from alibabacloud_dingtalk.robot_1_0.client import Client as Robot
+from alibabacloud_tea_openapi.models import Config
+from alibabacloud_tea_util.models import RuntimeOptions
 
+from tests.helpers import PNG, Reply
 from tests.stand_ins.dingtalk import Dingtalk
 from tests.stand_ins.dingtalk_api import (
     CODE_SECONDS,
@@ -22,6 +30,7 @@ from tests.stand_ins.dingtalk_api import (
     URL_SECONDS,
     api_fault,
 )
+from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import StandIn
 
 REPLY_PATH, RECALL_PATH = EMOTION_PATHS
@@ -208,6 +217,53 @@ def test_request_that_is_no_call_is_refused(
     """Before anything else."""
     answer = requests.request(method, dingtalk.url + path, data=data, headers={"Content-Type": kind}, timeout=5)
     assert answer.status_code == status
+
+
+# --- the official SDK ---
+
+
+def official(client: Any, dingtalk: Dingtalk) -> Any:
+    """A client of the SDK that talks to the stand-in."""
+    return client(Config(protocol="http", region_id="central", endpoint=dingtalk.url.removeprefix("http://")))
+
+
+def test_official_client_is_served(dingtalk: Dingtalk) -> None:
+    """It gets a token and the address of a picture, and shows the emoji and takes it off."""
+    asked = oauth.GetAccessTokenRequest(app_key=dingtalk.api.app_key, app_secret=dingtalk.app_secret)
+    token = official(Oauth, dingtalk).get_access_token(asked).body
+    assert token.expire_in == TOKEN_SECONDS
+    client, code = official(Robot, dingtalk), dingtalk.api.keep(PNG)
+    of = {"x_acs_dingtalk_access_token": token.access_token}
+    wanted = robot.RobotMessageFileDownloadRequest(download_code=code, robot_code=dingtalk.api.robot_code)
+    headers = robot.RobotMessageFileDownloadHeaders(**of)
+    found = client.robot_message_file_download_with_options(wanted, headers, RuntimeOptions()).body
+    assert requests.get(found.download_url, timeout=5).content == PNG
+    for verb in ("Reply", "Recall"):
+        request = getattr(robot, f"Robot{verb}EmotionRequest")().from_map(THINKING)
+        call_it = getattr(client, f"robot_{verb.lower()}_emotion_with_options")
+        assert call_it(request, getattr(robot, f"Robot{verb}EmotionHeaders")(**of), RuntimeOptions()).body.success
+    assert [one.verb for one in dingtalk.api.emotions] == ["reply", "recall"]
+
+
+def test_function_sends_what_the_official_client_sends(reply: Reply, cloud: LocalCloud) -> None:
+    """The same fields in the body of each call."""
+    reply.environment.update({**cloud.application(), "THINKING": "on"})
+    reply.module.api_tokens.clear()
+    message = cloud.dingtalk.message(kind="picture", picture=PNG)
+    reply.run(message)
+    sent = {one.path: json.loads(one.body) for one in cloud.dingtalk.received if one.path.startswith("/v1.0/")}
+    emotion = {**THINKING, "openMsgId": message["msgId"], "openConversationId": message["conversationId"]}
+    requests_of = {
+        TOKEN_PATH: oauth.GetAccessTokenRequest(
+            app_key=cloud.dingtalk.api.app_key, app_secret=cloud.dingtalk.app_secret
+        ),
+        DOWNLOAD_PATH: robot.RobotMessageFileDownloadRequest(
+            download_code=message["content"]["downloadCode"], robot_code=message["robotCode"]
+        ),
+        REPLY_PATH: robot.RobotReplyEmotionRequest().from_map(emotion),
+        RECALL_PATH: robot.RobotRecallEmotionRequest().from_map(emotion),
+    }
+    assert sent == {path: request.to_map() for path, request in requests_of.items()}
 
 
 def test_reset_brings_everything_back(dingtalk: Dingtalk) -> None:
