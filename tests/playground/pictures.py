@@ -6,15 +6,20 @@ import sys
 import time
 from pathlib import Path
 
-from selenium.webdriver import Chrome
-from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
+from tests.packages import how_to_install
 
-from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
-from tests.playground.chat import Chat
-from tests.playground.page import Page
-from tests.playground.way import watch
-from tests.stand_ins.local_cloud import LocalCloud
+try:
+    from selenium.webdriver import Chrome
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
+    from tests.playground.chat import Chat
+    from tests.playground.page import Page
+    from tests.playground.way import watch
+    from tests.stand_ins.local_cloud import LocalCloud
+except ModuleNotFoundError as error:
+    sys.exit(how_to_install(error, "tests/requirements.txt", "tests.playground.pictures"))
 
 FOLDER = Path(__file__).with_name("pictures")
 WAIT_SECONDS = 30
@@ -37,7 +42,7 @@ def main() -> int:
 
 def take(browser: Chrome, chat: Chat, address: str) -> None:
     """All pictures, of one conversation that runs through them."""
-    for text in ("我叫小明", "我叫什么？", "用 Python 写一段两数之和的代码"):
+    for text in ("我叫小明", "我叫什么？", "列一张水果价目表"):
         say(chat, "小明", "private", text)
     say(chat, "小明", "group", "1+1=?")
     say(chat, "小红", "group", "我叫什么？")
@@ -48,10 +53,10 @@ def take(browser: Chrome, chat: Chat, address: str) -> None:
         hidden = browser.execute_script("return byId('bubbles').scrollHeight - byId('bubbles').clientHeight")
         set_size(browser, 390, 600 + hidden)
         photograph(browser, "#bubbles", f"{place}.png")
-    set_size(browser, 1180, 560)
+    set_size(browser, 1180, 610)
     for language, name in ((0, "way.zh.png"), (1, "way.en.png")):
         look(browser, language, "group", "小明")
-        photograph(browser, "body", name)
+        photograph(browser, ".inside", name)
 
 
 def say(chat: Chat, nick: str, place: str, text: str) -> None:

@@ -44,6 +44,7 @@ class Page:
         self.eventually(lambda: self.all("#people label"))
         if self.one("html").get_attribute("lang") != "zh-CN":
             self.click("#language")
+        self.eventually(lambda: "。" in self.text("#settings-rows"))
 
     def ask(self, name: str, **body: object) -> None:
         """What a button of the page does, without the button."""
@@ -86,7 +87,9 @@ class Page:
         self.eventually(lambda: self.steps()[-1:] == ["oss_mark"] and not self.all("#steps .running"))
 
     def text(self, selector: str) -> str:
-        return str(self.browser.execute_script("return document.querySelector(arguments[0]).innerText", selector))
+        return str(
+            self.browser.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+        )
 
     def eventually(self, found: Callable[[], T]) -> T:
         """What is found as soon as it is true."""

@@ -19,6 +19,7 @@ let kind = "text";
 let quotation = "";
 let selected = 0; // number of the message whose way is shown; 0: the last one
 let drawnChat = ""; // which chat the bubbles on the page belong to
+let settingsTurn = 0; // how often the settings were asked for
 let playing = false; // an example is being said
 
 // -- building blocks ---------------------------------------------------------------------------------------
@@ -488,7 +489,9 @@ function drawSwitches() {
 }
 
 async function drawSettings() {
+  const turn = ++settingsTurn;
   const settings = await ask("/api/settings");
+  if (turn !== settingsTurn) return; // a later call draws them
   const groups = new Map();
   for (const setting of settings) {
     if (!groups.has(setting.function)) groups.set(setting.function, element("fieldset", {}, element("legend", {}, setting.function)));
