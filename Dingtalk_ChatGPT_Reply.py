@@ -676,6 +676,25 @@ UNREADABLE = {  # the answer to a message without words, by what it is
     "引用": "钉钉没有把你引用的那条消息的文字转给我。请把要问的内容复制成文字发给我。",
     "消息": "我还读不了这种消息。请用文字把问题发给我。",
 }
+NOT_SEEN = {  # what the person sees of a picture or a file that was not looked at, by cause
+    "app": "钉钉不认这个应用，所以看不了图片和文件。请部署者检查环境变量 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET。",
+    "permission": "钉钉不允许机器人下载图片和文件。请部署者在钉钉开发者后台打开这个应用的“权限管理”，"
+    "申请权限 qyapi_robot_sendmsg（企业内机器人发送消息权限）。",
+    "ip": "钉钉只允许指定的 IP 访问，所以下载不了图片和文件。请部署者在钉钉开发者后台清空这个应用的服务器出口 IP。",
+    "quota": "本组织这个月的钉钉 API 调用量用完了，下载不了图片和文件。请联系组织的管理员增加额度，或者下个月再试。",
+    "busy": "钉钉现在太忙，图片或文件没有下载下来。请过一会儿再发一次。",
+    "robot": "这个机器人不属于 DINGTALK_APP_KEY 的应用，看不了图片和文件。请部署者改成机器人所属应用的 AppKey。",
+    "expired": "图片或文件已经过期，下载不了。请重新发一次。",
+    "refused": "钉钉没有交出图片或文件。请重新发一次；如果一直这样，请部署者在日志里查看钉钉的错误码。",
+    "network": "图片或文件没有下载下来。请再发一次；如果一直这样，请部署者检查函数的网络。",
+    "missing": "钉钉没有把图片或文件交给机器人，我看不到。请在单聊里直接发给我。",
+    "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
+    "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
+    "file": "这个文件我读不了，只能读 UTF-8 或 GB18030 编码的文本文件，例如 .txt、.md、.csv、.json、代码。"
+    "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
+    "many": "一次最多看 4 张图片或文件，后面的没有看。请分几次发。",
+}
+NOT_SEEN["token"] = NOT_SEEN["app"]
 SWITCHED_OFF = "部署者设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET 以后，我就能看图片和文本文件。"
 OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
@@ -693,8 +712,10 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
     if message.over_quota:
         return "over quota", OVER_QUOTA
     if message.unreadable and not (message.attachments and settings.dingtalk_app_key):
-        switch = message.unreadable in ("图片", "文件") and not settings.dingtalk_app_key
-        return "unreadable", UNREADABLE[message.unreadable] + (SWITCHED_OFF if switch else "")
+        sentence = UNREADABLE[message.unreadable]
+        if message.unreadable in ("图片", "文件"):
+            sentence = NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + SWITCHED_OFF
+        return "unreadable", sentence
     if command == "clear":
         return clear(journal, run)
     if command == "status":
@@ -830,26 +851,7 @@ def read_usage(bucket: oss2.Bucket, key: str, deadline: float) -> tuple[set[str]
 
 # --- pictures and files of DingTalk ---
 
-# What the person sees of a picture or a file that was not looked at, by cause.
-NOT_SEEN = {
-    "app": "钉钉不认这个应用，所以看不了图片和文件。请部署者检查环境变量 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET。",
-    "permission": "钉钉不允许机器人下载图片和文件。请部署者在钉钉开发者后台打开这个应用的“权限管理”，"
-    "申请权限 qyapi_robot_sendmsg（企业内机器人发送消息权限）。",
-    "ip": "钉钉只允许指定的 IP 访问，所以下载不了图片和文件。请部署者在钉钉开发者后台清空这个应用的服务器出口 IP。",
-    "quota": "本组织这个月的钉钉 API 调用量用完了，下载不了图片和文件。请联系组织的管理员增加额度，或者下个月再试。",
-    "busy": "钉钉现在太忙，图片或文件没有下载下来。请过一会儿再发一次。",
-    "robot": "这个机器人不属于 DINGTALK_APP_KEY 的应用，看不了图片和文件。请部署者改成机器人所属应用的 AppKey。",
-    "expired": "图片或文件已经过期，下载不了。请重新发一次。",
-    "refused": "钉钉没有交出图片或文件。请重新发一次；如果一直这样，请部署者在日志里查看钉钉的错误码。",
-    "network": "图片或文件没有下载下来。请再发一次；如果一直这样，请部署者检查函数的网络。",
-    "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
-    "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
-    "file": "这个文件我读不了，只能读 UTF-8 或 GB18030 编码的文本文件，例如 .txt、.md、.csv、.json、代码。"
-    "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
-    "many": "一次最多看 4 张图片或文件，后面的没有看。请分几次发。",
-}
-NOT_SEEN["token"] = NOT_SEEN["app"]
-EACH_ITS_OWN = ("expired", "refused", "large", "picture", "file")  # else what comes after it need not be tried
+EACH_ITS_OWN = ("expired", "refused", "large", "picture", "file")  # with other causes the next one need not be tried
 PICTURE_QUESTION = "请看这张图片，说说里面有什么；如果里面是问题，请直接回答。"
 FILE_QUESTION = "请读这个文件，说说里面写了什么；如果里面是问题，请直接回答。"
 MOST_ATTACHMENTS, MOST_PICTURE_BYTES, MOST_TEXT_BYTES = 4, 5 * 1024 * 1024, 100 * 1024

@@ -322,10 +322,10 @@ def test_without_a_key_the_sentence_says_who_can_switch_it_on(reply: Reply, clou
     assert not paths(cloud) and not cloud.openai_api.asked
 
 
-def test_picture_without_a_code_has_the_sentence_of_before(seeing: Reply, cloud: LocalCloud) -> None:
+def test_picture_without_a_code_has_its_sentence(seeing: Reply, cloud: LocalCloud) -> None:
     """The application has its key, so that is not the reason."""
     text = shown_for(seeing, cloud.dingtalk.message(kind="picture", content={}))
-    assert text == seeing.module.UNREADABLE["图片"]
+    assert text == seeing.module.NOT_SEEN["missing"]
 
 
 def test_picture_that_was_not_seen_does_not_count(seeing: Reply, cloud: LocalCloud) -> None:
