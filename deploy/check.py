@@ -76,8 +76,6 @@ TEMPLATES = {
 
 def main(generation: int) -> int:
     """Print what is wrong with a deployment to this generation of Function Compute; the exit status."""
-    if not hasattr(str, "removeprefix"):  # which the functions use, whose own code reads the settings
-        raise Problem("检查需要 Python 3.9 及以上版本。\nThe check needs Python 3.9 or newer.")
     count = 0
     for name in overridden(dict(os.environ)):
         print(OVERRIDDEN.format(name=name), flush=True)
@@ -145,12 +143,19 @@ def overridden(shell: Mapping[str, str]) -> list[str]:
 
 def before_deploying(name: str, generation: int) -> Iterator[str]:
     """What `s` is to say before it creates anything: of .env, for one function, and with nothing downloaded."""
-    template, shell = TEMPLATES[generation], dict(os.environ)
+    template = TEMPLATES[generation]
+    file, _ = dotenv.read(text_of(ROOT / ".env") if (ROOT / ".env").exists() else "")
+    # The tool has put what it made of .env into the environment by now: it does not come from the shell.
+    shell = {variable: value for variable, value in os.environ.items() if variable not in file}
     values, told = arriving_values(template, shell)
-    yield from (OVERRIDDEN.format(name=each) for each in overridden(shell))
-    yield from told.values()
-    if hasattr(str, "removeprefix"):
-        code = settings_of(source_of(name))
+    if not hasattr(str, "removeprefix"):
+        yield from told.values()
+    else:
+        codes = {each: settings_of(source_of(each)) for each in FUNCTIONS}
+        names = {each: {setting[0] for setting in code["SETTINGS"]} for each, code in codes.items()}
+        others = set().union(*(names[each] for each in FUNCTIONS if each != name)) if name == "reply" else told.keys()
+        yield from (sentence for each, sentence in told.items() if each in names[name] or each not in others)
+        code = codes[name]
         variables = references(text_of(ROOT / template.file), code)
         deployed = {variable: values.get(variable, "") for variable in variables}
         missing = [setting[0] for setting in code["SETTINGS"] if setting[2] is code["REQUIRED"]]

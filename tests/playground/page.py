@@ -20,13 +20,8 @@ MAX_WAYS = 30  # messages whose way the page can show
 MAX_LOG_LINES = 300
 MAX_OBJECT_BYTES = 64 * 1024
 MAX_REQUEST_BYTES = 256 * 1024
-STAND_IN_SETTINGS = (
-    "ENDPOINT",
-    "OSS_ENDPOINT",
-    "OSS_BUCKET_NAME",
-    "WEBHOOK_HOSTS",
-    "DINGTALK_API",
-)  # lead to stand-ins
+# They lead to the stand-ins
+STAND_IN_SETTINGS = ("ENDPOINT", "OSS_ENDPOINT", "OSS_BUCKET_NAME", "DINGTALK_API", "WEBHOOK_HOSTS")
 STATIC = Path(__file__).with_name("static")
 MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
