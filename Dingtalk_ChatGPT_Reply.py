@@ -706,9 +706,9 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
     """The result in a word, and the words to reply."""
     settings = run.settings
     command = command_in(message.text) if message.text else None
-    refusal = refusal_of(message, settings)
-    if refusal:
-        return "not allowed", refusal
+    why_not = why_not_allowed(message, settings)
+    if why_not:
+        return "not allowed", why_not
     if message.over_quota:
         return "over quota", OVER_QUOTA
     if message.unreadable and not (message.attachments and settings.dingtalk_app_key):
@@ -734,7 +734,7 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
         return f"failed: {unseen.cause}", str(unseen)
 
 
-def refusal_of(message: Message, settings: SimpleNamespace) -> str | None:
+def why_not_allowed(message: Message, settings: SimpleNamespace) -> str | None:
     """Why the person, or in a group the group, may not ask; None if it is on its list or there is no list."""
     if settings.allowed_users and message.person not in settings.allowed_users:
         return USER_REFUSED.format(message.person)
@@ -787,7 +787,7 @@ def status(journal: Journal, settings: SimpleNamespace) -> str:
 
 
 def question_of(message: Message, scope: str) -> str:
-    """What the model is asked: the words, below those they refer to.
+    r"""What the model is asked: the words, below those they refer to.
 
     In a history that a group shares, every line begins with who says it, so that nobody can speak for somebody else:
     'a\nb' of 小钉 -> '小钉#1f0e：a\n小钉#1f0e：b'
