@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import requests
 
+from tests.helpers import png
 from tests.stand_ins.local_cloud import ROOT
 from tests.stand_ins.openai_api import OpenaiApi
 
@@ -237,12 +239,14 @@ def test_emoji_is_on_the_message_only_with_thinking(setting: dict[str, str], sho
         requests.post(f"{url}api/switch", json={"names": ["chatgpt_slow"]}, timeout=5).raise_for_status()
         send(url, text="你好")
         until = time.monotonic() + WAIT_SECONDS
-        seen = set()
-        while time.monotonic() < until and "chatgpt" not in seen:
+        seen: set[str] = set()
+        wanted = {"chatgpt", "api_reply"} if shown else {"chatgpt"}
+        while time.monotonic() < until and not wanted <= seen:
             (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
-            seen = {step["kind"] for step in message["steps"]}
+            seen = {step["kind"] for step in message["steps"] if step["kind"] == "chatgpt" or step["ms"] is not None}
         assert message["thinking"] == shown
         wait_for_answer(url)
+        chatgpt_step(url)  # all is over
         (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
         assert not message["thinking"]
 
@@ -255,8 +259,30 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
+    ("place", "kind"), [("private", "picture"), pytest.param("group", "picture", marks=pytest.mark.full)]
+)
+def test_posted_picture_goes_with_the_message(place: str, kind: str) -> None:
+    """The bot gets its bytes; the page shows them, and the calls of DingTalk's API without token and key."""
+    picture = png(7, 5)
+    with started("--no-browser") as (_, url):
+        send(url, place=place, kind=kind, picture=base64.b64encode(picture).decode())
+        assert f"我看到 1 张图片：PNG，7×5 像素，{len(picture)} 字节" in wait_for_answer(url)
+        assert requests.get(f"{url}api/picture?number=1", timeout=5).content == picture
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        kinds = [step["kind"] for step in message["steps"]]
+        calls = ["api_token", "api_download", "api_file"]
+        assert [each for each in kinds if each.startswith("api_")] == calls
+        token = requests.get(f"{url}api/step/1/{kinds.index('api_token')}", timeout=30).json()
+        assert '"accessToken": "•••"' in token["answer"] and '"appSecret": "•••"' in token["request"]
+        assert '"appKey": "•••"' in token["request"]
+
+
+@pytest.mark.parametrize(
     ("name", "body", "problem"),
     [
+        ("send", {"person": "小钉", "place": "private", "kind": "picture", "picture": "?"}, "请求有误"),
+        ("send", {"person": "小钉", "place": "private", "kind": "picture", "picture": "AAAA" * 2097153}, "6 MB"),
+        ("send", {"person": "小钉", "place": "private", "kind": "text", "text": "a", "picture": "AAAA"}, "不带图片"),
         ("send", {"person": "小钉", "place": "private", "kind": "text", "text": " "}, "请先输入要说的话"),
         ("send", {"person": "小钉", "place": "group", "kind": "voice", "text": "a"}, "群里的这种消息"),
         ("send", {"person": "谁", "place": "private", "kind": "text", "text": "a"}, "没有这样的消息"),
