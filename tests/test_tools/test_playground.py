@@ -301,6 +301,15 @@ def test_what_cannot_be_done_is_told(url: str, name: str, body: dict[str, object
     assert requests.get(f"{url}api/state", timeout=5).status_code == 200
 
 
+def test_setting_that_is_taken_back_is_as_at_the_start(url: str) -> None:
+    """The playground's own application too: the bot goes on looking at pictures."""
+    for value, is_set in (("", False), (None, True)):
+        given = {"Dingtalk_ChatGPT_Reply": {"DINGTALK_APP_KEY": value}}
+        requests.post(f"{url}api/set", json=given, timeout=30).raise_for_status()
+        rows = requests.get(f"{url}api/settings", timeout=30).json()
+        assert [row["set"] for row in rows if row["name"] == "DINGTALK_APP_KEY"] == [is_set]
+
+
 @pytest.mark.parametrize(
     ("headers", "body"),
     [
