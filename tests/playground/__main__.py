@@ -21,7 +21,7 @@ try:
     from tests.playground.chat import PUSH_SECONDS, Chat
     from tests.playground.page import Page
     from tests.playground.way import watch
-    from tests.stand_ins.local_cloud import LocalCloud
+    from tests.stand_ins.local_cloud import REPLY, LocalCloud
 except ModuleNotFoundError as error:
     sys.exit(how_to_install(error, "tests/playground/requirements.txt", "tests.playground"))
 
@@ -45,9 +45,9 @@ def main() -> int:
     real_model = bool(os.environ.get("CHATGPT_API_KEY"))
     if real_model:  # '' is the default, not the stand-in
         settings.update({name: os.environ.get(name, "") for name in MODEL_SETTINGS})
-    with LocalCloud(
-        reply=settings, max_instances=INSTANCES, max_conversations=CONVERSATIONS, generation=asked.fc
-    ) as cloud:
+    local = LocalCloud(reply=settings, max_instances=INSTANCES, max_conversations=CONVERSATIONS, generation=asked.fc)
+    local.given[REPLY].update(local.application())  # the bot looks at pictures and files
+    with local as cloud:
         try:
             return say(cloud, asked.say) if asked.say else show(cloud, real_model, asked)
         except KeyboardInterrupt:

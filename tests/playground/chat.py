@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -20,6 +21,10 @@ GROUP = "测试群"
 KINDS = {"text": "text", "voice": "audio", "rich_text": "rich_text", "picture": "picture", "file": "file"}
 WITH_WORDS = ("text", "voice", "rich_text")
 NOT_IN_GROUP = ("voice", "file")  # DingTalk delivers them in private chats only
+WITH_PICTURE = ("rich_text", "picture")
+EXAMPLE_PICTURE = Path(__file__).with_name("static") / "example.png"
+EXAMPLE_FILE = ("报告.pdf", b"%PDF-1.7\n%\xff\xff\xff\xff\n\0")  # no text, as every PDF
+MAX_PICTURE_BYTES = 6 * 1024 * 1024  # more than the bot looks at: what it says then can be seen
 
 PUSH_SECONDS = 20  # DingTalk waits 2.5; a cold start on a slow laptop may take longer, and here nobody repeats it
 SLOW_SECONDS = 8
@@ -42,6 +47,7 @@ class Sent:
     kind: str  # of KINDS
     text: str
     quotation: str
+    picture: bytes  # b"" if none goes with it
     message: Message
     at: float  # time.monotonic()
     under_way: int = 0  # deliveries that DingTalk waits for
@@ -57,6 +63,7 @@ class Chat:
         self.sent: list[Sent] = []
         self.switches: frozenset[str] = frozenset()
         self._lock = threading.Lock()
+        self._given = {name: dict(given) for name, given in cloud.given.items()}  # at the start
         self._began = time.time() - time.monotonic()  # what turns time.monotonic() into the time of day
         self._plan_faults()
 
@@ -70,14 +77,27 @@ class Chat:
 
     # -- people write -------------------------------------------------------------------------------------
 
-    def send(self, nick: str, place: str, kind: str = "text", text: str = "", quotation: str = "") -> Sent:
-        """A new message, which is delivered meanwhile; Refused says why there can be none."""
+    def send(
+        self, nick: str, place: str, kind: str = "text", text: str = "", quotation: str = "", picture: bytes = b""
+    ) -> Sent:
+        """A new message, which is delivered meanwhile; Refused says why there can be none.
+
+        Without a `picture`, the example goes with the kinds that have one.
+        """
         if nick not in PEOPLE or place not in ("private", "group") or kind not in KINDS:
             raise Refused("没有这样的消息。There is no such message.")
         if place == "group" and kind in NOT_IN_GROUP:
             raise Refused("群里的这种消息，钉钉不会发给机器人。DingTalk gives the bot no such message from a group.")
         if kind in WITH_WORDS and not text.strip():
             raise Refused("请先输入要说的话。Please write something first.")
+        if picture and kind not in WITH_PICTURE:
+            raise Refused("这种消息不带图片。This kind of message has no picture.")
+        if len(picture) > MAX_PICTURE_BYTES:
+            raise Refused("图片不能超过 6 MB。A picture has at most 6 MB.")
+        if picture and kind == "picture" and place == "group":
+            kind = "rich_text"  # in a group the @ goes with it
+        if kind in WITH_PICTURE:
+            picture = picture or EXAMPLE_PICTURE.read_bytes()
         with self._lock:
             if len(self.sent) >= MAX_MESSAGES:
                 raise Refused(f"已经有 {MAX_MESSAGES} 条消息，请从头开始。That is {MAX_MESSAGES} messages: start over.")
@@ -86,10 +106,13 @@ class Chat:
                 person=PEOPLE[nick],
                 group=GROUP if place == "group" else None,
                 kind=KINDS[kind],
+                picture=picture or None,
+                file=EXAMPLE_FILE if kind == "file" else None,
             )
             if quotation:
                 message["text"].update(isReplyMsg=True, repliedMsg={"msgType": "text", "content": {"text": quotation}})
-            sent = Sent(len(self.sent) + 1, place, PEOPLE[nick], kind, text, quotation, message, time.monotonic())
+            number, person = len(self.sent) + 1, PEOPLE[nick]
+            sent = Sent(number, place, person, kind, text, quotation, picture, message, time.monotonic())
             self.sent.append(sent)
         self.deliver(sent)
         return sent
@@ -124,9 +147,11 @@ class Chat:
         bubbles: list[tuple[float, dict[str, Any]]] = []
         for sent in list(self.sent):
             chat = {"place": sent.place, "owner": sent.person.nick, "message": sent.number}
-            words = {"kind": sent.kind, "text": sent.text, "quotation": sent.quotation}
+            words: dict[str, Any] = {"kind": sent.kind, "text": sent.text, "quotation": sent.quotation}
             if sent.kind == "voice":
                 words["seconds"] = sent.message["content"]["duration"] // 1000
+            if sent.picture:
+                words["picture"] = bool(picture_type(sent.picture))
             bubbles.append((sent.at, {"id": f"{sent.number}", "from": sent.person.nick, **chat, **words}))
             for part, shown in enumerate(self.shown(sent)):
                 kind = "markdown" if shown.kind == "markdown" else "answer"
@@ -163,9 +188,9 @@ class Chat:
         return runs or sent.under_way > 0
 
     def thinking(self, sent: Sent) -> bool:
-        """Whether people see the emoji on the message: only with THINKING, and while nothing was answered yet."""
-        wanted = self.cloud.environment(REPLY).get("THINKING", "").strip().lower() == "on"
-        return wanted and self.busy(sent) and not self.shown(sent)
+        """Whether people see the emoji on the message."""
+        msg_id, emotions = sent.message["msgId"], list(self.cloud.dingtalk.api.emotions)
+        return [emotion.verb for emotion in emotions if emotion.message_id == msg_id][-1:] == ["reply"]
 
     def _time_of_day(self, at: float) -> str:
         return time.strftime("%H:%M", time.localtime(self._began + at))
@@ -204,11 +229,13 @@ class Chat:
     # -- settings -----------------------------------------------------------------------------------------
 
     def set_environment(self, changes: dict[str, dict[str, str | None]]) -> None:
-        """Environment variables of both functions, which are restarted with them; None takes one back."""
+        """Environment variables of both functions, which are restarted with them; None takes one back to the start."""
         with self._lock:
             before = {name: dict(self.cloud.given[name]) for name in (CONVERSATION, REPLY)}
             for name, given in self.cloud.given.items():
                 for variable, value in changes.get(name, {}).items():
+                    if value is None:
+                        value = self._given[name].get(variable)
                     if value is None:
                         given.pop(variable, None)
                     else:
@@ -226,3 +253,8 @@ class Chat:
             page = session.get(self.cloud.dingtalk.bot_url or "", timeout=PUSH_SECONDS).text
         report = self.cloud.invoke(REPLY, b"{}")
         return {CONVERSATION: page, REPLY: "\n".join(f"{part}: {finding}" for part, finding in report.items())}
+
+
+def picture_type(data: bytes) -> str:
+    """The media type of a picture that a browser and the bot can show, by its first bytes; '' for anything else."""
+    return next((f"image/{name}" for name, start in openai_api.SIGNATURES.items() if data.startswith(start)), "")

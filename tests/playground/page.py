@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.playground import way
-from tests.playground.chat import GROUP, PEOPLE, SWITCHES, Chat, Refused, Sent
+from tests.playground.chat import GROUP, MAX_PICTURE_BYTES, PEOPLE, SWITCHES, Chat, Refused, Sent, picture_type
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
 from tests.stand_ins.server import Answer, Received, Service, json_answer
 
@@ -19,7 +20,7 @@ MAX_BUBBLES = 200  # that the page shows
 MAX_WAYS = 30  # messages whose way the page can show
 MAX_LOG_LINES = 300
 MAX_OBJECT_BYTES = 64 * 1024
-MAX_REQUEST_BYTES = 256 * 1024
+MAX_REQUEST_BYTES = 256 * 1024 + MAX_PICTURE_BYTES * 3 // 2  # a picture comes in Base64, which is 4/3 of it
 # They lead to the stand-ins
 STAND_IN_SETTINGS = ("ENDPOINT", "OSS_ENDPOINT", "OSS_BUCKET_NAME", "DINGTALK_API", "WEBHOOK_HOSTS")
 STATIC = Path(__file__).with_name("static")
@@ -28,6 +29,7 @@ MEDIA_TYPES = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".png": "image/png",
 }
 STEP_PATH = re.compile(r"/api/step/(\d+)/(\d+)", re.ASCII)
 # The only files that the page can get, by their path
@@ -49,6 +51,7 @@ class Page(Service):
         self._shows: dict[str, Callable[[dict[str, str]], Answer]] = {
             "/api/state": self._state,
             "/api/object": self._object,
+            "/api/picture": self._picture,
             "/api/settings": self._settings,
         }
         self._does: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -149,6 +152,13 @@ class Page(Service):
         data = self.chat.cloud.oss.read(query.get("key", "")) or b""
         return json_answer({"size": len(data), "text": data[-MAX_OBJECT_BYTES:].decode(errors="replace")})
 
+    def _picture(self, query: dict[str, str]) -> Answer:
+        """The picture of a message."""
+        number = query.get("number", "")
+        picture = self.chat.find(int(number) if number.isdecimal() else 0).picture
+        media_type = picture_type(picture)
+        return Answer(200, (("Content-Type", media_type),), picture) if media_type else Answer(404)
+
     def _settings(self, query: dict[str, str]) -> Answer:
         """Every setting of both functions: what it means, what it is by default, and here; secrets without value."""
         rows = []
@@ -172,7 +182,8 @@ class Page(Service):
 
     def _send(self, given: dict[str, Any]) -> list[int]:
         """One message, or with `times` several at the same instant; in a group they are from different people."""
-        asked = texts_in(given, "person", "place", "kind", "text", "quotation")
+        asked = texts_in(given, "person", "place", "kind", "text", "quotation", "picture")
+        picture = base64_bytes(asked["picture"])
         times = given.get("times", 1)
         if not isinstance(times, int) or not 1 <= times <= 10:
             raise Refused("一次最多十条。Ten at most.")
@@ -183,7 +194,7 @@ class Page(Service):
         for n in range(times):
             text = asked["text"] if times == 1 else (asked["text"] + f" {n + 1}" if asked["text"] else f"{n + 1}+1=?")
             person = people[n % len(people)]
-            sent = self.chat.send(person, asked["place"], asked["kind"], text, asked["quotation"])
+            sent = self.chat.send(person, asked["place"], asked["kind"], text, asked["quotation"], picture)
             numbers.append(sent.number)
         return numbers
 
@@ -240,6 +251,13 @@ def texts_in(given: dict[str, Any], *names: str) -> dict[str, str]:
     if not all(isinstance(text, str) for text in asked.values()):
         raise Refused("请求有误。The request makes no sense.")
     return asked
+
+
+def base64_bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise Refused("请求有误。The request makes no sense.") from error
 
 
 def log_lines(log: str) -> list[str]:

@@ -12,13 +12,20 @@ from urllib.parse import unquote
 import psutil
 
 from tests.stand_ins.dingtalk import Message, session_of
+from tests.stand_ins.dingtalk_api import DOWNLOAD_PATH, EMOTION_PATHS, FILE_PATH, TOKEN_PATH
 from tests.stand_ins.function_compute import FunctionCompute, Run, is_invoke, is_trigger
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.server import Received
 
 MAX_SHOWN_CHARACTERS = 20_000  # of one request or answer
+PICTURE_DATA = re.compile(r"(data:image/[a-z]+;base64,[\w+/]{40})[\w+/=]+", re.ASCII)
 SECRET_HEADER = re.compile(r"(?i)authorization|sign|.*(token|secret|api-key)")
 MASK = "•••"
+API_STEPS = {
+    TOKEN_PATH: "api_token",
+    DOWNLOAD_PATH: "api_download",
+    **{path: f"api_{verb}" for path, verb in EMOTION_PATHS.items()},
+}
 
 
 class Step(NamedTuple):
@@ -41,7 +48,7 @@ class Step(NamedTuple):
 
 
 def watch(cloud: LocalCloud) -> None:
-    """From now on note for every request to OSS and ChatGPT which instance it comes from.
+    """From now on note for every request to OSS, ChatGPT and DingTalk which instance it comes from.
 
     Without it, the requests of several messages at once could not be told apart.
     """
@@ -49,7 +56,7 @@ def watch(cloud: LocalCloud) -> None:
     def note(received: Received) -> None:
         received.sender = sender_of(received, cloud.function_compute)
 
-    cloud.oss.on_arrival = cloud.openai_api.on_arrival = note
+    cloud.oss.on_arrival = cloud.openai_api.on_arrival = cloud.dingtalk.on_arrival = note
 
 
 def sender_of(received: Received, function_compute: FunctionCompute) -> str:
@@ -98,13 +105,17 @@ def way(cloud: LocalCloud, message: Message, real_model: bool) -> list[Step]:
 
 
 def calls(cloud: LocalCloud, run: Run, real_model: bool) -> list[Step]:
-    """The requests that one run made to OSS and ChatGPT."""
+    """The requests that one run made to OSS, ChatGPT and DingTalk's API."""
     end = run.started + run.seconds if run.seconds is not None else float("inf")
     steps = [
-        request_step(oss_kind(received) if stand_in is cloud.oss else "chatgpt", received)
-        for stand_in in (cloud.oss, cloud.openai_api)
+        request_step(kind, received)
+        for stand_in, kind_of in (
+            (cloud.oss, oss_kind),
+            (cloud.openai_api, lambda received: "chatgpt"),
+            (cloud.dingtalk, api_kind),
+        )
         for received in list(stand_in.received)
-        if received.sender == run.instance and run.started <= received.at <= end
+        if received.sender == run.instance and run.started <= received.at <= end and (kind := kind_of(received))
     ]
     steps.sort(key=lambda step: step.start)
     return [*steps, *elsewhere(steps, run)] if real_model else steps
@@ -119,15 +130,16 @@ def elsewhere(steps: list[Step], run: Run) -> list[Step]:
     append = next((step for step in steps if step.kind == "oss_append"), None)
     if read is None:
         return []
+    asked_at = max(step.end for step in steps if step is read or step.kind in ("api_download", "api_file"))
     failed = NOT_ANSWERED.search(run.log)
     if failed:
         until = append.start if append else run.started + (run.seconds or 0)
         return [
-            Step("chatgpt", read.end, max(until - read.end, 0), None, None, False, failed[3] or "", True, failed[2])
+            Step("chatgpt", asked_at, max(until - asked_at, 0), None, None, False, failed[3] or "", True, failed[2])
         ]
     if append:
-        return [Step("chatgpt", read.end, append.start - read.end, None, None, False, "HTTP 200")]
-    return [Step("chatgpt", read.end, None)] if run.seconds is None else []
+        return [Step("chatgpt", asked_at, append.start - asked_at, None, None, False, "HTTP 200")]
+    return [Step("chatgpt", asked_at, None)] if run.seconds is None else []
 
 
 def cold_push(function_compute: FunctionCompute, received: Received) -> bool:
@@ -151,6 +163,11 @@ def oss_kind(received: Received) -> str:
     if "chat-usage" in received.path:
         return "oss_count"
     return "oss_mark" if b'"answer"' not in received.body else "oss_append"
+
+
+def api_kind(received: Received) -> str:
+    """What a call of DingTalk's API is good for; '' for a reply to the session webhook."""
+    return "api_file" if received.path.startswith(FILE_PATH) else API_STEPS.get(received.path, "")
 
 
 def request_step(kind: str, received: Received, cold: bool = False) -> Step:
@@ -213,25 +230,26 @@ def once_per_line(log: str) -> str:
 
 
 def http_text(line: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:
-    """A request or an answer as text; a body of JSON is laid out."""
+    """A request or an answer as text; a body of JSON is laid out, and the bytes of pictures are left out."""
     shown = [f"{name}: {MASK if SECRET_HEADER.fullmatch(name) else value}" for name, value in headers]
-    text = body.decode(errors="replace")
+    text = body.decode(errors="replace") if b"\0" not in body else f"({len(body)} B)"
     try:
         text = json.dumps(json.loads(text), ensure_ascii=False, indent=2)
     except ValueError:
         pass  # lines of JSON, XML, or nothing
+    text = PICTURE_DATA.sub(r"\1…", text)
     return "\n".join([line, *shown, "", text[:MAX_SHOWN_CHARACTERS]]).strip()
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
-    """The text without secrets and without the part of a webhook address that lets anybody write to the chat."""
+    """The text without secrets and without the parts of addresses that let anybody write to a chat or get a file."""
     for secret in secrets:
         text = text.replace(secret, MASK)
-    return re.sub(r"(session=)\w+", rf"\1{MASK}", text)
+    return re.sub(r"(session=|Signature=)\w+", rf"\1{MASK}", text)
 
 
 def secrets_of(cloud: LocalCloud, names: set[str]) -> list[str]:
-    """The values of the secret settings, which have these names, and of the role's credentials."""
+    """The values of the secret settings, which have these names, of the role's credentials and of DingTalk's tokens."""
     role = cloud.function_compute.role
     credentials = [role.access_key_id, role.access_key_secret, role.security_token] if role else []
     settings = [
@@ -240,4 +258,8 @@ def secrets_of(cloud: LocalCloud, names: set[str]) -> list[str]:
         for name, value in cloud.environment(function).items()
         if name in names
     ]
-    return sorted({secret for secret in (*settings, *credentials) if secret}, key=len, reverse=True)
+    return sorted(
+        {secret for secret in (*settings, *credentials, *list(cloud.dingtalk.api.tokens)) if secret},
+        key=len,
+        reverse=True,
+    )

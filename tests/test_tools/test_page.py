@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -16,6 +17,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 
+from tests.helpers import png
 from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_colours, set_size
 from tests.stand_ins.local_cloud import ROOT
 from tests.test_tools.test_playground import started
@@ -426,7 +428,8 @@ def test_missing_setting_is_named_by_both(page: Page) -> None:
 
 @pytest.mark.full
 @pytest.mark.parametrize(
-    ("number", "heard"), [(2, "1+1=2"), (3, "1+1=?[图片]"), (4, "我还看不了图片"), (5, "我还读不了文件")]
+    ("number", "heard"),
+    [(2, "1+1=2"), (3, "我看到 1 张图片：PNG"), (4, "我看到 1 张图片：PNG"), (5, "这个文件我读不了")],
 )
 def test_each_kind_of_message_is_answered(page: Page, number: int, heard: str) -> None:
     """Voice by its words, rich text, picture, file."""
@@ -437,6 +440,46 @@ def test_each_kind_of_message_is_answered(page: Page, number: int, heard: str) -
         assert "点“发送”，发出" in page.text("#wordless")
     page.click("#composer .primary")
     page.hear(heard)
+
+
+@pytest.mark.full
+def test_chosen_picture_is_seen_by_the_bot(page: Page, tmp_path: Path) -> None:
+    """It stands in the chat, the model says what it is, and the way shows how it got there, without the token."""
+    file = tmp_path / "dot.png"
+    file.write_bytes(png(7, 5))
+    page.click("#kinds button:nth-child(4)")
+    page.one("#file").send_keys(str(file))
+    page.eventually(lambda: page.text("#chosen") == "dot.png")
+    page.click("#composer .primary")
+    page.hear(f"我看到 1 张图片：PNG，7×5 像素，{len(png(7, 5))} 字节")
+    assert page.text("#chosen") == ""
+    page.eventually(
+        lambda: page.browser.execute_script("return document.querySelector('#bubble-1 img.picture').naturalWidth") == 7
+    )
+    page.settled()
+    assert {"api_download", "api_file"} < set(page.steps())
+    for kind in ("api_download", "api_file", "chatgpt"):
+        page.browser.execute_script(f"document.querySelector('#steps .{kind}').open = true")
+        page.eventually(lambda kind=kind: page.text(f".{kind} .detail"))  # type: ignore[misc]
+    opened = page.text("#steps")
+    assert "x-acs-dingtalk-access-token: •••" in opened and "Signature=•••" in opened
+    assert "example-app-secret" not in opened
+
+
+@pytest.mark.full
+def test_picture_can_be_dropped_into_the_chat(page: Page) -> None:
+    """In the group it goes with the @."""
+    page.click("[data-place=group]")
+    script = """
+        const data = new DataTransfer();
+        data.items.add(new File([Uint8Array.from(arguments[0])], "dropped.png", { type: "image/png" }));
+        const given = { dataTransfer: data, bubbles: true, cancelable: true };
+        byId("bubbles").dispatchEvent(new DragEvent("drop", given));"""
+    page.browser.execute_script(script, list(png(3, 4)))
+    page.eventually(lambda: page.text("#chosen") == "dropped.png")
+    page.click("#composer .primary")
+    page.hear("我看到 1 张图片：PNG，3×4 像素")
+    assert page.bubbles()[0][1].startswith("@ChatGPT") and page.bubbles()[1][1].startswith("@小钉")
 
 
 @pytest.mark.full

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ import psutil
 import pytest
 import requests
 
+from tests.helpers import png
 from tests.stand_ins.local_cloud import ROOT
 from tests.stand_ins.openai_api import OpenaiApi
 
@@ -237,12 +239,14 @@ def test_emoji_is_on_the_message_only_with_thinking(setting: dict[str, str], sho
         requests.post(f"{url}api/switch", json={"names": ["chatgpt_slow"]}, timeout=5).raise_for_status()
         send(url, text="你好")
         until = time.monotonic() + WAIT_SECONDS
-        seen = set()
-        while time.monotonic() < until and "chatgpt" not in seen:
+        seen: set[str] = set()
+        wanted = {"chatgpt", "api_reply"} if shown else {"chatgpt"}
+        while time.monotonic() < until and not wanted <= seen:
             (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
-            seen = {step["kind"] for step in message["steps"]}
+            seen = {step["kind"] for step in message["steps"] if step["kind"] == "chatgpt" or step["ms"] is not None}
         assert message["thinking"] == shown
         wait_for_answer(url)
+        chatgpt_step(url)  # all is over
         (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
         assert not message["thinking"]
 
@@ -255,8 +259,30 @@ def url() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
+    ("place", "kind"), [("private", "picture"), pytest.param("group", "picture", marks=pytest.mark.full)]
+)
+def test_posted_picture_goes_with_the_message(place: str, kind: str) -> None:
+    """The bot gets its bytes; the page shows them, and the calls of DingTalk's API without token and key."""
+    picture = png(7, 5)
+    with started("--no-browser") as (_, url):
+        send(url, place=place, kind=kind, picture=base64.b64encode(picture).decode())
+        assert f"我看到 1 张图片：PNG，7×5 像素，{len(picture)} 字节" in wait_for_answer(url)
+        assert requests.get(f"{url}api/picture?number=1", timeout=5).content == picture
+        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+        kinds = [step["kind"] for step in message["steps"]]
+        calls = ["api_token", "api_download", "api_file"]
+        assert [each for each in kinds if each.startswith("api_")] == calls
+        token = requests.get(f"{url}api/step/1/{kinds.index('api_token')}", timeout=30).json()
+        assert '"accessToken": "•••"' in token["answer"] and '"appSecret": "•••"' in token["request"]
+        assert '"appKey": "•••"' in token["request"]
+
+
+@pytest.mark.parametrize(
     ("name", "body", "problem"),
     [
+        ("send", {"person": "小钉", "place": "private", "kind": "picture", "picture": "?"}, "请求有误"),
+        ("send", {"person": "小钉", "place": "private", "kind": "picture", "picture": "AAAA" * 2097153}, "6 MB"),
+        ("send", {"person": "小钉", "place": "private", "kind": "text", "text": "a", "picture": "AAAA"}, "不带图片"),
         ("send", {"person": "小钉", "place": "private", "kind": "text", "text": " "}, "请先输入要说的话"),
         ("send", {"person": "小钉", "place": "group", "kind": "voice", "text": "a"}, "群里的这种消息"),
         ("send", {"person": "谁", "place": "private", "kind": "text", "text": "a"}, "没有这样的消息"),
@@ -273,6 +299,15 @@ def test_what_cannot_be_done_is_told(url: str, name: str, body: dict[str, object
     answer = requests.post(f"{url}api/{name}", json=body, timeout=30)
     assert (answer.status_code, problem in answer.json()["problem"]) == (400, True)
     assert requests.get(f"{url}api/state", timeout=5).status_code == 200
+
+
+def test_setting_that_is_taken_back_is_as_at_the_start(url: str) -> None:
+    """The playground's own application too: the bot goes on looking at pictures."""
+    for value, is_set in (("", False), (None, True)):
+        given = {"Dingtalk_ChatGPT_Reply": {"DINGTALK_APP_KEY": value}}
+        requests.post(f"{url}api/set", json=given, timeout=30).raise_for_status()
+        rows = requests.get(f"{url}api/settings", timeout=30).json()
+        assert [row["set"] for row in rows if row["name"] == "DINGTALK_APP_KEY"] == [is_set]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 
 const POLL_MS = 250;
 const WORDLESS = ["picture", "file"];
+const WITH_PICTURE = ["rich_text", "picture"];
+const MAX_PICTURE_BYTES = 6 * 1024 * 1024;
 const KINDS = ["text", "voice", "rich_text", "picture", "file"];
 const NOT_IN_GROUP = ["voice", "file"];
 const COLOURS = ["#b45309", "#047857", "#7c3aed", "#be185d"]; // white letters on them can be read
@@ -17,6 +19,7 @@ let place = "private";
 let person = "";
 let kind = "text";
 let quotation = "";
+let chosen = null; // the picture that goes with the next message: its name and its data URL; null: the example
 let selected = 0; // number of the message whose way is shown; 0: the last one
 let drawnChat = ""; // which chat the bubbles on the page belong to
 let settingsTurn = 0; // how often the settings were asked for
@@ -119,8 +122,13 @@ function highlightAt(root, ats) {
   }
 }
 
-function picture(size = "") {
-  return element("span", { className: `picture ${size}`, role: "img", "aria-label": text("picture") });
+function picture(size = "", src = "example.png") {
+  return element("img", { className: `picture ${size}`, src, alt: text("picture") });
+}
+
+/** The picture of a message; of one that no browser can show, only the word. */
+function pictureOf(bubble, size = "") {
+  return bubble.picture ? picture(size, `api/picture?number=${bubble.message}`) : element("span", {}, text("picture"));
 }
 
 function fileIcon() {
@@ -136,14 +144,14 @@ function words(bubble) {
     for (const code of made.querySelectorAll("pre")) code.tabIndex = 0; // a long line can be scrolled to
   } else if (bubble.kind === "picture") {
     made.classList.add("bare");
-    made.append(picture());
+    made.append(pictureOf(bubble));
   } else if (bubble.kind === "file") {
     made.append(fileIcon(), text("file"));
   } else {
     if (bubble.kind === "voice") made.append(element("span", { className: "voice" }, `${bubble.seconds}″`));
     const asked = bubble.from && place === "group" ? "@ChatGPT " : "";
     made.append(element("span", { className: "plain" }, asked + bubble.text));
-    if (bubble.kind === "rich_text") made.append(picture("small"));
+    if (bubble.kind === "rich_text") made.append(pictureOf(bubble, "small"));
     if (asked) highlightAt(made, [{ id: "ChatGPT", nick: "ChatGPT" }]);
   }
   highlightAt(made, bubble.at || []);
@@ -328,8 +336,36 @@ function drawKinds() {
   const wordless = WORDLESS.includes(kind);
   byId("text").hidden = wordless;
   byId("wordless").hidden = !wordless;
-  if (wordless) byId("wordless").replaceChildren(kind === "picture" ? picture() : fileIcon(), text(`next_${kind}`));
-  else byId("text").placeholder = text(`next_${kind}`);
+  const own = chosen && WITH_PICTURE.includes(kind);
+  const next = text(own ? `next_own_${kind}` : `next_${kind}`);
+  if (wordless) byId("wordless").replaceChildren(kind === "picture" ? picture("", chosen?.url) : fileIcon(), next);
+  else byId("text").placeholder = next;
+  byId("attach").hidden = !WITH_PICTURE.includes(kind);
+  byId("chosen").textContent = chosen ? chosen.name : "";
+  byId("unchoose").hidden = !chosen;
+}
+
+/** A picture from a file, chosen or dropped: it goes with the next message. */
+function choose(file) {
+  byId("file").value = ""; // the same file can be chosen again
+  if (!file) return undefined;
+  return attempt(async () => {
+    if (file.size > MAX_PICTURE_BYTES) throw new Error(text("picture_too_large"));
+    const reader = new FileReader();
+    const url = await new Promise((done, failed) => {
+      reader.onload = () => done(reader.result);
+      reader.onerror = () => failed(reader.error);
+      reader.readAsDataURL(file);
+    });
+    chosen = { name: file.name, url };
+    if (quotation) setQuotation(""); // DingTalk quotes in texts only
+    setKind(kind === "rich_text" ? kind : "picture");
+  });
+}
+
+function unchoose() {
+  chosen = null;
+  drawKinds();
 }
 
 function send(times = 1) {
@@ -337,7 +373,10 @@ function send(times = 1) {
     const field = byId("text");
     if (times === 1 && !WORDLESS.includes(kind) && !field.value.trim()) return field.focus(); // as in DingTalk, nothing happens
     const message = { person, place, kind: times === 1 ? kind : "text", text: WORDLESS.includes(kind) ? "" : field.value, quotation, times };
+    const own = times === 1 && WITH_PICTURE.includes(kind) && chosen;
+    if (own) message.picture = chosen.url.slice(chosen.url.indexOf(",") + 1);
     await ask("/api/send", message);
+    if (own) unchoose();
     if (!WORDLESS.includes(kind)) field.value = "";
     selected = 0;
     setQuotation("");
@@ -690,6 +729,20 @@ byId("again").onclick = () =>
   });
 byId("ten").onclick = () => send(10);
 byId("unquote").onclick = () => setQuotation("");
+byId("choose").onclick = () => byId("file").click();
+byId("unchoose").onclick = () => {
+  unchoose();
+  byId("choose").focus();
+};
+byId("file").onchange = () => choose(byId("file").files[0]);
+byId("chat").ondragover = (event) => {
+  if (event.dataTransfer.types.includes("Files")) event.preventDefault(); // it can be dropped here
+};
+byId("chat").ondrop = (event) => {
+  if (!event.dataTransfer.files.length) return;
+  event.preventDefault();
+  choose(event.dataTransfer.files[0]);
+};
 byId("language").onclick = () => setLanguage(1 - language);
 byId("start-over").onclick = () =>
   attempt(async () => {
