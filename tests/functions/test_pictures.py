@@ -343,6 +343,7 @@ def test_person_who_may_not_ask_has_nothing_fetched(seeing: Reply, cloud: LocalC
 
 
 @pytest.mark.parametrize("where", [TOKEN_PATH, DOWNLOAD_PATH, FILE_PATH])
+@pytest.mark.full
 def test_slow_picture_leaves_time_for_the_answer(seeing: Reply, cloud: LocalCloud, where: str) -> None:
     """A third of what is left at most; a file byte by byte as well."""
     slow: dict[str, Any] = {"byte_seconds": 0.2, "status": 200, "body": PNG * 9} if where == FILE_PATH else {"delay": 9}

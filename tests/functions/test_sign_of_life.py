@@ -111,6 +111,7 @@ def test_recall_that_fails_is_tried_again(thinking: Reply, cloud: LocalCloud) ->
 
 
 @pytest.mark.parametrize("path", [TOKEN_PATH, REPLY_PATH])
+@pytest.mark.full
 def test_emoji_never_delays_an_answer(thinking: Reply, cloud: LocalCloud, path: str) -> None:
     """However slow DingTalk is."""
     cloud.dingtalk.plan(Fault(lambda received: received.path == path, delay=3))

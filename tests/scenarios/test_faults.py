@@ -294,6 +294,7 @@ def greet_and_ask(cloud: LocalCloud, cases: list[Case], plan: Callable[[], None]
     cloud.function_compute.wait_idle(60)
 
 
+@pytest.mark.full
 def test_slow_answers_have_their_outcomes(wide_cloud: LocalCloud) -> None:
     """The matrix' cells with an answer that comes after the time-out, all at the same instant."""
     wide_cloud.reset()

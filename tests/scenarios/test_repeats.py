@@ -139,6 +139,7 @@ def test_delivery_while_the_reply_is_on_its_way_waits_for_the_mark(forgetful_clo
     assert second.started + second.seconds > first.started + first.seconds
 
 
+@pytest.mark.full
 def test_delivery_after_a_process_died_leaves_the_reply_to_its_next_run(forgetful_cloud: LocalCloud) -> None:
     """The run that FC repeats sends what is on record; that of another delivery waits for it."""
     cloud = forgetful_cloud

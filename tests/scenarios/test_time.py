@@ -74,9 +74,9 @@ def has_a_long_conversation_and_then_never_answers(openai_api: OpenaiApi) -> Non
         (never_answers, "timeout"),
         (answers_a_byte_a_second, "timeout"),
         (asks_for_ten_minutes, "busy"),
-        (never_answers_the_second_try, "timeout"),
-        (fails_slowly, "down"),
-        (has_a_long_conversation_and_then_never_answers, "timeout"),
+        pytest.param(never_answers_the_second_try, "timeout", marks=pytest.mark.full),
+        pytest.param(fails_slowly, "down", marks=pytest.mark.full),
+        pytest.param(has_a_long_conversation_and_then_never_answers, "timeout", marks=pytest.mark.full),
     ],
 )
 def test_slow_chatgpt_ends_within_timeout(
@@ -93,6 +93,7 @@ def test_slow_chatgpt_ends_within_timeout(
     assert reply.ask("1+1=?") == "1+1=2"
 
 
+@pytest.mark.full
 def test_chatgpt_that_takes_no_connection_ends_within_timeout(reply: Reply, deaf_address: str) -> None:
     """A firewall that swallows everything: it is the network, and that is clear after 5 s."""
     reply.environment.update(TIMEOUT="6", CHATGPT_BASE_URL=deaf_address)
@@ -174,7 +175,7 @@ def wait_for_look_ups(look_ups: Counter[str]) -> None:
     ("service", "outcome"),
     [
         pytest.param("OSS_ENDPOINT", "answered", marks=pytest.mark.full),
-        ("CHATGPT_BASE_URL", "failed: timeout"),
+        pytest.param("CHATGPT_BASE_URL", "failed: timeout", marks=pytest.mark.full),
         ("WEBHOOK_HOSTS", "NotDelivered"),
     ],
 )
@@ -194,6 +195,7 @@ def test_request_whose_connection_comes_late_is_not_sent(
     assert not stand_in.received
 
 
+@pytest.mark.full
 def test_call_of_the_api_whose_connection_comes_late_is_not_sent(
     cold_reply: Reply, cloud: LocalCloud, slow_look_ups: Counter[str]
 ) -> None:
@@ -208,6 +210,7 @@ def test_call_of_the_api_whose_connection_comes_late_is_not_sent(
     assert {received.path for received in cloud.dingtalk.received} == {"/robot/sendBySession"}
 
 
+@pytest.mark.full
 def test_run_with_a_picture_ends_in_time_when_every_service_is_slow(reply: Reply, cloud: LocalCloud) -> None:
     """Each answer comes after 1.2 s, also that of the file; with the emoji on the message."""
     reply.environment.update({**cloud.application(), "THINKING": "on"})

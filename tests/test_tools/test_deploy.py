@@ -372,6 +372,7 @@ def test_missing_function_file_has_its_sentence_in_every_command(fresh: Clone, c
         ("DINGTALK_APP_SECRET=a$b\n", "DINGTALK_APP_SECRET has a $ and would arrive changed"),
     ],
 )
+@pytest.mark.full
 def test_step_before_deploying_says_what_is_wrong_with_dotenv(fresh: Clone, dotenv: str | None, words: str) -> None:
     """The tool itself deploys then, and reports success. It is no failure: the settings may be in the console."""
     if dotenv is not None:
@@ -390,6 +391,7 @@ def test_step_before_deploying_is_silent_when_dotenv_is_right(fresh: Clone) -> N
     assert "note" not in built.stdout
 
 
+@pytest.mark.full
 def test_zip_file_has_the_same_bytes_whenever_and_by_whatever_python_it_is_made(fresh: Clone) -> None:
     """The function stands at its top, where Function Compute looks for it; dates and rights are always the same."""
     archive = fresh.folder / "conversation.zip"
