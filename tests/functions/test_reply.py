@@ -781,7 +781,7 @@ def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callabl
     cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 2))
 
     def after_the_first_part() -> None:
-        clock.ahead += 6
+        clock.ahead += 5.5  # more than half of a lease, and less than a request may take
         then()
 
     cloud.dingtalk.plan(Fault(then=after_the_first_part))

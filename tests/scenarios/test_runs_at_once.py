@@ -60,6 +60,7 @@ def test_run_whose_time_is_up_leaves_the_rest_to_the_one_that_waits(reply: Reply
     assert len(cloud.openai_api.asked) == 1
 
 
+@pytest.mark.full
 def test_answer_that_outlasts_the_time_out_is_sent_by_several_runs(reply: Reply, cloud: LocalCloud) -> None:
     """FC runs the event again, and each run goes on where the one before had to stop; the end is reached."""
     message = cloud.dingtalk.message("请讲讲")

@@ -383,6 +383,7 @@ def test_step_before_deploying_says_what_is_wrong_with_dotenv(fresh: Clone, dote
     assert words in note
 
 
+@pytest.mark.full
 def test_step_before_deploying_is_silent_when_dotenv_is_right(fresh: Clone) -> None:
     """One line says that the package is built. The tool has already put what it made of .env into the environment."""
     (fresh.folder / ".env").write_text(r"DINGTALK_APP_SECRET=a1\\$b" + "\n")
