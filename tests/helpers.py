@@ -24,6 +24,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from tests.stand_ins import openai_api
 from tests.stand_ins.dingtalk import Dingtalk, signature
 from tests.stand_ins.function_compute import Function, FunctionCompute
 from tests.stand_ins.generation_3 import body_fields
@@ -31,7 +32,6 @@ from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 
 Message = dict[str, Any]
-FIELD = Path(__file__).parent / "data" / "field"
 
 hostile = settings(
     max_examples=40,
@@ -80,9 +80,7 @@ def role_context(**changes: Any) -> SimpleNamespace:
 
 def field_cases(name: str) -> list[Any]:
     """Parameters for a test: what services and clients were reported to send, from tests/data/field/."""
-    files = (FIELD / f"{name}.jsonl", FIELD / f"{name}_more.jsonl")
-    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return [pytest.param(case, id=case["id"]) for case in map(json.loads, lines)]
+    return [pytest.param(case, id=case["id"]) for case in openai_api.field_cases(name)]
 
 
 def asked(cloud: LocalCloud) -> str:

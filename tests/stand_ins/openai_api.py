@@ -468,7 +468,7 @@ def error_fault(
 
 
 def field_cases(name: str) -> list[dict[str, Any]]:
-    """What services were reported to send: `model_errors` or `model_answers`, those that were found later included."""
+    """What services and clients were reported to send, such as `model_errors`, those that were found later included."""
     files = (FIELD / f"{name}.jsonl", FIELD / f"{name}_more.jsonl")
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
