@@ -1,7 +1,8 @@
 """Builds what `s deploy` uploads, .package/conversation and .package/reply, with any Python >= 3.8 that has pip.
 
-The package of Conversation is its file: the runtime has what it imports. The package of Reply is its file and the
-packages that it imports, for CPython 3.10 on Linux x86_64 with glibc 2.28, whatever builds them. Both have bytecode.
+Both hold the function's file and the folder bot/. Conversation needs no more: the runtime has what it imports. Reply
+also has the packages that it imports, for CPython 3.10 on Linux x86_64 with glibc 2.28, whatever builds them. Both have
+bytecode.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ROOT = HERE.parent
 PACKAGES = ROOT / ".package"
 FILES = PACKAGES / "files"  # what was downloaded: a second build needs no network
 FUNCTIONS = {"conversation": "Dingtalk_Conversation.py", "reply": "Dingtalk_ChatGPT_Reply.py"}
+ROOMS = sorted(file.relative_to(ROOT).as_posix() for file in (ROOT / "bot").rglob("*.py"))  # both functions need all
 
 # These have no wheels. Their sources are only unpacked: setup.py would compile a part of crcmod for this machine.
 SOURCES = {"crcmod": "python3/crcmod", "oss2": "oss2"}
@@ -111,16 +113,15 @@ def fingerprint(folder: Path) -> str:
 
 def contents(name: str) -> dict[str, bytes]:
     """Everything in a package but the bytecode: path -> data."""
-    files = {FUNCTIONS[name]: source_of(name).encode("utf-8")}
+    files = {path: source_of(ROOT / path).encode("utf-8") for path in (FUNCTIONS[name], *ROOMS)}
     if name == "reply":
         for archive in archives(HERE / "reply.txt"):
             files.update(unpacked(archive))
     return files
 
 
-def source_of(name: str) -> str:
-    """The text of a function file, with its own ends of lines; a Problem if it is missing or not UTF-8."""
-    file = ROOT / FUNCTIONS[name]
+def source_of(file: Path) -> str:
+    """The text of a file of ours, with its own ends of lines; a Problem if it is missing or not UTF-8."""
     try:
         return file.read_bytes().decode("utf-8")
     except FileNotFoundError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import difflib
 import importlib.util
 import json
@@ -14,6 +13,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT
+from bot.settings import CONVERSATION, REPLY, REQUIRED, read_settings
 
 from . import dotenv
 from .build import (
@@ -29,9 +31,9 @@ from .build import (
     contents,
     fingerprint,
     has_downloaded,
-    source_of,
 )
 
+TABLES = {"conversation": CONVERSATION, "reply": REPLY}
 MAX_ENVIRONMENT_BYTES = 4096  # of Function Compute, all variables together
 CREDENTIALS = {"AccountID", "AccessKeyID", "AccessKeySecret"}  # what `s` itself takes from .env
 
@@ -95,13 +97,11 @@ def find_problems(template: Template, shell: Mapping[str, str]) -> Iterator[str]
 
     .env comes first: for that nothing has to be downloaded.
     """
-    sources = {name: source_of(name) for name in FUNCTIONS}
     text = text_of(ROOT / template.file)
     values, told = arriving_values(template, shell)
     yield from told.values()
     used = {match[1] or match[2] for match in REFERENCE.finditer(text)}
-    codes = {name: settings_of(source) for name, source in sources.items()}
-    settings = {setting[0] for code in codes.values() for setting in code["SETTINGS"]}
+    settings = {setting[0] for table in TABLES.values() for setting in table}
     if (ROOT / ".env").exists():
         file = dotenv.read(text_of(ROOT / ".env"))[0]
         for name in sorted(file.keys() - CREDENTIALS - template.needless - used):
@@ -113,15 +113,15 @@ def find_problems(template: Template, shell: Mapping[str, str]) -> Iterator[str]
             yield f".env：{template.file} 没有设置 {name}，{what} / .env: {template.file} does not use {name}; {hint}"
     else:
         yield NO_DOTENV
-        told |= dict.fromkeys(settings - shell.keys(), "")  # that they are not set is no second cause
+        told.update(dict.fromkeys(settings - shell.keys(), ""))  # that they are not set is no second cause
     document = read_yaml(text, template.file) if can_read_yaml() else None
     for name in FUNCTIONS:
         if document is None:  # nothing is built, and nothing has been downloaded yet
-            function: Mapping[str, Any] = {"environmentVariables": references(text, codes[name]), "timeout": math.inf}
+            function: Mapping[str, Any] = {"environmentVariables": references(text, name), "timeout": math.inf}
         else:
             function = function_in(document, name, template)
             yield from template_problems(name, function, template)
-        yield from settings_problems(name, function, codes[name], values, template, told)
+        yield from settings_problems(name, function, values, template, told)
         yield from package_problems(PACKAGES / name, partial(contents, name))
     if document is None:
         yield NOT_READ.format(file=template.file)
@@ -148,22 +148,17 @@ def before_deploying(name: str, generation: int) -> Iterator[str]:
     # The tool has put what it made of .env into the environment by now: it does not come from the shell.
     shell = {variable: value for variable, value in os.environ.items() if variable not in file}
     values, told = arriving_values(template, shell)
-    if not hasattr(str, "removeprefix"):
-        yield from told.values()
-    else:
-        codes = {each: settings_of(source_of(each)) for each in FUNCTIONS}
-        names = {each: {setting[0] for setting in code["SETTINGS"]} for each, code in codes.items()}
-        others = set().union(*(names[each] for each in FUNCTIONS if each != name)) if name == "reply" else told.keys()
-        yield from (sentence for each, sentence in told.items() if each in names[name] or each not in others)
-        code = codes[name]
-        variables = references(text_of(ROOT / template.file), code)
-        deployed = {variable: values.get(variable, "") for variable in variables}
-        missing = [setting[0] for setting in code["SETTINGS"] if setting[2] is code["REQUIRED"]]
-        missing = [setting for setting in missing if not deployed.get(setting)]
-        if missing:
-            yield NOT_SET.format(
-                names=", ".join(missing), where=".env" if (ROOT / ".env").exists() else "没有 .env / no .env"
-            )
+    names = {each: {setting[0] for setting in table} for each, table in TABLES.items()}
+    others = set().union(*(names[each] for each in FUNCTIONS if each != name)) if name == "reply" else told.keys()
+    yield from (sentence for each, sentence in told.items() if each in names[name] or each not in others)
+    variables = references(text_of(ROOT / template.file), name)
+    deployed = {variable: values.get(variable, "") for variable in variables}
+    missing = [setting[0] for setting in TABLES[name] if setting[2] is REQUIRED]
+    missing = [setting for setting in missing if not deployed.get(setting)]
+    if missing:
+        yield NOT_SET.format(
+            names=", ".join(missing), where=".env" if (ROOT / ".env").exists() else "没有 .env / no .env"
+        )
 
 
 def policy_text(bucket: str) -> str:
@@ -200,10 +195,10 @@ def can_read_yaml() -> bool:
     return built or importlib.util.find_spec("yaml") is not None or has_downloaded(HERE / "check.txt")
 
 
-def references(text: str, code: Mapping[str, Any]) -> dict[str, str]:
+def references(text: str, name: str) -> dict[str, str]:
     """The variables of a function, as s.yaml or s.fc3.yaml passes them on, if nobody can read YAML."""
     found = {match[1] or match[2]: match[0] for match in REFERENCE.finditer(text)}
-    return {setting[0]: found[setting[0]] for setting in code["SETTINGS"] if setting[0] in found}
+    return {setting[0]: found[setting[0]] for setting in TABLES[name] if setting[0] in found}
 
 
 def read_yaml(text: str, file: str) -> Any:
@@ -219,37 +214,6 @@ def read_yaml(text: str, file: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         number = mark.line + 1 if mark else "?"
         raise Problem(f"{file} 第 {number} 行附近的格式不对。\n{file} is malformed near line {number}.") from error
-
-
-def settings_of(source: str) -> dict[str, Any]:
-    """SETTINGS and read_settings of a function file, executed with what they use and nothing else of the file."""
-    tree = ast.parse(source)
-    defined = {name: node for node in tree.body for name in names_defined_by(node)}
-    wanted, names = [], ["SETTINGS", "read_settings", "MOST_SECONDS_WITHOUT_CHATGPT"]
-    while names:
-        node = defined.get(names.pop())
-        if node is not None and node not in wanted:
-            wanted.append(node)
-            names += [used.id for used in ast.walk(node) if isinstance(used, ast.Name)]
-    tree.body = [node for node in tree.body if node in wanted or is_import_of_standard_library(node)]
-    values: dict[str, Any] = {}
-    exec(compile(tree, "settings", "exec"), values)
-    return values
-
-
-def names_defined_by(node: ast.stmt) -> list[str]:
-    """The functions, classes and constants that a statement at the top of a file defines."""
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
-
-
-def is_import_of_standard_library(node: ast.stmt) -> bool:
-    """Whether the statement imports, and none of the packages, which the deployer's Python may not have."""
-    if isinstance(node, ast.Import):
-        return not {alias.name for alias in node.names} & {"fc2", "oss2", "openai", "requests"}
-    return isinstance(node, ast.ImportFrom)
 
 
 def function_in(document: Any, name: str, template: Template) -> dict[str, Any]:
@@ -281,7 +245,6 @@ def template_problems(name: str, function: Mapping[str, Any], template: Template
 def settings_problems(
     name: str,
     function: Mapping[str, Any],
-    code: Mapping[str, Any],
     environment: Mapping[str, str],
     template: Template,
     told: dict[str, str],
@@ -291,23 +254,23 @@ def settings_problems(
     deployed = {}
     for variable, text in (function.get("environmentVariables") or {}).items():
         deployed[variable] = REFERENCE.sub(lambda match: value_of(match, environment), str(text))
-    for setting in code["SETTINGS"]:
+    for setting in TABLES[name]:
         if setting[0] not in deployed and setting[0] not in template.needless:
             yield f"{where}.environmentVariables 缺少 {setting[0]} 。 / {where}.environmentVariables lacks {setting[0]}"
-    settings, problems = code["read_settings"](deployed)
+    settings, problems = read_settings(TABLES[name], deployed)
     for problem in problems:
-        setting = problem.split()[0]
-        if setting not in told:
-            told[setting] = f".env：{problem}。 / .env: {setting} is not set, or not as .env.example explains."
-            yield told[setting]
+        named = problem.split()[0]
+        if named not in told:
+            told[named] = f".env：{problem}。 / .env: {named} is not set, or not as .env.example explains."
+            yield told[named]
     size = sum(len(text.encode()) for variable in deployed.items() for text in variable)
     if size > MAX_ENVIRONMENT_BYTES:
         yield (
             f".env：{FUNCTIONS[name]} 的环境变量共 {size} 字节，最多 {MAX_ENVIRONMENT_BYTES} 字节。"
             f" / .env: the variables of {FUNCTIONS[name]} are {size} bytes, limit {MAX_ENVIRONMENT_BYTES}."
         )
-    if "MOST_SECONDS_WITHOUT_CHATGPT" in code:  # Reply
-        seconds = settings.timeout + code["MOST_SECONDS_WITHOUT_CHATGPT"]
+    if name == "reply":
+        seconds = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
         if function.get("timeout", 60) < seconds:
             yield f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
 

@@ -14,7 +14,7 @@ from types import ModuleType
 import hypothesis
 import pytest
 
-from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, warm_cloud
+from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import REPLY, ROOT, LocalCloud, load
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
@@ -129,5 +129,5 @@ def cold_reply(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Reply:
 def clock(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock of Dingtalk_ChatGPT_Reply that the test can turn."""
     clock = Clock()
-    monkeypatch.setattr(reply.module, "time", clock)
+    set_clock(monkeypatch, reply.module, clock)
     return clock

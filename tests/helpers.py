@@ -122,6 +122,13 @@ def png(width: int = 1, height: int = 1, size: int = 0) -> bytes:
 PNG = png(2)
 
 
+def set_clock(monkeypatch: pytest.MonkeyPatch, module: ModuleType, clock: Clock) -> None:
+    """Give a function and its rooms this clock."""
+    for room in (module, *module.rooms.values()):
+        if hasattr(room, "time"):
+            monkeypatch.setattr(room, "time", clock)
+
+
 class Clock:
     """The module `time` for a function: pauses take no time, but are on record."""
 

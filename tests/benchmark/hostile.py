@@ -1,17 +1,17 @@
 """Answers that could take long or much memory, and what making them ready for DingTalk takes.
 
-`python -m tests.benchmark.hostile FILE`: in a process of its own, so that nothing else is in its figures.
+`python -m tests.benchmark.hostile`: in a process of its own, so that nothing else is in its figures.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 import time
 import tracemalloc
 from types import SimpleNamespace
 from typing import Any
+
+from bot.dingtalk.parts import webhook_bodies
 
 SIZE = 200_000
 HOSTILE = {
@@ -43,22 +43,18 @@ HOSTILE = {
 }
 
 
-def cost_of(reply: Any, answer: str) -> tuple[float, float]:
+def cost_of(answer: str) -> tuple[float, float]:
     """Seconds of CPU, and peak memory as times of the answer, of its bodies for the webhook."""
-    message = SimpleNamespace(in_group=False)
+    message: Any = SimpleNamespace(in_group=False)
     started = time.process_time()
-    reply.webhook_bodies(message, answer, "markdown")
+    webhook_bodies(message, answer, "markdown")
     seconds = time.process_time() - started
     tracemalloc.start()  # in a second run, for it takes time
-    reply.webhook_bodies(message, answer, "markdown")
+    webhook_bodies(message, answer, "markdown")
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return seconds, peak_bytes / len(answer.encode())
 
 
 if __name__ == "__main__":
-    spec = importlib.util.spec_from_file_location("reply", sys.argv[1])
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    print(json.dumps([cost_of(module, answer) for answer in HOSTILE.values()]))
+    print(json.dumps([cost_of(answer) for answer in HOSTILE.values()]))

@@ -244,7 +244,7 @@ def until_answer(stage: Stage, reply: Served) -> float:
 
 def text(stage: Stage) -> list[Row]:
     """What it takes to make an answer ready that is as bad as can be: the worst of many kinds, in each of some runs."""
-    command = [stage.python, "-X", "utf8", "-m", "tests.benchmark.hostile", str(stage.folder / f"{REPLY}.py")]
+    command = [stage.python, "-X", "utf8", "-m", "tests.benchmark.hostile"]
     runs = []
     for _ in range(STARTS):
         told = subprocess.run(command, cwd=ROOT, env={}, capture_output=True, check=True, timeout=300).stdout

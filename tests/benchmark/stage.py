@@ -111,6 +111,7 @@ class Stage:
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
         for name in (CONVERSATION, REPLY):
             shutil.copy(ROOT / f"{name}.py", self.folder)
+        shutil.copytree(ROOT / "bot", self.folder / "bot", ignore=shutil.ignore_patterns("__pycache__"))
         authority = trustme.CA()
         self._authorities = self.folder / "authorities.pem"  # as many as in reality, for reading them takes long
         self._authorities.write_bytes(Path(certifi.where()).read_bytes() + authority.cert_pem.bytes())

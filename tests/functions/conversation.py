@@ -54,7 +54,9 @@ def deployment(
 ) -> Any:
     """The function with a secret and a role; `environ` adds to the environment, None removes from it."""
     variables = {"DINGTALK_APP_SECRET": SECRET, **(environ or {})}
-    settings, problems = MODULE.read_settings({name: value for name, value in variables.items() if value is not None})
+    settings, problems = MODULE.read_settings(
+        MODULE.CONVERSATION, {name: value for name, value in variables.items() if value is not None}
+    )
     context = context or role_context(**role)
     return MODULE.Deployment(generation, context, settings, problems, MODULE.role_credentials(context, {}))
 
@@ -85,7 +87,7 @@ def http(answer: Any) -> HttpAnswer:
 
 def log_lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """Level and text of what the function itself logged."""
-    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == CONVERSATION]
+    return [(record.levelname, record.getMessage()) for record in caplog.records if record.name == "bot"]
 
 
 def log_line(caplog: pytest.LogCaptureFixture) -> tuple[str, str]:

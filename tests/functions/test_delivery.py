@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, field_cases
+from tests.helpers import Clock, Reply, field_cases, set_clock
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import Fault
 
@@ -17,7 +17,7 @@ from tests.stand_ins.server import Fault
 def clock(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that the test can turn."""
     clock = Clock()
-    monkeypatch.setattr(reply.module, "time", clock)
+    set_clock(monkeypatch, reply.module, clock)
     return clock
 
 

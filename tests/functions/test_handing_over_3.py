@@ -15,6 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from bot.connections import MAX_ANSWER_BYTES
 from tests.functions.conversation import EMPTY, FC_REQUEST, chat_shows
 from tests.helpers import Conversation, as_new, http_event, role_context
 from tests.stand_ins.dingtalk import signature
@@ -216,7 +217,7 @@ def test_code_is_read_under_its_name(
 
 def test_answer_without_end_is_not_read(conversation: Conversation, cloud: LocalCloud) -> None:
     """One of Function Compute has some hundred bytes."""
-    cloud.function_compute.plan(Fault(status=500, body=b" " * (conversation.module.MAX_ANSWER_BYTES + 1)))
+    cloud.function_compute.plan(Fault(status=500, body=b" " * (MAX_ANSWER_BYTES + 1)))
     assert "ENDPOINT" in conversation.post().chat_text
 
 
@@ -251,8 +252,9 @@ def test_half_key_in_environment_counts_as_missing_role(conversation: Conversati
 
 
 def test_message_is_handed_over_without_aliyun_fc2(cloud: LocalCloud, tmp_path: Path) -> None:
-    """python3.12 does not have it: pasted alone, the file hands a message over with nothing but requests."""
+    """python3.12 does not have it: the function hands a message over with nothing but requests."""
     shutil.copy(ROOT / f"{CONVERSATION}.py", tmp_path)
+    shutil.copytree(ROOT / "bot", tmp_path / "bot")
     event = http_event(message_of(cloud), "POST", signed_headers(cloud))
     code = f"""
         import sys, types

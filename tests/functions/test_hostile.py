@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.helpers import JSON, TEXTS, Clock, Conversation, Reply
+from tests.helpers import JSON, TEXTS, Clock, Conversation, Reply, set_clock
 from tests.stand_ins.dingtalk import signature
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import Fault
@@ -138,7 +138,7 @@ def test_any_answer_of_the_webhook_is_survived(
     reply: Reply, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch, answer: Any, status: int
 ) -> None:
     """Only the exception that makes FC run the event again leaves the handler."""
-    monkeypatch.setattr(reply.module, "time", Clock())
+    set_clock(monkeypatch, reply.module, Clock())
     cloud.dingtalk.reset()  # an example may have left faults over
     cloud.dingtalk.plan(Fault(status=status, body=json.dumps(answer), times=3))
     message = cloud.dingtalk.message("你好")

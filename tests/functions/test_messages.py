@@ -108,7 +108,7 @@ def test_second_run_goes_on_after_the_parts_that_arrived(reply: Reply, cloud: Lo
     message = cloud.dingtalk.message("写长一点")
     third = iter(range(100))
     cloud.dingtalk.plan(Fault(where=lambda received: next(third) >= 2, drop=True, times=3))
-    monkeypatch.setattr(reply.module, "SEND_PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr(reply.module.rooms["bot.dingtalk.webhook"], "SEND_PAUSES_SECONDS", (0, 0))
     with pytest.raises(reply.module.NotDelivered):
         reply.run(message, request_id="same")
     assert len(cloud.dingtalk.shown(message)) == 2

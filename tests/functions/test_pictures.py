@@ -356,7 +356,7 @@ def test_slow_picture_leaves_time_for_the_answer(seeing: Reply, cloud: LocalClou
 
 def test_nothing_is_fetched_when_its_time_is_up(seeing: Reply, cloud: LocalCloud) -> None:
     """No request begins after its deadline."""
-    settings, _ = seeing.module.read_settings(seeing.environment)
+    settings, _ = seeing.module.read_settings(seeing.module.REPLY, seeing.environment)
     with pytest.raises(seeing.module.Unseen, match="没有下载下来"):
         seeing.module.fetch("code", "", settings, time.monotonic() - 1)
     assert not paths(cloud)

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.helpers import Clock, Reply, write_turns
+from tests.helpers import Clock, Reply, set_clock, write_turns
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import Access, Bucket, error_fault
@@ -560,7 +560,7 @@ def test_bucket_has_the_endpoint_and_region_of_the_settings(
 def test_webhook_host_is_checked(reply: Reply, webhook: str, hosts: str | None, allowed: bool) -> None:
     """Answers go to https at and below WEBHOOK_HOSTS, and to a loopback address only if it is listed."""
     reply.environment = {"CHATGPT_API_KEY": "x", "OSS_BUCKET_NAME": "bucket", "WEBHOOK_HOSTS": hosts}
-    settings, _ = reply.module.read_settings({k: v for k, v in reply.environment.items() if v})
+    settings, _ = reply.module.read_settings(reply.module.REPLY, {k: v for k, v in reply.environment.items() if v})
     message = SimpleNamespace(webhook=webhook, webhook_expires_ms=None)
     if allowed:
         reply.module.check_webhook(message, settings.webhook_hosts)
@@ -597,7 +597,7 @@ def test_undelivered_reply_leaves_as_an_exception_without_cause(reply: Reply, cl
 
 def test_slow_webhook_is_given_up_in_time(reply: Reply, cloud: LocalCloud, clock: Clock, monkeypatch: Any) -> None:
     """A byte now and then does not keep the function waiting."""
-    monkeypatch.setattr(reply.module, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(reply.module.rooms["bot.dingtalk.webhook"], "SEND_SECONDS", 0.3)
     cloud.dingtalk.plan(Fault(byte_seconds=0.1, times=3))
     with pytest.raises(reply.module.NotDelivered):
         reply.run(cloud.dingtalk.message("1+1=?"))
@@ -606,7 +606,7 @@ def test_slow_webhook_is_given_up_in_time(reply: Reply, cloud: LocalCloud, clock
 def test_connections_are_kept_between_messages(cold_reply: Reply, cloud: LocalCloud, monkeypatch: Any) -> None:
     """On a warm instance a message opens none, but none is used again after 30 s without use."""
     clock = Clock()
-    monkeypatch.setattr(cold_reply.module, "time", clock)
+    set_clock(monkeypatch, cold_reply.module, clock)
     stand_ins = (cloud.oss, cloud.openai_api, cloud.dingtalk)
     for _ in range(3):
         cold_reply.ask("1+1=?")

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from bot import settings
 from tests.helpers import Conversation, Reply, asked, field_cases
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 
 REQUIRED = object()
 HERE = "# --- the same in both files, from here"
@@ -203,7 +204,7 @@ ROWS = [
     Row(REPLY, "WEBHOOK_HOSTS", ("dingtalk.com",), *HOSTS),
     Row(REPLY, "VERBOSE", logging.INFO, *LEVEL),
 ]
-MODULES = {name: load(ROOT / f"{name}.py") for name in (CONVERSATION, REPLY)}
+TABLES = {CONVERSATION: settings.CONVERSATION, REPLY: settings.REPLY}
 ENOUGH = {
     CONVERSATION: {"DINGTALK_APP_SECRET": "s"},
     REPLY: {"CHATGPT_API_KEY": "k", "OSS_BUCKET_NAME": "example-bucket"},
@@ -220,7 +221,7 @@ def row_id(row: Row) -> str:
 
 def meaning(row: Row) -> str:
     """What people read behind the name."""
-    (text,) = [meaning for name, _, _, meaning in MODULES[row.function].SETTINGS if name == row.name]
+    (text,) = [meaning for name, _, _, meaning in TABLES[row.function] if name == row.name]
     return str(text)
 
 
@@ -230,7 +231,7 @@ def read(row: Row, text: str | None) -> tuple[Any, list[str]]:
     environ.pop(row.name, None)
     if text is not None:
         environ[row.name] = text
-    values, problems = MODULES[row.function].read_settings(environ)
+    values, problems = settings.read_settings(TABLES[row.function], environ)
     return getattr(values, row.name.lower()), problems
 
 
@@ -244,7 +245,7 @@ each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 @each_function
 def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
     """A new setting without a row here fails; so does a row for a setting that is gone."""
-    names = [name for name, *_ in MODULES[function].SETTINGS]
+    names = [name for name, *_ in TABLES[function]]
     assert names == [row.name for row in rows_of(function)]
     assert len(set(names)) == len(names)
 
@@ -252,7 +253,7 @@ def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
 @each_function
 def test_every_setting_says_what_it_means(function: str) -> None:
     """People read it when the value is bad; every setting has a check."""
-    for _, check, _, text in MODULES[function].SETTINGS:
+    for _, check, _, text in TABLES[function]:
         assert isinstance(text, str) and text
         assert isinstance(check, (str, range)) or callable(check)
 
@@ -293,10 +294,9 @@ def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
     assert value == (None if row.default is REQUIRED else row.default)
 
 
-@each_function
-def test_range_takes_whole_numbers_in_it(function: str) -> None:
-    """The check is the same in both files, though only one of them has such settings."""
-    read_value, malformed = MODULES[function].read_value, MODULES[function].Malformed
+def test_range_takes_whole_numbers_in_it() -> None:
+    """Both ends included."""
+    read_value, malformed = settings.read_value, settings.Malformed
     assert [read_value(text, range(3), "X", True) for text in ("0", "+1", "2")] == [0, 1, 2]
     for text in ("-1", "3", "1.0", "1" * 5000):
         with pytest.raises(malformed, match="0 到 2"):
@@ -307,7 +307,7 @@ def test_range_takes_whole_numbers_in_it(function: str) -> None:
 def test_all_bad_ones_are_reported_together(function: str) -> None:
     """In the order of the table, so that nobody corrects one after the other."""
     rows = [row for row in rows_of(function) if row.bad]
-    _, problems = MODULES[function].read_settings({row.name: row.bad[0] for row in rows})
+    _, problems = settings.read_settings(TABLES[function], {row.name: row.bad[0] for row in rows})
     assert [problem.partition(" ")[0] for problem in problems] == [row.name for row in rows]
 
 
@@ -315,7 +315,7 @@ def test_all_bad_ones_are_reported_together(function: str) -> None:
 def test_a_key_in_the_wrong_field_is_not_repeated(function: str) -> None:
     """It was pasted where it does not belong, and must not go on to the chat."""
     pasted = {row.name: "sk-do-not-show {\\ok" for row in rows_of(function)}
-    _, problems = MODULES[function].read_settings(pasted)
+    _, problems = settings.read_settings(TABLES[function], pasted)
     lists = ("ALLOWED_USERS", "ALLOWED_GROUPS")  # any text may be an id
     assert len(problems) == len([row for row in rows_of(function) if row.bad and row.name not in lists])
     assert "do-not-show" not in "".join(problems)
@@ -324,32 +324,22 @@ def test_a_key_in_the_wrong_field_is_not_repeated(function: str) -> None:
 @each_function
 def test_other_variables_are_ignored(function: str) -> None:
     """FC puts many of its own there."""
-    _, problems = MODULES[function].read_settings({**ENOUGH[function], "FC_REGION": "?", "ACCESS": "a b", "path": "x"})
+    _, problems = settings.read_settings(
+        TABLES[function], {**ENOUGH[function], "FC_REGION": "?", "ACCESS": "a b", "path": "x"}
+    )
     assert problems == []
 
 
 @each_function
 def test_the_settings_of_one_run_do_not_reach_the_next(function: str) -> None:
     """Each reading starts from the defaults."""
-    module = MODULES[function]
     everything = {row.name: next(iter(row.good)) for row in rows_of(function)}
-    _, problems = module.read_settings(everything)
-    values, _ = module.read_settings(ENOUGH[function])
+    _, problems = settings.read_settings(TABLES[function], everything)
+    values, _ = settings.read_settings(TABLES[function], ENOUGH[function])
     assert problems == []
     for row in rows_of(function):
         if row.default is not REQUIRED:
             assert getattr(values, row.name.lower()) == row.default
-
-
-def test_what_both_files_need_is_the_same_in_both() -> None:
-    """Byte for byte, between the marks: a pasted file has no helper module."""
-    blocks = []
-    for function in (CONVERSATION, REPLY):
-        text = (ROOT / f"{function}.py").read_bytes()
-        assert text.count(HERE.encode()) == text.count(TO_HERE.encode()) == 1
-        blocks.append(text[text.index(HERE.encode()) : text.index(TO_HERE.encode())])
-    assert blocks[0] == blocks[1]
-    assert b"def read_settings(" in blocks[0]
 
 
 # -- what people were reported to enter ---------------------------------------------------------------------------

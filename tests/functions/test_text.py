@@ -375,7 +375,7 @@ def test_monotonous_answer_is_prepared_in_time(warm_reply: ModuleType, name: str
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_answer_is_cheap(warm_reply: ModuleType, name: str) -> None:
     """Nothing is blown up, and all is taken by DingTalk."""
-    seconds, times = cost_of(warm_reply, HOSTILE[name])
+    seconds, times = cost_of(HOSTILE[name])
     assert seconds < 20  # where coverage is measured all takes ten times as long; the benchmark has the budget
     assert times < 10
     bodies = warm_reply.webhook_bodies(PRIVATE, HOSTILE[name], "markdown")

@@ -13,7 +13,7 @@ import requests
 import trustme
 
 from tests.benchmark.wire import NO_DISTANCE, Wire
-from tests.helpers import Clock, Conversation, Reply
+from tests.helpers import Clock, Conversation, Reply, set_clock
 from tests.stand_ins.dingtalk import Message
 from tests.stand_ins.server import StandIn
 
@@ -121,7 +121,7 @@ def test_question_is_not_shown_to_an_impostor(
 ) -> None:
     """Somebody who pretends to be ChatGPT gets neither the question nor the key."""
     cloud = cold_reply.cloud
-    monkeypatch.setattr(cold_reply.module, "time", Clock())
+    set_clock(monkeypatch, cold_reply.module, Clock())
     cold_reply.environment["CHATGPT_BASE_URL"] = https(cloud.openai_api, certificate)
     assert "连接不上 ChatGPT" in cold_reply.ask("1+1=?")
     assert cloud.openai_api.received == []
@@ -133,7 +133,7 @@ def test_answer_is_not_shown_to_an_impostor(
 ) -> None:
     """Somebody who pretends to be DingTalk gets no answer; Function Compute runs the event again."""
     cloud = cold_reply.cloud
-    monkeypatch.setattr(cold_reply.module, "time", Clock())
+    set_clock(monkeypatch, cold_reply.module, Clock())
     message = question(cold_reply, https(cloud.dingtalk, certificate))
     with pytest.raises(cold_reply.module.NotDelivered, match="SSLError"):
         cold_reply.run(message)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bot import settings
 from tests.playground import way
 from tests.playground.chat import GROUP, MAX_PICTURE_BYTES, PEOPLE, SWITCHES, Chat, Refused, Sent, picture_type
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 from tests.stand_ins.server import Answer, Received, Service, json_answer
 
 MAX_BUBBLES = 200  # that the page shows
@@ -289,14 +290,14 @@ def problems_in(report: str, names: list[str]) -> dict[str, str]:
 @functools.cache
 def all_settings() -> list[tuple[str, str, bool, str, str]]:
     """Function, name, whether it is a secret, default as text ('' if there is none) and meaning of every setting."""
-    settings = []
+    found = []
     for function in (CONVERSATION, REPLY):
-        module = load(ROOT / f"{function}.py")
-        for name, check, default, meaning in module.SETTINGS:
-            shown = "" if default in (module.REQUIRED, None, ()) else default
+        table = settings.CONVERSATION if function == CONVERSATION else settings.REPLY
+        for name, check, default, meaning in table:
+            shown = "" if default in (settings.REQUIRED, None, ()) else default
             shown = ",".join(shown) if isinstance(shown, tuple) else str(shown)
-            settings.append((function, name, check == module.SECRET, "INFO" if name == "VERBOSE" else shown, meaning))
-    return settings
+            found.append((function, name, check == settings.SECRET, "INFO" if name == "VERBOSE" else shown, meaning))
+    return found
 
 
 @functools.cache

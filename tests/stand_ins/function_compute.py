@@ -440,6 +440,12 @@ class FunctionCompute(StandIn):
         _check(name, function)
         code = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self._folder))
         deployment = _Deployment(name, function, Path(shutil.copy(function.path, code)))
+        rooms = function.path.with_name("bot")
+        if rooms.is_dir():
+            try:
+                (code / "bot").symlink_to(rooms)  # so that all instances share the bytecode
+            except OSError:  # Windows asks for a privilege
+                shutil.copytree(rooms, code / "bot")
         with self._state:
             pool = self._pools.setdefault(name, _Pool(self._state, deployment))
             pool.deployment = deployment

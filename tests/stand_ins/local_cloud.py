@@ -23,11 +23,27 @@ CONVERSATION, REPLY = "Dingtalk_Conversation", "Dingtalk_ChatGPT_Reply"
 
 
 def load(path: Path) -> ModuleType:
-    """The function file as FC loads it: alone, by path, fresh."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The function file as FC loads it: by path, fresh, with rooms of its own, which are in `rooms` by their names.
+
+    A name that the file does not have is that of one of its rooms.
+    """
+    others = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "bot"}
+    try:
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec and spec.loader
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        rooms = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "bot"}
+    finally:
+        sys.modules.update(others)
+
+    def in_a_room(name: str) -> Any:
+        for room in rooms.values():
+            if name in vars(room):
+                return vars(room)[name]
+        raise AttributeError(name)
+
+    vars(module).update(rooms=rooms, __getattr__=in_a_room)
     return module
 
 

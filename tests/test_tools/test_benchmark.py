@@ -28,8 +28,12 @@ from tests.stand_ins.server import Fault
 HOME = dict(os.environ)  # as it was before the tests emptied it
 
 # Dingtalk_ChatGPT_Reply as it is -> with a budget broken
-NEW_CLIENT_PER_MESSAGE = ("@functools.lru_cache(maxsize=1)\ndef openai_client(", "def openai_client(")
-WHOLE_JOURNAL = ("TAIL_BYTES = 128 * 1024", "TAIL_BYTES = 1024**3")
+NEW_CLIENT_PER_MESSAGE = (
+    "bot/chatgpt/asking.py",
+    "@functools.lru_cache(maxsize=1)\ndef openai_client(",
+    "def openai_client(",
+)
+WHOLE_JOURNAL = ("bot/oss/bucket.py", "TAIL_BYTES = 128 * 1024", "TAIL_BYTES = 1024**3")
 
 
 def benchmark(*arguments: str, root: Path = ROOT) -> tuple[int, dict[str, Any], str]:
@@ -88,12 +92,13 @@ def test_counted_budgets_hold() -> None:
 def test_broken_budgets_make_the_command_fail_and_are_named(tmp_path: Path) -> None:
     """A client made anew for every message, and a journal that is read as a whole, in a copy of the function."""
     shutil.copytree(ROOT / "tests", tmp_path / "tests", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / f"{CONVERSATION}.py", tmp_path)
-    source = (ROOT / f"{REPLY}.py").read_text(encoding="utf-8")
-    for right, wrong in (NEW_CLIENT_PER_MESSAGE, WHOLE_JOURNAL):
+    shutil.copytree(ROOT / "bot", tmp_path / "bot", ignore=shutil.ignore_patterns("__pycache__"))
+    for function in (CONVERSATION, REPLY):
+        shutil.copy(ROOT / f"{function}.py", tmp_path)
+    for room, right, wrong in (NEW_CLIENT_PER_MESSAGE, WHOLE_JOURNAL):
+        source = (tmp_path / room).read_text(encoding="utf-8")
         assert source.count(right) == 1
-        source = source.replace(right, wrong)
-    (tmp_path / f"{REPLY}.py").write_text(source, encoding="utf-8")
+        (tmp_path / room).write_text(source.replace(right, wrong), encoding="utf-8")
     status, told, errors = benchmark("counts", root=tmp_path)
     broken = ["new connections per message, warm, Reply", "bytes, message 10,000 / message 10, long turns"]
     assert (status, told["broken"]) == (1, broken)

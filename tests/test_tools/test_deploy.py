@@ -63,6 +63,7 @@ class Clone:
     def copy(self, files: Path | None = None) -> None:
         """Put it there, with the downloads of another one."""
         shutil.copytree(ROOT / "deploy", self.folder / "deploy", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "bot", self.folder / "bot", ignore=shutil.ignore_patterns("__pycache__"))
         for file in ("s.yaml", "s.fc3.yaml", ".env.example", *FUNCTIONS.values()):
             shutil.copy(ROOT / file, self.folder)
         if files:
@@ -151,8 +152,8 @@ import {REPLY} as function
 bundles = []
 create = ssl.create_default_context
 ssl.create_default_context = lambda **options: bundles.append(options["cafile"]) or create(**options)
-function.openai_client("sk-example", "https://example.com")
-print(os.path.relpath(function.requests.utils.DEFAULT_CA_BUNDLE_PATH, {str(code / "reply")!r}))
+sys.modules['bot.chatgpt.asking'].openai_client("sk-example", "https://example.com")
+print(os.path.relpath(sys.modules['requests'].utils.DEFAULT_CA_BUNDLE_PATH, {str(code / "reply")!r}))
 print(os.path.relpath(bundles[0], {str(code / "reply")!r}))
 """
     ran = subprocess.run([python_310, "-S", "-E", "-c", script], capture_output=True, text=True, timeout=60)
@@ -298,7 +299,9 @@ def test_package_without_a_compiler_is_built_without_bytecode(
     built = clone.run(f"'{newer_python}' -m deploy conversation", PATH=str(few_programs))
     assert built.returncode == 0, built
     assert "twice the CPU. Install CPython 3.10, or Node.js 18" in built.stdout
-    assert [path.name for path in (clone.packages / "conversation").rglob("*")] == [f"{CONVERSATION}.py"]
+    package = clone.packages / "conversation"
+    assert {path.suffix for path in package.rglob("*") if path.is_file()} == {".py"}
+    assert (package / f"{CONVERSATION}.py").exists() and (package / "bot/settings.py").exists()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import yaml
 from deploy import check, dotenv
 from deploy.build import FUNCTIONS, Problem, fingerprint
 from deploy.check import Template
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
 S_YAML, S_FC3_YAML = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("s.yaml", "s.fc3.yaml"))
 DOCUMENTS = {"s.yaml": S_YAML, "s.fc3.yaml": S_FC3_YAML}
@@ -30,10 +30,6 @@ each_template = pytest.mark.parametrize("template", check.TEMPLATES.values(), id
 def function_of(name: str, template: Template) -> dict[str, Any]:
     """What s.yaml or s.fc3.yaml says about a function; to be spoiled."""
     return copy.deepcopy(check.function_in(DOCUMENTS[template.file], name, template))
-
-
-def code_of(name: str) -> dict[str, Any]:
-    return check.settings_of((ROOT / FUNCTIONS[name]).read_text(encoding="utf-8"))
 
 
 def test_both_functions_are_in_one_service() -> None:
@@ -89,7 +85,7 @@ def test_repository_as_it_is_has_no_problem(name: str, template: Template) -> No
     """Both files as they stand, with the required settings."""
     function = function_of(name, template)
     assert list(check.template_problems(name, function, template)) == []
-    assert list(check.settings_problems(name, function, code_of(name), GOOD, template, {})) == []
+    assert list(check.settings_problems(name, function, GOOD, template, {})) == []
 
 
 @pytest.mark.parametrize("key", ["name", "runtime", "handler", "code"])
@@ -128,16 +124,6 @@ def test_malformed_file_is_told_with_the_line_but_not_with_its_text(text: str) -
     assert "secret" not in str(raised.value)
 
 
-@each_package
-def test_settings_are_read_by_the_code_of_the_function(name: str) -> None:
-    """The same as in the function itself, though the packages that it imports may be missing here."""
-    code, function = code_of(name), load(ROOT / FUNCTIONS[name])
-    assert [setting[0] for setting in code["SETTINGS"]] == [setting[0] for setting in function.SETTINGS]
-    environment = {**GOOD, "OSS_REGION": "oss-us-west-1", "VERBOSE": "loud", "TIMEOUT": "0"}
-    assert code["read_settings"](environment) == function.read_settings(environment)
-    assert not {"fc2", "oss2", "openai", "requests"} & code.keys()
-
-
 @each_template
 @pytest.mark.parametrize(
     ("name", "spoil", "words"),
@@ -156,7 +142,7 @@ def test_bad_setting_is_named_without_its_value(
 ) -> None:
     """One for each kind of mistake; the value may be a key in the wrong place."""
     function = function_of(name, template)
-    (problem,) = check.settings_problems(name, function, code_of(name), {**GOOD, **spoil}, template, {})
+    (problem,) = check.settings_problems(name, function, {**GOOD, **spoil}, template, {})
     assert words in problem
     assert "two words" not in problem
 
@@ -167,7 +153,7 @@ def test_setting_that_is_not_passed_on_is_named(name: str, template: Template) -
     """A value in .env would have no effect."""
     function = function_of(name, template)
     del function["environmentVariables"]["VERBOSE"]
-    (problem,) = check.settings_problems(name, function, code_of(name), GOOD, template, {})
+    (problem,) = check.settings_problems(name, function, GOOD, template, {})
     assert f"{template.place.format(name)}.environmentVariables lacks VERBOSE" in problem
 
 
@@ -183,7 +169,7 @@ def test_example_of_dotenv_is_right_once_it_is_filled_in(template: Template) -> 
     for name in FUNCTIONS:
         values |= GOOD
         function = function_of(name, template)
-        assert list(check.settings_problems(name, function, code_of(name), values, template, {})) == []
+        assert list(check.settings_problems(name, function, values, template, {})) == []
 
 
 @pytest.fixture

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from bot import VERSION
+from bot.sentences import zh
+from tests.stand_ins.local_cloud import REPLY, ROOT
 
 PAGES = sorted(path.name for path in (ROOT / "docs/en").iterdir())
 PAIRS = [("README.md", "README.zh-CN.md"), *((f"docs/en/{page}", f"docs/zh/{page}") for page in PAGES)]
@@ -86,10 +88,11 @@ def quoted_in_troubleshooting(document: str) -> list[str]:
     return [quote for row in rows for quote in re.findall(r"`([^`]+)`", row[0])]
 
 
-def sentences(function: str) -> list[str]:
-    """Every text in the file, with … for each part that is filled in."""
+def sentences() -> list[str]:
+    """Every text in the two function files and bot/, with … for each part that is filled in."""
     texts = []
-    for node in ast.walk(ast.parse((ROOT / f"{function}.py").read_text(encoding="utf-8"))):
+    files = [*ROOT.glob("Dingtalk_*.py"), *(ROOT / "bot").rglob("*.py")]
+    for node in (node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))):
         if isinstance(node, ast.JoinedStr):
             texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -276,7 +279,7 @@ def test_policies_allow_what_the_functions_do_and_no_more() -> None:
 @each_troubleshooting
 def test_every_sentence_quoted_is_one_of_the_functions(document: str) -> None:
     """A person searches the page for what the chat or the log shows, so it must stand there as it is shown."""
-    shown = [sentence for function in (CONVERSATION, REPLY) for sentence in sentences(function)]
+    shown = sentences()
     quotes = quoted_in_troubleshooting(document)
     assert quotes
     for quote in quotes:
@@ -287,11 +290,10 @@ def test_every_sentence_quoted_is_one_of_the_functions(document: str) -> None:
 @each_troubleshooting
 def test_every_failure_can_be_looked_up(document: str) -> None:
     """All that Dingtalk_ChatGPT_Reply may say to a person when something is wrong."""
-    reply = load(ROOT / f"{REPLY}.py")
-    said = [*reply.FAILURES.values(), *reply.OSS_HINTS.values()]
-    said += [*reply.UNREADABLE.values(), reply.OVER_QUOTA, reply.USER_REFUSED, reply.GROUP_REFUSED, reply.LIMIT_REACHED]
-    said += [reply.INTERNAL, reply.WITHHELD, reply.SWITCHED_OFF]
-    said += [*reply.NOT_SEEN.values(), *reply.PICTURES_REFUSED.values()]
+    said = [*zh.FAILURES.values(), *zh.OSS_HINTS.values()]
+    said += [*zh.UNREADABLE.values(), zh.OVER_QUOTA, zh.USER_REFUSED, zh.GROUP_REFUSED, zh.LIMIT_REACHED]
+    said += [zh.INTERNAL, zh.WITHHELD, zh.SWITCHED_OFF]
+    said += [*zh.NOT_SEEN.values(), *zh.PICTURES_REFUSED.values()]
     quotes = quoted_in_troubleshooting(document)
     hints = {"请检查环境变量 OSS_BUCKET_NAME": "NoSuchBucket"}  # looked up by its code, which comes with it
     assert [text for text in said if hints.get(text, text).replace("{}", "…") not in quotes] == []
@@ -300,4 +302,4 @@ def test_every_failure_can_be_looked_up(document: str) -> None:
 def test_changes_name_the_version_that_runs() -> None:
     """Below what is unreleased, the newest version is the one that \\status shows."""
     versions = re.findall(r"^## (\S+)", text_of("CHANGELOG.md"), flags=re.MULTILINE)
-    assert versions[:2] == ["Unreleased", load(ROOT / f"{REPLY}.py").VERSION]
+    assert versions[:2] == ["Unreleased", VERSION]

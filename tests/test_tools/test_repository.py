@@ -13,38 +13,141 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, load
+from bot import settings
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
 PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
+TABLES = {CONVERSATION: settings.CONVERSATION, REPLY: settings.REPLY}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-MAX_LINE_OF_HANDLER, MAX_LINES_OF_FUNCTION = 100, 45
+MAX_LINE_OF_HANDLER, MAX_LINES_OF_FUNCTION, MAX_LINES_OF_FUNCTION_FILE, MAX_LINES_OF_ROOM = 100, 45, 250, 400
+ROOMS = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in (ROOT / "bot").rglob("*.py")
+}
+SOURCES = {CONVERSATION: ROOT / f"{CONVERSATION}.py", REPLY: ROOT / f"{REPLY}.py", **ROOMS}
+GROUND_FLOOR = {"bot", "connections", "deadline", "errors", "logs", "sentences", "settings", "values"}
+WINGS = {"chatgpt", "dingtalk", "function_compute", "oss"}
+JOINING = {"commands", "self_check"}  # use several wings, as the two function files do
+WITHOUT_A_WIRE = (  # are tested by plain calls
+    *(
+        "settings",
+        "values",
+        "sentences",
+        "dingtalk.message",
+        "dingtalk.markdown",
+        "dingtalk.parts",
+        "dingtalk.signature",
+    ),
+    *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "function_compute.request"),
+)
+WIRES = {"openai", "oss2", "requests", "fc2", "socket", "os"}
 
 each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
+each_source = pytest.mark.parametrize("source", SOURCES)
 
 
-def source_of(function: str) -> str:
-    return (ROOT / f"{function}.py").read_text(encoding="utf-8")
-
-
-def imported_by(function: str) -> set[str]:
-    """Top-level names of all modules that the file imports, wherever in the file."""
+def imports(source: str) -> set[str]:
+    """The full names of all modules that a file imports, wherever in it; of `from bot import x`, `bot.x`."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source_of(function))):
+    for node in ast.walk(ast.parse(text_of(source))):
         if isinstance(node, ast.Import):
-            names.update(alias.name.partition(".")[0] for alias in node.names)
+            names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            names.add(str(node.module).partition(".")[0])
+            assert node.level == 0, "rooms import each other by their full names"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & SOURCES.keys()
+            names.update(inner or {str(node.module)})
     return names
 
 
+def text_of(source: str) -> str:
+    return SOURCES[source].read_text(encoding="utf-8")
+
+
+def place_of(source: str) -> str:
+    """'bot.oss.journal' -> 'oss', 'bot.settings' -> 'settings', a function file -> its name."""
+    return source.split(".")[1] if source.startswith("bot.") else source
+
+
+def reached(source: str) -> set[str]:
+    """The rooms that are imported when this one is, by way of others too."""
+    found: set[str] = set()
+    todo = [source]
+    while todo:
+        new = {name for name in imports(todo.pop()) if name in ROOMS} - found
+        found |= new
+        todo += new
+    return found
+
+
+# --- the house ---
+
+
+def test_every_room_is_on_the_ground_floor_or_in_a_wing() -> None:
+    """A new one has to be entered here, so that somebody decides where it belongs."""
+    assert {place_of(room) for room in ROOMS} == GROUND_FLOOR | WINGS | JOINING
+
+
+@each_source
+def test_room_uses_only_what_it_may(source: str) -> None:
+    """The ground floor uses itself; a wing the ground floor and itself; only the functions and JOINING join wings."""
+    place = place_of(source)
+    may = {
+        **dict.fromkeys(GROUND_FLOOR, GROUND_FLOOR),
+        **{wing: GROUND_FLOOR | {wing} for wing in WINGS},
+        **dict.fromkeys(JOINING | {CONVERSATION, REPLY}, GROUND_FLOOR | WINGS | JOINING),
+    }[place]
+    wrong = [f"{source} -> {used}" for used in imports(source) & SOURCES.keys() if place_of(used) not in may]
+    assert wrong == []
+
+
+@each_source
+def test_room_does_not_come_back_to_itself(source: str) -> None:
+    """No circle: a room can be read, and tested, after those that it uses."""
+    assert source not in reached(source)
+
+
+def test_every_room_is_used() -> None:
+    """By one function or the other."""
+    assert {*ROOMS} - reached(CONVERSATION) - reached(REPLY) - {"bot.sentences.en"} <= {
+        "bot",
+        *(f"bot.{wing}" for wing in WINGS),
+    }  # the folders themselves are imported on the way
+
+
+@pytest.mark.parametrize("room", WITHOUT_A_WIRE)
+def test_pure_room_has_no_wire(room: str) -> None:
+    """Neither itself nor by what it uses."""
+    rooms = {f"bot.{room}", *reached(f"bot.{room}")}
+    assert {name.partition(".")[0] for each in rooms for name in imports(each)} & WIRES == set()
+
+
+@each_source
+def test_room_is_not_long(source: str) -> None:
+    """Nor is one of its functions: one thing each, and what fills more than a screen can be split."""
+    most = MAX_LINES_OF_ROOM if source in ROOMS else MAX_LINES_OF_FUNCTION_FILE
+    assert len(text_of(source).splitlines()) <= most
+    nodes = [node for node in ast.walk(ast.parse(text_of(source))) if isinstance(node, FUNCTIONS)]
+    lengths = [((node.end_lineno or 0) - node.lineno + 1, node.name) for node in nodes]
+    assert [name for lines, name in lengths if lines > MAX_LINES_OF_FUNCTION] == []
+
+
+@each_source
+def test_room_says_what_it_is(source: str) -> None:
+    """In the first line of its docstring."""
+    assert (ast.get_docstring(ast.parse(text_of(source))) or "").splitlines()[0].endswith((".", ":"))
+
+
+# --- the function files ---
+
+
 @each_function
-def test_a_function_file_imports_alone_and_does_nothing_else(function: str, tmp_path: Path) -> None:
-    """Pasted into the console it has no sibling; and importing must not cost a connection or a setting.
+def test_a_function_imports_with_its_rooms_alone_and_does_nothing_else(function: str, tmp_path: Path) -> None:
+    """As it is uploaded; and importing must not cost a connection or a setting.
 
     The packages may look around when they are imported, so they come first; -I keeps our folders off sys.path.
     """
     shutil.copy(ROOT / f"{function}.py", tmp_path)
+    shutil.copytree(ROOT / "bot", tmp_path / "bot")
     code = f"""
         import collections, logging, os, sys, threading
         import {", ".join(sorted(PACKAGES[function]))}
@@ -77,66 +180,51 @@ def test_a_function_file_imports_alone_and_does_nothing_else(function: str, tmp_
         timeout=60,
     )
     assert (run.returncode, run.stdout) == (0, "imported\n"), run.stderr
-    assert {path.name for path in tmp_path.iterdir()} <= {f"{function}.py", "__pycache__"}
+    assert {path.name for path in tmp_path.iterdir()} <= {f"{function}.py", "bot", "__pycache__"}
 
 
 @each_function
-def test_a_function_file_needs_only_the_packages_that_it_may(function: str) -> None:
+def test_a_function_needs_only_the_packages_that_it_may(function: str) -> None:
     """The standard library and the four packages: Conversation runs on what the runtime already has."""
-    others = imported_by(function) - set(sys.stdlib_module_names)
-    assert others == PACKAGES[function]
+    sources = {function, *reached(function)}
+    used = {name.partition(".")[0] for source in sources for name in imports(source)}
+    assert used - set(sys.stdlib_module_names) - {"bot"} == PACKAGES[function]
 
 
-@each_function
-def test_a_function_file_does_not_know_its_sibling(function: str) -> None:
-    """Neither by an import statement nor by importlib."""
-    assert not imported_by(function) & {CONVERSATION, REPLY, "tests", "importlib", "runpy"}
-    assert "__import__" not in source_of(function)
-
-
-@each_function
-def test_a_function_file_uses_nothing_that_runs_foreign_code(function: str) -> None:
+@each_source
+def test_room_uses_nothing_that_runs_foreign_code(source: str) -> None:
     """The history was once a pickle: whoever could write the object ran code in the function."""
-    assert not imported_by(function) & {"pickle", "marshal", "shelve", "subprocess"}
+    assert not imports(source) & {"pickle", "marshal", "shelve", "subprocess", "runpy", CONVERSATION, REPLY}
     called = {
         node.func.id
-        for node in ast.walk(ast.parse(source_of(function)))
+        for node in ast.walk(ast.parse(text_of(source)))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
-    assert not called & {"eval", "exec", "compile"}
+    assert not called & {"eval", "exec", "compile", "__import__"}
 
 
-@each_function
-def test_a_function_file_has_the_grammar_of_python_3_10(function: str) -> None:
+@each_source
+def test_room_has_the_grammar_of_python_3_10(source: str) -> None:
     """The newest runtime of Function Compute 2.0; a SyntaxWarning (`is` with a text, say) fails as well."""
-    ast.parse(source_of(function), feature_version=(3, 10))
-    compile(source_of(function), function, "exec")
+    ast.parse(text_of(source), feature_version=(3, 10))
+    compile(text_of(source), source, "exec")
 
 
 @each_function
 def test_handler_is_the_first_function(function: str) -> None:
     """Whoever opens the file meets what Function Compute calls, on the first screens, before what it calls itself."""
-    first = next(node for node in ast.parse(source_of(function)).body if isinstance(node, FUNCTIONS))
+    first = next(node for node in ast.parse(text_of(function)).body if isinstance(node, FUNCTIONS))
     assert first.name == "handler" and first.lineno <= MAX_LINE_OF_HANDLER
 
 
-@each_function
-def test_no_function_is_long(function: str) -> None:
-    """One thing each: what fills more than a screen can be split."""
-    nodes = [node for node in ast.walk(ast.parse(source_of(function))) if isinstance(node, FUNCTIONS)]
-    lengths = [((node.end_lineno or 0) - node.lineno + 1, node.name) for node in nodes]
-    assert lengths
-    assert [name for lines, name in lengths if lines > MAX_LINES_OF_FUNCTION] == []
+def test_only_the_handlers_look_at_the_environment() -> None:
+    """Settings and the role's keys come from os.environ while a request runs, and nothing else does."""
+    places = {source: text_of(source).count("os.environ") for source in SOURCES}
+    assert {source for source, count in places.items() if count} == {CONVERSATION, REPLY}
+    assert not [source for source in SOURCES if "getenv" in text_of(source)]
 
 
-@each_function
-def test_only_the_handler_looks_at_the_environment(function: str) -> None:
-    """Settings come from read_settings(os.environ) while a request runs, the role's keys perhaps; and nothing else."""
-    source = source_of(function)
-    readers = ("read_settings(os.environ)", "role_credentials(context, os.environ)")
-    assert [source.count(reader) for reader in readers] == [1, 1]
-    assert source.count("os.environ") == 2
-    assert "getenv" not in source
+# --- requirements, signature, settings ---
 
 
 def test_every_requirement_is_pinned_and_explained() -> None:
@@ -151,7 +239,7 @@ def test_every_requirement_is_pinned_and_explained() -> None:
 
 def test_signature_is_compared_in_constant_time() -> None:
     """No test can measure that, so this one reads the code: hmac.compare_digest compares it, and nothing else does."""
-    tree = ast.parse((ROOT / f"{CONVERSATION}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(text_of("bot.dingtalk.signature"))
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     (function,) = [node for node in functions if node.name == "signature_problem"]
     compared = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Compare)]
@@ -161,13 +249,12 @@ def test_signature_is_compared_in_constant_time() -> None:
 
 def setting_names(*functions: str) -> list[str]:
     """The settings that the functions read, each once, in order of the alphabet."""
-    return sorted({setting[0] for function in functions for setting in load(ROOT / f"{function}.py").SETTINGS})
+    return sorted({setting[0] for function in functions for setting in TABLES[function]})
 
 
 def required_names() -> list[str]:
     """Those without which the functions do not work, in order of the alphabet."""
-    modules = [load(ROOT / f"{function}.py") for function in (CONVERSATION, REPLY)]
-    return sorted(setting[0] for module in modules for setting in module.SETTINGS if setting[2] is module.REQUIRED)
+    return sorted(setting[0] for table in TABLES.values() for setting in table if setting[2] is settings.REQUIRED)
 
 
 @pytest.mark.parametrize("page", ["docs/en/settings.md", "docs/zh/settings.md"])

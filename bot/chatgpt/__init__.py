@@ -1,0 +1,1 @@
+"""ChatGPT, or any service with the same API."""

@@ -1,0 +1,88 @@
+"""HTTP under a deadline: verified TLS, no redirects, limited bodies, connections that are fresh."""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import requests
+
+from bot.deadline import refuse_if_late
+
+MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
+MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
+
+
+@functools.lru_cache(maxsize=1)
+def tls_context() -> ssl.SSLContext:
+    """Trusts the CAs that requests trusts, not the image's own, which may be old; made once, as it takes 30 ms."""
+    return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
+
+
+def punctual(pool_class: Any) -> Any:
+    """The same kind of connection pool, whose connections are of no use if they are made after the deadline."""
+
+    class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
+        def connect(self) -> None:
+            super().connect()
+            refuse_if_late()
+
+    return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})
+
+
+class VerifiedConnections(requests.adapters.HTTPAdapter):
+    """Verifies certificates as requests does, without reading the CA bundle for every new connection."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """As in the base class."""
+        super().init_poolmanager(*args, ssl_context=tls_context(), **kwargs)
+        pools = self.poolmanager.pool_classes_by_scheme
+        self.poolmanager.pool_classes_by_scheme = {scheme: punctual(pools[scheme]) for scheme in pools}
+
+    def cert_verify(self, connections: Any, *args: Any) -> None:
+        """That they be verified, but not against what bundle: the base class would have it read again."""
+        connections.cert_reqs = "CERT_REQUIRED"
+
+
+def post(
+    connections: requests.adapters.HTTPAdapter,
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    timeout: tuple[float, float],
+) -> tuple[requests.Response, bytes]:
+    """The answer and its body; ValueError if that is over MAX_ANSWER_BYTES. `timeout`: to connect, and for each read.
+
+    By the adapter, without a session: no redirects, cookies, proxies or .netrc.
+    """
+    request = requests.Request("POST", url, headers=headers, data=body).prepare()
+    with connections.send(request, timeout=timeout, stream=True) as answer:
+        return answer, read_up_to(MAX_ANSWER_BYTES, answer.iter_content(8192))
+
+
+def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
+    """The chunks together; ValueError if they are more than the limit."""
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > limit_bytes:
+            raise ValueError(f"more than {limit_bytes} bytes")
+    return bytes(data)
+
+
+class FreshConnections(VerifiedConnections):  # down here, because a class stands below its base
+    """Keeps connections between requests, but uses none again after MAX_IDLE_SECONDS without use."""
+
+    used_at = 0.0
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As in the base class."""
+        if time.time() - self.used_at > MAX_IDLE_SECONDS:
+            self.close()
+        try:
+            return super().send(*args, **kwargs)
+        finally:
+            self.used_at = time.time()

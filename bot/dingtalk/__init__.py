@@ -1,0 +1,1 @@
+"""DingTalk: what it sends, what it shows, and its API."""

@@ -1,0 +1,120 @@
+"""DingTalk's API: the application's token, and calls with it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import json
+import re
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import requests
+
+from bot.connections import FreshConnections, post
+from bot.deadline import T, call_until
+from bot.logs import plain_words
+from bot.sentences.zh import NOT_SEEN
+
+
+class Unseen(Exception):
+    """A picture or a file was not looked at; the person sees the message."""
+
+    def __init__(self, cause: str, sentence: str = "", detail: str = "") -> None:
+        super().__init__(sentence or NOT_SEEN[cause])
+        self.cause, self.detail = cause, detail
+
+
+# What an error of the API means, by its code and its words; the first that fits.
+API_CAUSES = (
+    ("quota", r"ApiCountLimit|90018"),
+    ("busy", r"QpsLimit|throttl|punish|too many|90002|90020|system\.?(busy|err)"),
+    ("ip", r"WhiteList"),
+    ("permission", r"PermissionDenied|requiredScopes|AccessDenied|Forbidden|NoPermission"),
+    ("app", r"invalidClient|clientId|appKey|appSecret"),
+    ("token", r"InvalidAuthentication|access.?token"),
+    ("expired", r"downloadCode|expired|过期"),
+    ("robot", r"robot"),
+)
+RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
+BUSY_SECONDS = 1  # DingTalk counts calls by the second
+api_tokens: dict[tuple[str, str, str], tuple[str, float]] = {}  # of an application, and until when; kept per instance
+
+
+def call_dingtalk(path: str, body: dict[str, Any], settings: SimpleNamespace, deadline: float) -> dict[str, Any]:
+    """What DingTalk answers to a call of its API, or Unseen. A token that it does not take any more is renewed once."""
+    renewed = False
+    while True:
+        headers = {"x-acs-dingtalk-access-token": access_token(settings, deadline)}
+        status, answer = post_json(path, body, headers, settings, deadline)
+        if status == 200:
+            return answer
+        failure = api_failure(status, answer)
+        if renewed or failure.cause != "token":
+            raise failure
+        api_tokens.clear()
+        renewed = True
+
+
+def access_token(settings: SimpleNamespace, deadline: float) -> str:
+    """The application's token, a new one if it expires soon."""
+    owner = (settings.dingtalk_api, settings.dingtalk_app_key, settings.dingtalk_app_secret)
+    kept, until = api_tokens.get(owner, ("", 0.0))
+    if time.time() < until:
+        return kept
+    body = {"appKey": settings.dingtalk_app_key, "appSecret": settings.dingtalk_app_secret}
+    status, answer = post_json("/v1.0/oauth2/accessToken", body, {}, settings, deadline)
+    token, seconds = answer.get("accessToken"), answer.get("expireIn")
+    if status != 200:
+        raise api_failure(status, answer)
+    if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
+        raise Unseen("refused", detail="no token in the answer")
+    lives_seconds = min(seconds, MOST_TOKEN_SECONDS) if isinstance(seconds, int) else 0
+    api_tokens[owner] = (token, time.time() + lives_seconds - RENEW_SECONDS)
+    return token
+
+
+def post_json(
+    path: str, body: dict[str, Any], headers: dict[str, str], settings: SimpleNamespace, deadline: float
+) -> tuple[int, dict[str, Any]]:
+    """The status and the object that the API answers, {} if it is none; or Unseen."""
+    url, headers = settings.dingtalk_api + path, {"Content-Type": "application/json", **headers}
+    send = functools.partial(post, api_connections(), url, json.dumps(body).encode(), headers)
+    response, data = in_time(deadline, send)
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        answer = None
+    return response.status_code, answer if isinstance(answer, dict) else {}
+
+
+@functools.lru_cache(maxsize=1)
+def api_connections() -> FreshConnections:
+    """The connections to DingTalk's API, kept between messages."""
+    return FreshConnections()
+
+
+def in_time(deadline: float, request: Callable[[tuple[float, float]], T]) -> T:
+    """What a request gives, which gets its time-outs, to connect and for each read; or Unseen."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise Unseen("network", detail="time is up")
+    try:
+        return call_until(deadline, functools.partial(request, (min(3, seconds), seconds)))
+    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
+        raise Unseen("network", detail=type(error).__name__) from error
+
+
+def api_failure(status: int, answer: dict[str, Any]) -> Unseen:
+    """What an error of the API means, with its code and its request id for the log."""
+    told = json.dumps(answer, ensure_ascii=False)[:2000]
+    cause = next((cause for cause, words in API_CAUSES if re.search(words, told, re.IGNORECASE)), "")
+    if status == 401:
+        cause = "token"
+    elif not answer and status in (403, 429):  # a page for a browser: too much from this address
+        cause = "busy"
+    request_id = answer.get("requestid", answer.get("requestId"))
+    detail = f"HTTP {status}, {plain_words(answer.get('code'), 80)}, its request {plain_words(request_id, 60)}"
+    return Unseen(cause or ("network" if status >= 500 else "refused"), detail=detail)

@@ -1,0 +1,319 @@
+"""Reads what people send: a message from DingTalk, whatever its kind."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any, NamedTuple
+
+from bot.values import BLANKS, INVISIBLE, text_in, unpacked
+
+# What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
+NOUNS = (
+    (r"chat_?record|forward|merge", "聊天记录"),
+    (r"(business|name|contact|profile|user|person)_?card|contact|profile", "名片"),
+    (r"^pic|picture|image|^img|photo", "图片"),
+    (r"video", "视频"),
+    (r"audio|voice", "语音"),
+    (r"location|^position|^geo|^lbs", "位置"),
+    (r"emotion|emoji|sticker|^face|expression", "表情"),
+    (r"doc|sheet|dentry|wiki", "文档"),
+    (r"file", "文件"),
+    (r"card", "卡片"),
+    (r"link|^url", "链接"),
+)
+LABELLED = ("文件", "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
+LOOKED_AT = ("图片", "视频")  # are there beside the words that come with them
+MENTION = "@"  # the noun of a name that is @-ed; its words are words
+UNQUOTED = "[引用的消息没有文字]"  # what a quotation is that came without its words
+WORD_FIELDS = re.compile(  # fields that hold words, whatever they look like
+    r"(text|content|title|markdown|summary|recognition|value|desc\w*|message|msg|caption|subject|body|question|answer|"
+    r"remark|abstract|digest|label|header|footer)$",
+    re.IGNORECASE,
+)
+VERBATIM = ("text", "content", "title", "markdown", "value", "recognition")  # of these, JSON is words as well
+WORDLESS_FIELDS = re.compile(  # fields without words: ids, addresses, people, formats, other messages
+    r"(ids?|url|uri|code|type|time|at|users?|token|status|nick\w*|sender\w*|avatar|icon|file_?name|version|schema|"
+    r"config\w*|style|format|size|color|font\w*|lang\w*|locale|hash|md5|sign\w*|script|\w+key)$|(replied|quote)\w*$",
+    re.IGNORECASE,
+)
+NAMING_FIELDS = re.compile(r"(name|title|address|nick|label|desc\w*)$", re.IGNORECASE)
+RECORDS = ("chatrecord", "chatrecords", "records", "messages")  # fields with the messages of a forwarded conversation
+BODY = (  # one of these fields is in the body of every message: JSON without them is what somebody wrote
+    *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
+    *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "downloadCode", "msgtype"),
+    "pictureDownloadCode",
+)
+MAX_BODY_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
+
+
+class Part(NamedTuple):
+    """A piece of a message, as the model is to see it."""
+
+    words: str  # or the mark of what cannot be read
+    noun: str = ""  # of NOUNS, for a mark; MENTION for the name of a person
+    code: str = ""  # for which DingTalk hands out the picture or the file
+
+
+class Message(NamedTuple):
+    """What counts of a message from DingTalk."""
+
+    id: str
+    conversation_id: str
+    in_group: bool
+    staff_id: str  # empty for people outside the organisation
+    corp_id: str  # the organisation of the person
+    person: str  # staff id, else sender id
+    nick: str
+    text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
+    quotation: str  # the same of a message that it answers to
+    unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
+    attachments: list[Part]  # pictures, its own and quoted ones, and in a private chat files
+    robot_code: str
+    over_quota: bool  # DingTalk's notice that it delivers no more messages this month
+    webhook: str
+    webhook_expires_ms: int | None
+
+
+def parse_message(event: bytes) -> Message | None:
+    """The message in an event, None if it is none; unknown fields are ignored, wrong types count as missing."""
+    try:
+        raw = json.loads(event)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(raw, dict):
+        return None
+    parts = own_parts(raw)
+    quoted_parts = quotation_in(raw)
+    in_group = text_in(raw, "conversationType") == "2"
+    kinds = ("图片",) if in_group else ("图片", "文件")  # DingTalk hands out files of private chats only
+    expires_ms = raw.get("sessionWebhookExpiredTime")
+    staff_id = text_in(raw, "senderStaffId") or ""
+    message = Message(
+        id=text_in(raw, "msgId") or "",
+        conversation_id=text_in(raw, "conversationId") or "",
+        in_group=in_group,
+        staff_id=staff_id,
+        corp_id=text_in(raw, "senderCorpId") or "",
+        person=staff_id or text_in(raw, "senderId") or "",
+        nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
+        text=words_of(parts),
+        quotation=words_of(quoted_parts),
+        unreadable=unreadable_in(parts + quoted_parts),
+        attachments=[part for part in parts + quoted_parts if part.code and part.noun in kinds],
+        robot_code=text_in(raw, "robotCode") or "",
+        over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
+        webhook=text_in(raw, "sessionWebhook") or "",
+        webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
+    )
+    return message if message.id and message.conversation_id and message.webhook else None
+
+
+def own_parts(raw: dict[str, Any]) -> list[Part]:
+    """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
+    kind = text_in(raw, "msgtype") or "text"
+    if kind == "text":
+        bodies: list[Any] = [{"text": raw[name]} for name in ("text", "content") if raw.get(name)]
+    else:
+        bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw]
+    found = [parts_in_object({"msgtype": kind, **body}, "", 0) for body in bodies or [{}]]
+    parts = next((parts for parts in found if parts and not unreadable_in(parts)), found[0])
+    parts = without_own_name(parts, raw)
+    return parts if words_of(parts) or kind in ("text", "richText") else [Part("[消息]", "消息")]
+
+
+def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
+    """The parts without the robot's visible name, which some clients leave in front; no message tells that name.
+
+    '@小助手 /clear', '@小助手/clear' -> '/clear'. Only where the robot was @-ed, and as many names are to be seen as
+    people were @-ed: if there are fewer, its own is gone already. A name ends at a blank, unless a command follows.
+    """
+    users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
+    people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
+    own = raw.get("chatbotUserId")
+    seen = sum(part.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", part.words, re.ASCII)) for part in parts)
+    if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
+        return parts
+    if not parts or (parts[0].noun == MENTION and len(people) > 1):
+        return parts
+    words, rest = parts[0].words.lstrip(BLANKS), parts[1:]
+    if parts[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
+        return rest
+    return [parts[0]._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
+
+
+def quotation_in(raw: dict[str, Any]) -> list[Part]:
+    """What the message answers to; it stands in `text` or in `content`, or beside them, or only its id does."""
+    places = [raw]
+    for name in ("text", "content"):
+        body = unpacked(raw[name]) if isinstance(raw.get(name), str) else raw.get(name)
+        if isinstance(body, dict):
+            places.insert(0, body)
+    names = ("repliedMsg", "quoteMessage", "quotedMsg", "quotedMessage")
+    quoted = next((place[name] for place in places for name in names if place.get(name)), None)
+    parts = parts_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
+    told = any(place.get("isReplyMsg") in (True, "true") or place.get("originalMsgId") for place in places)
+    if words_of(parts) or not (told or isinstance(quoted, dict)):
+        return parts
+    return [Part(UNQUOTED, "引用")]
+
+
+def words_of(parts: list[Part]) -> str:
+    """The parts as one text, without surrounding blanks."""
+    return "".join(part.words for part in parts).strip(BLANKS)
+
+
+def unreadable_in(parts: list[Part]) -> str:
+    """What came, if it has no words: the noun of the first mark; '' if there are words, or nothing at all."""
+    if any(part.words.strip(BLANKS) and part.noun in ("", MENTION) for part in parts):
+        return ""
+    return next((part.noun for part in parts if part.noun), "")
+
+
+def parts_in(value: Any, name: str, owner: str, depth: int) -> list[Part]:
+    """What there is to read in any value, in the order in which it stands; `name` and `owner`: fields that it is in.
+
+    {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}]}, and all of them as JSON in a text -> "a".
+    """
+    if depth > MAX_BODY_DEPTH:
+        return []
+    if isinstance(value, str):
+        return parts_in_text(text_in({"": value}, "") or "", name, owner, depth)
+    if isinstance(value, list):
+        items = [parts_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
+        return joined(items, "" if name == "richText" else "\n")
+    return parts_in_object(value, name, depth) if isinstance(value, dict) else []
+
+
+def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
+    """The words that a text is, or those in it if it is the JSON of something else."""
+    a_body = name == "quoted" or (name == "content" and owner in ("", "quoted", *RECORDS))
+    if a_body or name not in VERBATIM:
+        body = unpacked(text)
+        if body is not None and (not a_body or is_body(body)):
+            found = parts_in(body, name, owner, depth + 1)
+            if found or not a_body or (isinstance(body, dict) and code_in(body)):
+                return found
+    return [Part(text)] if a_body or is_words(text, name) else []
+
+
+def parts_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Part]:
+    """The words of a message, of a piece of rich text, of a part of a card; or the mark that names it."""
+    kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
+    noun = noun_of(kind) or ("文件" if text_in(fields, "fileName") else "")
+    if text_in(fields, "atName") or kind == "at":
+        who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
+        return [Part(f"@{who.lstrip('@')} ", MENTION)] if who else []
+    found = parts_in_fields(fields, name, depth)
+    if not noun or any(part.noun == noun for part in found):
+        return found
+    if noun in LABELLED:
+        label = " ".join(" ".join(names_in(fields, 0)).split())[:100]
+        return [Part(f"[{noun} {label}]" if label else f"[{noun}]", noun, code_in(fields))]
+    return [Part(f"[{noun}]", noun, code_in(fields)), *found] if noun in LOOKED_AT or not found else found
+
+
+def parts_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Part]:
+    """What there is to read in an object, titles first, and nothing twice: a title often begins the text as well."""
+    found: list[list[Part]] = []
+    for name in sorted(list(fields)[:MAX_FIELDS], key=lambda name: (name != "title", name.lower() in RECORDS)):
+        if WORDLESS_FIELDS.search(name[-60:]):
+            continue
+        if name.lower() in RECORDS:
+            parts = parts_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
+        else:
+            parts = parts_in(fields[name], name, owner if isinstance(fields[name], str) else name, depth + 1)
+        if parts and parts not in found:
+            found.append(parts)
+    if "title" in fields and len(found) > 1 and any(words_of(found[0]) in words_of(parts) for parts in found[1:]):
+        del found[0]
+    return joined(found, "\n")
+
+
+def parts_in_records(value: Any, summary: str, depth: int) -> list[Part]:
+    """The messages of a forwarded conversation, a line for each, but for those that its summary has."""
+    entries = unpacked(value) if isinstance(value, str) else value
+    lines = []
+    for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
+        parts = parts_in(entry, RECORDS[0], "", depth)
+        if parts and words_of(parts) not in summary:
+            lines.append([Part(f"{sender}：") for sender in senders_in(entry)] + parts)
+    return joined(lines, "\n")
+
+
+def senders_in(entry: Any) -> list[str]:
+    """The name of who sent this message of a forwarded conversation, if it is told; an id is none."""
+    names = ("senderNick", "senderName", "nickName", "nick")
+    return [entry[name] for name in names if isinstance(entry, dict) and text_in(entry, name)][:1]
+
+
+def joined(found: list[list[Part]], separator: str) -> list[Part]:
+    """All parts in one list, with the separator between those that stood apart."""
+    parts: list[Part] = []
+    for more in filter(None, found):
+        parts += [Part(separator), *more] if parts and separator else more
+    return parts
+
+
+def names_in(value: Any, depth: int) -> list[str]:
+    """The first two names, titles or addresses in the fields of a file, a place or a person."""
+    body = unpacked(value) if isinstance(value, str) else value
+    if not isinstance(body, dict) or depth > 4:
+        return []
+    fields = [
+        name for name in list(body)[:MAX_FIELDS] if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")
+    ]
+    names = [text_in(body, name) or "" for name in fields]
+    for inner in list(body.values())[:MAX_FIELDS]:
+        names += names_in(inner, depth + 1)
+    return list(dict.fromkeys(name for name in names if name.strip()))[:2]
+
+
+def code_in(fields: dict[str, Any]) -> str:
+    """The code for which DingTalk hands out a picture or a file, '' if there is none; in a field or one level below."""
+    inner = [unpacked(value) if isinstance(value, str) else value for value in list(fields.values())[:MAX_FIELDS]]
+    places = [fields, *(value for value in inner if isinstance(value, dict))]
+    codes = (text_in(place, name) for name in ("downloadCode", "pictureDownloadCode") for place in places)
+    return next(filter(None, codes), "")
+
+
+def noun_of(kind: str) -> str:
+    """What such a message is called, '' if that is not known or if it is nothing but words."""
+    return next((noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE)), "")
+
+
+def is_words(text: str, name: str) -> bool:
+    """Whether a field holds words for people, and not an address, an id, a number."""
+    if not text.strip(BLANKS) or name in ("text", "content", "richText"):
+        return bool(text.strip(BLANKS))
+    if re.fullmatch(r"\s*[\w.+-]+:/?/\S*\s*", text):
+        return False
+    return bool(
+        WORD_FIELDS.search(name[-60:])
+        or re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[A-Za-z]{2} [A-Za-z]{2}", text)
+    )
+
+
+def is_body(value: Any) -> bool:
+    """Whether an object that stood as JSON in a text is the body of a message, and not what somebody wrote."""
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
+
+
+COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after a sign
+
+
+def command_in(text: str) -> str | None:
+    """The command that the whole text is, None for a question.
+
+    '\\clear' '／Ｃｌｅａｒ' '、clear' '清除' -> 'clear'; an unknown word, '/hi' -> 'help'; '\\frac{a}{b}' -> None
+    """
+    if len(text) > 40:
+        return None
+    plain = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, INVISIBLE)))).strip()
+    word = re.fullmatch(r"[\\/、]([A-Za-z]\w*)", plain, re.ASCII)
+    if word:
+        name = word[1].lower()
+        return name if name in COMMANDS.values() else "help"
+    return COMMANDS.get(re.sub(r"\A[\\/、]", "", plain))

@@ -1,0 +1,154 @@
+"""A reply as the requests that show it: in parts that DingTalk takes."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+from bot.dingtalk.markdown import BOLD, INDENT, LINK, Block, as_words, blocks_in, is_rule, leave_lists, render
+from bot.dingtalk.message import Message
+
+# The rule for Markdown: change as little as possible, and nothing that a CommonMark reader would show otherwise. The
+# words are those of https://spec.commonmark.org: blocks stand in containers, which are quotations and list items.
+
+PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
+PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
+MARKDOWN = re.compile(  # what makes an answer look better as Markdown; at last the line below the head of a table
+    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]"
+    r"|^(?=[^|\n]*\|)(?=[^-\n]*-)[-|: ]+$",
+    re.MULTILINE,
+)
+# A cut in one of these would show its marks.
+WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>")
+MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
+    rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
+    r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
+    re.MULTILINE | re.ASCII,
+)
+FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+
+
+def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
+    """The requests that show the text: of one kind, in parts that DingTalk takes, the first with an @ in a group."""
+    markdown = reply_format == "markdown" or (reply_format == "auto" and MARKDOWN.search(text) is not None)
+    parts = split_markdown(text) if markdown else split_text(text)
+    if len(parts) > 1:
+        for number, part in enumerate(parts, 1):
+            parts[number - 1] = f"（{number}/{len(parts)}）\n\n{part}"
+    at: dict[str, Any] = {}
+    if message.in_group:
+        parts[0] = f"@{message.staff_id or message.nick}" + ("  \n\n" if markdown else " ") + parts[0]
+        at = {"at": {"atUserIds": [message.staff_id], "isAtAll": False}} if message.staff_id else {}
+    if markdown:
+        title = title_of(text)
+        bodies = [{"msgtype": "markdown", "markdown": {"title": title, "text": part}} for part in parts]
+    else:
+        bodies = [{"msgtype": "text", "text": {"content": part}} for part in parts]
+    bodies[0].update(at)
+    return bodies
+
+
+def title_of(text: str) -> str:
+    r"""What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
+    blocks = list(blocks_in(text[:1000]))
+    words = [block.text for block in blocks if not block.code and not is_rule(block.text)]
+    title = "\n".join(words) or " ".join(block.text for block in blocks)
+    for _ in range(2):  # what is bold can be a link
+        title = MARKS.sub(lambda found: found[found.lastindex] if found.lastindex else "", title)
+    title = " ".join(title.split())
+    return title[: end_of_character(title, min(len(title), 30))] or "…"
+
+
+# Parts
+
+
+def split_text(text: str) -> list[str]:
+    """Plain text in parts that DingTalk takes; together they are the text."""
+    parts = []
+    while size_of(text) > 1:
+        cut = find_cut(text, find_limit(text, size_of, 1))
+        parts.append(text[:cut])
+        text = text[cut:]
+    return [*parts, text]
+
+
+def split_markdown(text: str) -> list[str]:
+    """Markdown as DingTalk shows it well, in parts that it takes, which end with a block if that is near."""
+    parts, used, before = [""], 0.0, None
+    for block in blocks_in(text):
+        if block.code not in ("", INDENT):
+            leave_lists(block)
+        while used + (size := size_of(render(block, before))) > 1:
+            if used < 0.5:
+                piece, block = cut_block(block, before, 1 - used)
+                parts[-1] += render(piece, before)
+            leave_lists(block)
+            parts.append("")
+            used, before = 0.0, None
+        parts[-1] += render(block, before)
+        used, before = used + size, block
+    return [part for part in parts if part.strip()] or ["…"]
+
+
+def size_of(text: str) -> float:
+    """How much of a part the text fills, 1 for all of it; in a client's count, an emoji has two characters."""
+    if len(text) > PART_CHARACTERS:
+        return 2
+    characters = len(text.encode("utf-16-le")) / 2
+    return max(characters / PART_CHARACTERS, len(json.dumps(text, ensure_ascii=False).encode()) / PART_BYTES)
+
+
+def cut_block(block: Block, before: Block | None, room: float) -> tuple[Block, Block]:
+    """What of the block fits into the room, and the rest, which begins nothing that the block did not."""
+    limit = find_limit(block.text, lambda text: size_of(render(block._replace(text=text), before)), room)
+    cut = find_cut(block.text, limit)
+    piece, rest = block.text[:cut], block.text[cut:]
+    if block.code:
+        piece = piece.removesuffix("\n")
+    else:
+        piece, rest = piece.rstrip(" \n"), as_words(rest.lstrip(" \t\n"))
+    return block._replace(text=piece), block._replace(text=rest, opened=0, gap=False)
+
+
+def find_limit(text: str, size: Callable[[str], float], room: float) -> int:
+    """How many characters fit, give or take five percent."""
+    limit = min(len(text), PART_CHARACTERS)
+    while limit > 9 and size(text[:limit]) > room:
+        limit = limit * 19 // 20
+    return limit
+
+
+def find_cut(text: str, limit: int) -> int:
+    """Where to cut: after a paragraph, a line or a sentence of the second half, else between two characters."""
+    wholes = [found.span() for found in WHOLE.finditer(text[: 2 * limit])]
+    inside = {cut: start for start, end in wholes for cut in range(start + 1, end)}
+    for end in (r"\n\s*\n", r"\n", r"[。！？；…]|[.!?;]\s"):
+        cuts = [found.end() for found in re.finditer(end, text[:limit])]
+        for cut in reversed(cuts):
+            if cut > limit // 2 and cut not in inside:
+                return cut
+    return end_of_character(text, inside.get(limit) or limit)
+
+
+def end_of_character(text: str, cut: int) -> int:
+    """The cut, or the next one before it that breaks nothing that is seen as one character."""
+    near = range(cut, max(cut - 64, 0), -1)  # no emoji is longer
+    return next((cut for cut in near if not inside_character(text, cut)), cut)
+
+
+def inside_character(text: str, cut: int) -> bool:
+    """Whether the cut would break what is seen as one: a letter and its accents, an emoji of several, a flag of two."""
+    if cut == len(text):
+        return False
+    left, right = text[cut - 1], text[cut]
+    letters_of_flags = len(text[:cut]) - len(text[:cut].rstrip(FLAG_LETTERS))
+    return (
+        unicodedata.category(right) in ("Mn", "Me", "Mc")
+        or "\u200d" in (left, right)  # joins emoji to one
+        or "\U0001f3fb" <= right <= "\U0001f3ff"  # skin tones
+        or "\U000e0020" <= right <= "\U000e007f"  # tags, as in the flag of Scotland
+        or (right in FLAG_LETTERS and letters_of_flags % 2 == 1)
+    )

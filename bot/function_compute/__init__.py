@@ -1,0 +1,1 @@
+"""Function Compute: its requests and its API."""

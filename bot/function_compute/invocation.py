@@ -1,0 +1,213 @@
+"""Hands a message over: invokes Dingtalk_ChatGPT_Reply on 2.0 and on 3.0.
+
+https://help.aliyun.com/document_detail/52877.html   2.0: the API that aliyun-fc2 calls, its signature
+https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction
+https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import hmac
+import json
+import logging
+import os
+import re
+import time
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+
+from bot.connections import VerifiedConnections, post
+from bot.deadline import call_until
+from bot.function_compute.request import Refused
+from bot.logs import printable
+from bot.sentences.zh import NOT_CONFIRMED, NOT_FUNCTION_COMPUTE, NOT_REACHED
+
+
+class Deployment(NamedTuple):
+    """This function as it is deployed."""
+
+    generation: int  # of Function Compute: 2 or 3
+    context: Any
+    settings: SimpleNamespace
+    problems: list[str]  # a sentence for each setting that is missing or malformed
+    credentials: Any  # of the role; None if there is no role
+
+    @property
+    def endpoint(self) -> str:
+        """The address of Function Compute's API, the same for both generations."""
+        return self.settings.endpoint or f"https://{self.context.account_id}.{self.context.region}.fc.aliyuncs.com"
+
+    @property
+    def service(self) -> str:
+        """The service that both functions are in; 3.0 has no services."""
+        return str(self.settings.service_name or self.context.service.name)
+
+    @property
+    def role_owner(self) -> str:
+        """What the deployer gives the role to."""
+        return "服务" if self.generation == 2 else "函数"
+
+
+CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
+INVOKE_SECONDS = 1.5  # for handing over, all in all
+ALREADY_EXISTS = "StatefulAsyncInvocationAlreadyExists"  # Function Compute's code for an id that it has already
+NOT_JSON_ERRORS = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
+NO_ANSWER_ERRORS = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
+
+
+class Message(NamedTuple):
+    """A message from DingTalk."""
+
+    id: str  # DingTalk's msgId
+    body: bytes  # exactly as received: the event of Dingtalk_ChatGPT_Reply
+
+
+class FcAnswer(NamedTuple):
+    """Function Compute's answer to an invocation."""
+
+    status: int
+    request_id: str | None
+    error: str | None = None  # its code, "" if it has none; None if the answer is no error
+
+
+def hand_over(message: Message, deployment: Deployment) -> str:
+    """Invoke Dingtalk_ChatGPT_Reply with the message: 'accepted' or 'already accepted', else Refused."""
+    owner = deployment.role_owner
+    if not deployment.credentials:
+        todo = f"请部署者在函数计算控制台给{owner}配置角色（权限 fc:InvokeFunction）。"
+        raise Refused("NotHandedOver", "no credentials: there is no role", f"{owner}没有角色，不能调用别的函数。{todo}")
+    digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
+    invoke = invoke_2 if deployment.generation == 2 else invoke_3
+    try:
+        answer = invoke(message.body, f"m{digest}", deployment)  # an id must begin with a letter or _
+    except NOT_JSON_ERRORS as error:
+        reason = f"not Function Compute's answer: {type(error).__name__}"
+        raise Refused("NotHandedOver", reason, NOT_FUNCTION_COMPUTE) from error
+    except NO_ANSWER_ERRORS as error:
+        if may_have_arrived(error):
+            raise Refused("NotHandedOver", f"no answer: {type(error).__name__}", NOT_CONFIRMED) from error
+        raise Refused("NotHandedOver", f"unreachable: {type(error).__name__}", NOT_REACHED) from error
+    if answer.error == ALREADY_EXISTS or (answer.status == 409 and not answer.error):
+        return "already accepted"
+    if answer.error is not None:
+        code = printable(answer.error or f"HTTP {answer.status}")
+        reason = f"code {code}, status {answer.status}, its request {printable(answer.request_id)}"
+        raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, deployment))
+    if answer.status != 202:
+        reason = f"status {answer.status}: not Function Compute's answer to an invocation"
+        raise Refused("NotHandedOver", reason, NOT_FUNCTION_COMPUTE)
+    return "accepted"
+
+
+# https://help.aliyun.com/document_detail/52877.html   the API that aliyun-fc2 calls, its signature
+
+
+def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
+    """Invoke by the API of 2.0: through aliyun-fc2, made to try once, to give up in time and to log nothing."""
+    import fc2  # here, because python3.12, which only 3.0 has, comes without it
+
+    # By itself aliyun-fc2 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
+    # failed request, authorization and security token among them, through the root logger.
+    fc2.client.retries = 0
+    fc2.client.HTTPAdapter = VerifiedConnections  # it makes new connections for every message
+    fc2.client.logging = fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)
+    client = fc2.Client(
+        endpoint=deployment.endpoint,
+        accessKeyID=deployment.credentials.access_key_id,
+        accessKeySecret=deployment.credentials.access_key_secret,
+        securityToken=deployment.credentials.security_token or "",
+        Timeout=(CONNECT_SECONDS, READ_SECONDS),
+    )
+    headers = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": task_id}
+    function = deployment.settings.chatgpt_function
+    invoke = functools.partial(client.invoke_function, deployment.service, function, payload=event, headers=headers)
+    try:
+        answer = call_until(time.monotonic() + INVOKE_SECONDS, invoke)
+    except fc2.FcError as error:
+        # The documents print errorCode, which aliyun-fc2 does not read.
+        code = error.err_code or json.loads(error.message).get("errorCode") or ""
+        return FcAnswer(error.status_code, error.request_id, str(code))
+    request_id = answer.headers.get("x-fc-request-id")
+    return FcAnswer(202 if request_id else 200, request_id)  # aliyun-fc2 does not tell the status
+
+
+# https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction
+# https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism
+
+
+def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
+    """Invoke by the API of 3.0, with requests alone: aliyun-fc2 does not know it, and no runtime has its own SDK."""
+    key, path = deployment.credentials, f"/2023-03-30/functions/{deployment.settings.chatgpt_function}/invocations"
+    headers = {
+        "content-type": "application/octet-stream",
+        "host": urlsplit(deployment.endpoint).netloc,
+        "x-acs-action": "InvokeFunction",
+        "x-acs-content-sha256": hashlib.sha256(event).hexdigest(),
+        "x-acs-date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "x-acs-signature-nonce": os.urandom(16).hex(),
+        "x-acs-version": "2023-03-30",
+        "x-fc-async-task-id": task_id,
+        "x-fc-invocation-type": "Async",
+    }
+    if key.security_token:
+        headers.update({"x-acs-accesskey-id": key.access_key_id, "x-acs-security-token": key.security_token})
+    headers["authorization"] = authorization(path, headers, key.access_key_id, key.access_key_secret)
+    with contextlib.closing(VerifiedConnections()) as connections:
+        timeout = (CONNECT_SECONDS, READ_SECONDS)
+        call = functools.partial(post, connections, deployment.endpoint + path, event, headers, timeout)
+        answer, body = call_until(time.monotonic() + INVOKE_SECONDS, call)
+    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which one is assumed
+    if answer.status_code < 400:
+        return FcAnswer(answer.status_code, request_id)
+    error = json.loads(body)
+    if not isinstance(error, dict):
+        raise TypeError("no JSON object")
+    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or ""))
+
+
+def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret: str) -> str:
+    """The header of that name for a POST: ACS3-HMAC-SHA256 over all these headers, whose names are in lower case."""
+    names = ";".join(sorted(headers))
+    lines = "".join(f"{name}:{headers[name]}\n" for name in sorted(headers))
+    request = "\n".join(("POST", path, "", lines, names, headers["x-acs-content-sha256"]))
+    text = f"ACS3-HMAC-SHA256\n{hashlib.sha256(request.encode()).hexdigest()}"
+    signature = hmac.digest(key_secret.encode(), text.encode(), "sha256").hex()
+    return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}"
+
+
+def refusal_sentence(status: int, code: str, deployment: Deployment) -> str:
+    """What an error answer of Function Compute means, and who can do what about it."""
+    owner, function = deployment.role_owner, deployment.settings.chatgpt_function
+    if re.match("Signature|InvalidAccessKey|InvalidSecurityToken", code):
+        return f"函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
+    if status == 403:
+        return f"没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
+    if status == 404 and deployment.generation == 2:
+        place = f"服务 {deployment.service} 中的函数 {function}"
+        return f"找不到{place}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
+    if status == 404:
+        return f"找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
+    if status == 429:
+        return "现在提问的人太多，函数计算限流了。请稍后再发一次。"
+    if status >= 500 or status == 409:  # a conflict, such as ConcurrentUpdateError, passes by itself
+        return "函数计算暂时出错。请稍后再发一次。"
+    return f"函数计算拒绝了这条消息（{code}）。请部署者查看 Dingtalk_Conversation 的日志。"
+
+
+def may_have_arrived(error: Exception) -> bool:
+    """Whether Function Compute may have taken the message although no answer came: only if there was a connection."""
+    cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
+    if isinstance(error, cut_off):
+        return True
+    cause = error.args[0] if error.args else None
+    return type(error) is requests.ConnectionError and not hasattr(
+        cause, "reason"
+    )  # urllib3 gives one if it never sent

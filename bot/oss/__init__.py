@@ -1,0 +1,1 @@
+"""OSS: the journal, the lease, the history, the daily limit."""

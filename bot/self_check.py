@@ -1,0 +1,102 @@
+"""The self-check: a report on every part that the deployer has to set up."""
+
+from __future__ import annotations
+
+import functools
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import openai
+import oss2
+
+from bot.chatgpt.asking import ask_once, messages_for
+from bot.chatgpt.refusals import ModelFailure
+from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run, call_until
+from bot.dingtalk.api import Unseen
+from bot.dingtalk.attachments import fetch
+from bot.logs import plain_words
+from bot.oss.bucket import OSS_ERRORS, open_bucket, oss_problem, read_tail
+from bot.oss.journal import TAIL_BYTES
+from bot.sentences.zh import FAILURES, VERSIONED
+
+CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
+
+
+def self_check(problems: list[str], run: Run) -> dict[str, str]:
+    """A report on every part that the deployer has to set up: ok, or what is wrong and what to change."""
+    settings, time_out = run.settings, run.context.function.timeout
+    report = {"result": "self-check", "settings 环境变量": "；".join(problems) or "ok"}
+    report["time-out 执行超时时间"] = "ok"
+    needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
+    if time_out < needed:
+        report["time-out 执行超时时间"] = f"函数的执行超时时间是 {time_out} 秒，请改为至少 {needed} 秒"
+    if warnings := option_warnings(settings.chatgpt_options):
+        report["CHATGPT_OPTIONS"] = "；".join(warnings)
+    oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
+    report["OSS"] = check_oss(run) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
+    report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
+    if settings.dingtalk_app_key and settings.dingtalk_app_secret:
+        report["DingTalk 图片和文件"] = check_dingtalk(run)
+    return report
+
+
+def check_oss(run: Run) -> str:
+    """Append, read and delete a probe object, twice: in a bucket that keeps versions the second append may fail."""
+    deadline = run.share(CHECK_SHARE)
+    try:
+        bucket = open_bucket(run.settings, run.context)
+        folders = ("chat-history", "chat-usage") if run.settings.daily_limit else ("chat-history",)
+        for folder in 2 * folders:
+            key = f"{folder}/@self-check/{run.id}.jsonl"
+            call_until(deadline, functools.partial(bucket.append_object, key, 0, b"{}\n"))
+            call_until(deadline, functools.partial(read_tail, bucket, key, TAIL_BYTES))
+            if call_until(deadline, functools.partial(bucket.delete_object, key)).delete_marker:
+                return VERSIONED
+    except OSS_ERRORS as error:
+        return oss_problem(error)
+    return "ok"
+
+
+CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that long about nothing
+
+
+def check_model(settings: SimpleNamespace) -> str:
+    """Ask the model one tiny question, just as a person's; if that fails, what to change, and the service's own words.
+
+    They may be quoted here, because no person's words are in them.
+    """
+    try:
+        messages = messages_for("1+1=?", [], settings.system_prompt)
+        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout))
+    except ModelFailure as failure:
+        said = failure.said.replace(settings.chatgpt_api_key, "***")
+        said = re.sub(r"[A-Za-z0-9_*-]{20,}|\b(sk|ak)-[\w*-]+", "***", said)[:200]
+        return f"{FAILURES[failure.cause]}（{failure.detail}{'；服务的原话：' if said else ''}{said}）"
+    return "ok"
+
+
+def check_dingtalk(run: Run) -> str:
+    """Fetch a token, and ask for a file that does not exist: DingTalk looks at the permission before the code."""
+    try:
+        fetch("self-check", "", run.settings, run.share(CHECK_SHARE))
+    except Unseen as unseen:
+        if unseen.cause not in ("expired", "robot", "refused"):
+            return str(unseen)
+    return "ok"
+
+
+def option_warnings(options: dict[str, Any]) -> list[str]:
+    """What OpenAI would not take of CHATGPT_OPTIONS, for the self-check: compatible services may take it."""
+    request = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
+    known = {name: value for name, value in options.items() if name in request.__annotations__}
+    warnings = [
+        f"{plain_words(name, 40)} 不是 OpenAI 的参数，只有兼容服务可能认识" for name in options if name not in known
+    ]
+    checked: Any = type("Checked", (openai.BaseModel,), {"__annotations__": {"body": request}, "__module__": __name__})
+    try:
+        checked.model_validate({"body": {"model": "", "messages": [], **known}})
+    except ValueError as error:  # pydantic's, which openai brings along
+        bad = {problem["loc"][1] for problem in error.errors()}  # type: ignore[attr-defined]
+        warnings += [f"{name} 的值不是 OpenAI 规定的那样" for name in known if name in bad]
+    return warnings

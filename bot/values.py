@@ -1,0 +1,47 @@
+"""Values that nobody vouches for: JSON from outside, texts with invisible signs, names in the names of objects."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+from urllib.parse import quote
+
+
+def unpacked(text: str) -> Any:
+    """The object or list that a text is the JSON of, None if it is not."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, (dict, list)) else None
+
+
+def text_in(fields: dict[str, Any], name: str) -> str | None:
+    """The field if it is a text; half a surrogate pair, which JSON can hold but UTF-8 cannot, is replaced."""
+    value = fields.get(name)
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else None
+
+
+def first_object(value: Any) -> dict[str, Any]:
+    """A JSON object, or the first one of a list; an empty one if there is none."""
+    if isinstance(value, list) and value:
+        value = value[0]
+    return value if isinstance(value, dict) else {}
+
+
+def percent_encoded(name: str) -> str:
+    """A name as one harmless part of an object's name; those end at 1,023 bytes, so a long one becomes its digest."""
+    text = quote(name, safe="").replace(".", "%2E")
+    return text if len(text) <= 400 else "=" + hashlib.sha256(name.encode()).hexdigest()
+
+
+def digest(text: str) -> str:
+    """A text as 16 hexadecimal digits, by which it is recognised."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+INVISIBLE = "\u00ad\u180e\u200b\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2060\ufeff"  # zero-width blanks
+BLANKS = INVISIBLE + "".join(filter(str.isspace, map(chr, range(0x3001))))  # what comes along when a value is pasted
