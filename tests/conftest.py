@@ -14,6 +14,7 @@ from types import ModuleType
 import hypothesis
 import pytest
 
+from tests.conversation import SECRETS
 from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import REPLY, ROOT, LocalCloud, load
@@ -105,6 +106,17 @@ def only_our_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
 def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversation:
     """Dingtalk_Conversation in this process, on the generation that the cloud is of."""
     return (Conversation if cloud.generation == 2 else Conversation3)(monkeypatch, cloud)
+
+
+@pytest.fixture
+def no_secret_in_log(conversation: Conversation, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Everything is logged, and none of it may be a secret or come from aliyun-fc2."""
+    caplog.set_level(logging.DEBUG)
+    conversation.environment["VERBOSE"] = "DEBUG"
+    yield
+    records = caplog.get_records("call")
+    assert not SECRETS.findall("\n".join(logging.Formatter().format(record) for record in records))
+    assert "root" not in {record.name for record in records}  # where aliyun-fc2 logs its headers
 
 
 @pytest.fixture(scope="session")

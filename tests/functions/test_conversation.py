@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conversation import (
+from tests.conversation import (
     EMPTY,
     HOUR_MS,
     KIB_64,

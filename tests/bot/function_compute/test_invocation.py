@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conversation import (
+from tests.conversation import (
     EMPTY,
     FC_REQUEST,
     MODULE,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conversation import (
+from tests.conversation import (
     FIVE_MINUTES_MS,
     HOUR_MS,
     KIB_64,

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tests.functions.conversation import (
+from tests.conversation import (
     EMPTY,
     KIB_64,
     MODULE,

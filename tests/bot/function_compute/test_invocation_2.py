@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.functions.conversation import FC_REQUEST, chat_shows, fc_error
+from tests.conversation import FC_REQUEST, chat_shows, fc_error
 from tests.helpers import Conversation
 from tests.stand_ins.local_cloud import CONVERSATION, LocalCloud
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from bot.connections import MAX_ANSWER_BYTES
-from tests.functions.conversation import EMPTY, FC_REQUEST, chat_shows
+from tests.conversation import EMPTY, FC_REQUEST, chat_shows
 from tests.helpers import Conversation, as_new, http_event, role_context
 from tests.stand_ins.dingtalk import signature
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
