@@ -47,7 +47,7 @@ from bot.commands import clear, status
 from bot.deadline import COMMIT_SHARE, ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run, epoch_ms, now_ms
 from bot.dingtalk.api import Unseen
 from bot.dingtalk.attachments import look_at
-from bot.dingtalk.message import Message, command_in, parse_message
+from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
 from bot.dingtalk.parts import webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
 from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part, send_sentence
@@ -194,7 +194,7 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
         return "over quota", sentences.OVER_QUOTA
     if message.unreadable and not (message.attachments and settings.dingtalk_app_key):
         sentence = sentences.UNREADABLE[message.unreadable]
-        if message.unreadable in ("图片", "文件"):
+        if message.unreadable in (PICTURE, FILE):
             sentence = sentences.NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + sentences.SWITCHED_OFF
         return "unreadable", sentence
     if command == "clear":

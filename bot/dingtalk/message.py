@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 
 from bot.values import BLANKS, INVISIBLE, text_in, unpacked
 
+PICTURE, VIDEO, FILE = "图片", "视频", "文件"
 # What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
 NOUNS = (
     (r"chat_?record|forward|merge", "聊天记录"),
     (r"(business|name|contact|profile|user|person)_?card|contact|profile", "名片"),
-    (r"^pic|picture|image|^img|photo", "图片"),
-    (r"video", "视频"),
+    (r"^pic|picture|image|^img|photo", PICTURE),
+    (r"video", VIDEO),
     (r"audio|voice", "语音"),
     (r"location|^position|^geo|^lbs", "位置"),
     (r"emotion|emoji|sticker|^face|expression", "表情"),
     (r"doc|sheet|dentry|wiki", "文档"),
-    (r"file", "文件"),
+    (r"file", FILE),
     (r"card", "卡片"),
     (r"link|^url", "链接"),
 )
-LABELLED = ("文件", "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
-LOOKED_AT = ("图片", "视频")  # are there beside the words that come with them
+LABELLED = (FILE, "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
+LOOKED_AT = (PICTURE, VIDEO)  # are there beside the words that come with them
 MENTION = "@"  # the noun of a name that is @-ed; its words are words
 UNQUOTED = "[引用的消息没有文字]"  # what a quotation is that came without its words
 WORD_FIELDS = re.compile(  # fields that hold words, whatever they look like
@@ -87,7 +88,7 @@ def parse_message(event: bytes) -> Message | None:
     parts = own_parts(raw)
     quoted_parts = quotation_in(raw)
     in_group = text_in(raw, "conversationType") == "2"
-    kinds = ("图片",) if in_group else ("图片", "文件")  # DingTalk hands out files of private chats only
+    kinds = (PICTURE,) if in_group else (PICTURE, FILE)  # DingTalk hands out files of private chats only
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
@@ -201,7 +202,7 @@ def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
 def parts_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Part]:
     """The words of a message, of a piece of rich text, of a part of a card; or the mark that names it."""
     kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
-    noun = noun_of(kind) or ("文件" if text_in(fields, "fileName") else "")
+    noun = noun_of(kind) or (FILE if text_in(fields, "fileName") else "")
     if text_in(fields, "atName") or kind == "at":
         who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
         return [Part(f"@{who.lstrip('@')} ", MENTION)] if who else []
