@@ -16,8 +16,8 @@ import hypothesis
 import pytest
 
 with warnings.catch_warnings():
-    # oss2 2.19.1 has invalid escape sequences. Python says so while it compiles the package, and names the file, not the
-    # module, so no filter of pytest's matches; without bytecode (uv, PYTHONDONTWRITEBYTECODE) that is every time.
+    # oss2 2.19.1 has invalid escape sequences. Python says so while it compiles the package, and names the file, not
+    # the module, so no filter of pytest matches; without bytecode (uv, PYTHONDONTWRITEBYTECODE) that is every time.
     warnings.simplefilter("ignore")
     import oss2  # noqa: F401
 
