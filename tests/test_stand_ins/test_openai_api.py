@@ -13,7 +13,10 @@ import requests
 from openai.types.chat import completion_create_params
 
 from tests.stand_ins.canned_answers import LONG
-from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, NO_VISION, ODD_ANSWERS, OpenaiApi
+from tests.stand_ins.odd_answers import ODD_ANSWERS
+from tests.stand_ins.openai_api import KNOWN_PARAMETERS, OpenaiApi
+from tests.stand_ins.openai_errors import ERRORS
+from tests.stand_ins.openai_pictures import NO_VISION
 from tests.stand_ins.server import Fault
 
 KEY = "sk-example"

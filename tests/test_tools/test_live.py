@@ -152,9 +152,11 @@ ASSUMPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "openai_api.py": {
         "FREE_TEMPERATURE_MODELS": ("chatgpt-temperature",),
+        "only the method is wrong": ("chatgpt-wrong-method", "chatgpt-address-of-nothing"),
+    },
+    "openai_errors.py": {
         "For short keys": ("chatgpt-short-key-in-the-message",),
         "slow_down": ("code-of-an-overload",),
-        "only the method is wrong": ("chatgpt-wrong-method", "chatgpt-address-of-nothing"),
     },
     "openai_requests.py": {
         "max_completion_tokens": ("chatgpt-answer-that-is-cut",),
