@@ -438,7 +438,7 @@ def openai_error(response: requests.Response) -> str:
     return with_code(response.status_code, error.get("code") if isinstance(error, dict) else None)
 
 
-@check("chatgpt", "200", "CHATGPT_OPTIONS with a temperature stops all answers; the docs call it possible.")
+@check("chatgpt", "400 unsupported_value", "Only the stand-in is wrong: with this model a temperature is possible.")
 def chatgpt_temperature(live: Live) -> str:
     """A question with the temperature 0.2, to the model of the settings."""
     return openai_error(live.ask(temperature=0.2, max_completion_tokens=1000))

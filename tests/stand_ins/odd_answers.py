@@ -12,22 +12,34 @@ from .openai_errors import error_body
 
 
 def completion_body(model: str, answer: str | None, asked_characters: int = 0) -> dict[str, Any]:
-    """The body of an answer. With None, the content filter has removed the text."""
+    """The body of an answer, in the order of the real API. With None, the content filter has removed the text."""
     prompt, completion = asked_characters // 2 + 1, len(answer or "") // 2 + 1  # a token is about two characters
     return {
-        "id": f"chatcmpl-{uuid.uuid4().hex}",
+        "id": f"chatcmpl-{uuid.uuid4().hex[:29]}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": model,
         "choices": [
             {
                 "index": 0,
-                "finish_reason": "content_filter" if answer is None else "stop",
-                "logprobs": None,
                 "message": {"role": "assistant", "content": answer, "refusal": None, "annotations": []},
+                "finish_reason": "content_filter" if answer is None else "stop",
             }
         ],
-        "usage": {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": 0,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        },
+        "service_tier": "default",
+        "system_fingerprint": None,
     }
 
 

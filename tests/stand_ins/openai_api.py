@@ -21,18 +21,20 @@ from .chat_rules import Talk, answer
 from .odd_answers import ODD_ANSWERS, completion_body
 from .openai_errors import (
     ERRORS,
+    ONLY_THE_DEFAULT,
     UNSUPPORTED_PARAMETER_BODY,
     Refused,
     error_body,
     json_body,
     too_long_body,
     unknown_model_body,
+    unknown_parameter_body,
     unsupported_value_body,
     wrong_key_body,
     wrong_type,
 )
 from .openai_pictures import check_pictures, describe, pictures_in
-from .openai_requests import problem_of
+from .openai_requests import Problem, problem_of, supported, tools_problem
 from .server import Answer, Fault, Received, StandIn, json_answer
 
 # Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
@@ -44,11 +46,13 @@ PARAMETERS = """
     web_search_options
 """
 KNOWN_PARAMETERS = frozenset(PARAMETERS.split())
-# the real API also knows tool and function, which nothing of ours sends
-ROLES = ("system", "developer", "user", "assistant")
+# the real API also knows function, which nothing of ours sends
+ROLES = ("system", "developer", "user", "assistant", "tool")
 MODEL_PATH = re.compile(r"/v1/models/([^/]+)")
+TOOL_TYPES = ("function", "custom")
 PART_TYPES = ("text", "image_url", "input_audio", "file", "refusal")
-FREE_TEMPERATURE_MODELS = ("gpt-6-luna",)  # assumed of luna; most models take no other than 1
+SEARCH_MODELS = ("gpt-5-search-api",)  # the only ones that search in a chat completion
+EFFORTS = ("none", "low", "medium", "high", "xhigh")  # of gpt-6; the types also know minimal and max
 FIELD = Path(__file__).parents[1] / "data/field"  # the bodies of other services, as their users report them
 
 
@@ -64,7 +68,7 @@ class OpenaiApi(StandIn):
     def __init__(
         self,
         keys: Collection[str] = ("sk-example",),
-        models: Collection[str] = ("gpt-6-luna", "gpt-6-sol"),
+        models: Collection[str] = ("gpt-6-luna", "gpt-6-sol", *SEARCH_MODELS),
         think_seconds: float = 0.0,
         context_characters: int = 400_000,
     ) -> None:
@@ -122,6 +126,7 @@ class OpenaiApi(StandIn):
         body = json_body(received)
         self._check_parameters(body)
         characters = check_messages(body["messages"])
+        check_json_mode(body)
         check_pictures(body["messages"], self.blind)
         if characters > self.context_characters:
             raise Refused(400, too_long_body(characters, self.context_characters))
@@ -160,7 +165,7 @@ class OpenaiApi(StandIn):
         """An optional parameter that is null counts as absent."""
         for name in body:
             if name not in KNOWN_PARAMETERS:
-                raise Refused(400, error_body(f"Unrecognized request argument supplied: {name}"))
+                raise Refused(400, unknown_parameter_body(name))
         if not isinstance(body.get("model"), str) or not body["model"]:
             raise Refused(400, error_body("you must provide a model parameter"))
         self._check_model(body["model"])
@@ -172,10 +177,9 @@ class OpenaiApi(StandIn):
         if body.get("stream"):
             # the real API streams; nothing of ours asks for it
             raise Refused(400, error_body("The stand-in does not stream.", code="unsupported_value", param="stream"))
+        refuse(tools_problem(body.get("tools"), TOOL_TYPES))
         check_types({name: value for name, value in body.items() if name != "messages"})
-        temperature = body.get("temperature")
-        if temperature not in (None, 1) and body["model"] not in FREE_TEMPERATURE_MODELS:
-            raise Refused(400, unsupported_value_body(temperature))
+        check_what_the_model_can(body)
 
 
 def error_fault(
@@ -217,9 +221,42 @@ def field_fault(
 
 def check_types(parameters: Mapping[str, Any]) -> None:
     """Refuse what the request types of the openai package refuse, and what is out of its range."""
-    problem = problem_of(parameters)
+    refuse(problem_of(parameters))
+
+
+def refuse(problem: Problem | None) -> None:
+    """Unless there is none."""
     if problem:
         raise Refused(400, error_body(problem.message, code=problem.code, param=problem.param))
+
+
+def check_what_the_model_can(body: dict[str, Any]) -> None:
+    """Refuse what the API knows and this model does not: seen of gpt-6 in September 2026."""
+    model, effort = body["model"], body.get("reasoning_effort")
+    if body.get("web_search_options") is not None and model not in SEARCH_MODELS:
+        message = "Web search options not supported with this model."
+        raise Refused(400, error_body(message, param="web_search_options"))
+    if effort is not None and effort not in EFFORTS:
+        raise Refused(400, unsupported_value_body("reasoning_effort", f"'{effort}'", supported(EFFORTS)))
+    if body.get("tools") and effort != "none":
+        message = (
+            f"Function tools with reasoning_effort are not supported for {model} in /v1/chat/completions. "
+            "To use function tools, use /v1/responses or set reasoning_effort to 'none'."
+        )
+        raise Refused(400, error_body(message, param="reasoning_effort"))
+    if body.get("temperature") not in (None, 1) and effort != "none":
+        raise Refused(400, unsupported_value_body("temperature", f"{body['temperature']:g}", ONLY_THE_DEFAULT))
+
+
+def check_json_mode(body: dict[str, Any]) -> None:
+    """Who wants JSON has to say so in the messages, too."""
+    if (body.get("response_format") or {}).get("type") != "json_object":
+        return
+    if not any("json" in words(message.get("content")).lower() for message in body["messages"]):
+        message = (
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
+        )
+        raise Refused(400, error_body(message, param="messages"))
 
 
 def cut(body: dict[str, Any], max_tokens: int | None) -> dict[str, Any]:
@@ -241,16 +278,46 @@ def check_messages(messages: object) -> int:
     if not messages:
         message = "Invalid 'messages': empty array. Expected an array with minimum length 1."
         raise Refused(400, error_body(message, code="empty_array", param="messages"))
-    characters = 0
+    characters, called = 0, set[object]()
     for index, message in enumerate(messages):
         where = f"messages[{index}]"
         if not isinstance(message, dict):
             raise wrong_type(where, "an object")
         if message.get("role") not in ROLES:
-            text = f"Invalid value: '{message.get('role')}'. Supported values are: {', '.join(map(repr, ROLES))}."
+            text = f"Invalid value: '{message.get('role')}'. {supported(ROLES)}"
             raise Refused(400, error_body(text, code="invalid_value", param=f"{where}.role"))
-        characters += check_content(message.get("content"), f"{where}.content")
+        called = check_calls(message, called, where)
+        if message.get("content") is not None or not called or message["role"] != "assistant":
+            characters += check_content(message.get("content"), f"{where}.content")
+    if called:
+        raise Refused(400, unanswered_calls_body(called))
     return characters
+
+
+def check_calls(message: dict[str, Any], called: set[object], where: str) -> set[object]:
+    """Check that the calls of tools, those before this message included, are answered at once; which are open."""
+    if message["role"] == "tool":
+        if message.get("tool_call_id") not in called:
+            text = (
+                "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with "
+                "'tool_calls'."
+            )
+            raise Refused(400, error_body(text, param=f"{where}.role"))
+        return called - {message["tool_call_id"]}
+    if called:
+        raise Refused(400, unanswered_calls_body(called))
+    calls = message.get("tool_calls") if message["role"] == "assistant" else None
+    if not isinstance(calls, list):
+        return set()
+    return {call.get("id") for call in calls if isinstance(call, dict)}
+
+
+def unanswered_calls_body(called: set[object]) -> dict[str, Any]:
+    message = (
+        "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. "
+        f"The following tool_call_ids did not have response messages: {', '.join(map(str, called))}"
+    )
+    return error_body(message, param="messages")
 
 
 def check_content(content: object, where: str) -> int:
@@ -264,7 +331,7 @@ def check_content(content: object, where: str) -> int:
         if not isinstance(part, dict):
             raise wrong_type(f"{where}[{index}]", "an object")
         if part.get("type") not in PART_TYPES:
-            text = f"Invalid value: '{part.get('type')}'. Supported values are: {', '.join(map(repr, PART_TYPES))}."
+            text = f"Invalid value: '{part.get('type')}'. {supported(PART_TYPES)}"
             raise Refused(400, error_body(text, code="invalid_value", param=f"{where}[{index}].type"))
         if part["type"] == "text":
             if not isinstance(part.get("text"), str):
@@ -277,13 +344,15 @@ def talk_of(messages: list[dict[str, Any]]) -> Talk:
     """The words of a checked list of messages, by who said them."""
 
     def said_by(*roles: str) -> tuple[str, ...]:
-        return tuple(words(message["content"]) for message in messages if message["role"] in roles)
+        return tuple(words(message.get("content")) for message in messages if message["role"] in roles)
 
     pictures = tuple(describe(one) for one in pictures_in(messages[-1:]) if one["url"].startswith("data:"))
     return Talk("\n".join(said_by("system", "developer")), said_by("user"), said_by("assistant"), pictures)
 
 
-def words(content: str | list[dict[str, Any]]) -> str:
+def words(content: str | list[dict[str, Any]] | None) -> str:
+    if content is None:
+        return ""
     if isinstance(content, str):
         return content.strip()
     return "\n".join(part["text"] for part in content if part["type"] == "text").strip()

@@ -46,12 +46,13 @@ def too_long_body(characters: int, limit: int) -> dict[str, Any]:
     return error_body(message, code="context_length_exceeded", param="messages")
 
 
-def unsupported_value_body(temperature: float) -> dict[str, Any]:
-    message = (
-        f"Unsupported value: 'temperature' does not support {temperature:g} with this model. Only the default (1) "
-        "value is supported."
-    )
-    return error_body(message, code="unsupported_value", param="temperature")
+def unknown_parameter_body(name: str) -> dict[str, Any]:
+    return error_body(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
+
+
+def unsupported_value_body(name: str, value: object, supported: str) -> dict[str, Any]:
+    message = f"Unsupported value: '{name}' does not support {value} with this model. {supported}"
+    return error_body(message, code="unsupported_value", param=name)
 
 
 def no_money_body(code: str) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def no_money_body(code: str) -> dict[str, Any]:
     return error_body(message, code=code, kind="insufficient_quota")
 
 
+ONLY_THE_DEFAULT = "Only the default (1) value is supported."
 UNSUPPORTED_PARAMETER_BODY = error_body(
     "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
     code="unsupported_parameter",
@@ -92,7 +94,7 @@ ERRORS: Mapping[str, tuple[int, dict[str, Any] | str]] = {
         error_body("The prompt was filtered", code="content_filter", param="prompt", kind=None),
     ),
     "unsupported_parameter": (400, UNSUPPORTED_PARAMETER_BODY),
-    "unsupported_value": (400, unsupported_value_body(0.2)),
+    "unsupported_value": (400, unsupported_value_body("temperature", 0.2, ONLY_THE_DEFAULT)),
     "server_error": (
         500,
         error_body("The server had an error while processing your request. Sorry about that!", kind="server_error"),

@@ -37,7 +37,7 @@ SIGNATURES = {"png": b"\x89PNG\r\n\x1a\n", "jpeg": b"\xff\xd8\xff", "gif": b"GIF
 
 def pictures_in(messages: list[dict[str, Any]]) -> list[Any]:
     """What stands in the url of each picture."""
-    parts = [part for message in messages if isinstance(message["content"], list) for part in message["content"]]
+    parts = [part for message in messages if isinstance(message.get("content"), list) for part in message["content"]]
     return [part.get("image_url") for part in parts if part["type"] == "image_url"]
 
 

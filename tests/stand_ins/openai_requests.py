@@ -6,7 +6,7 @@ The types are made from https://github.com/openai/openai-openapi and hold no ran
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 # Parameter -> the least and the greatest value, from the same description; of max_completion_tokens assumed
@@ -74,6 +74,25 @@ def exhaust(value: Any) -> None:
             exhaust(part)
 
 
+def tools_problem(tools: Any, known: Collection[str]) -> Problem | None:
+    """What is wrong with the kind of a tool. A function of the Responses API has its name beside its type."""
+    for index, tool in enumerate(tools if isinstance(tools, list) else ()):
+        kind = tool.get("type") if isinstance(tool, dict) else None
+        where = f"tools[{index}].type"
+        if kind is None:
+            return Problem(f"Missing required parameter: '{where}'.", "missing_required_parameter", where)
+        if kind not in known:
+            return Problem(f"Invalid value: '{kind}'. {supported(known)}", "invalid_value", where)
+    return None
+
+
+def supported(values: Collection[str]) -> str:
+    """('a', 'b', 'c') -> "Supported values are: 'a', 'b', and 'c'.\""""
+    *first, last = map(repr, values)
+    comma = "," if len(first) > 1 else ""
+    return f"Supported values are: {', '.join(first)}{comma} and {last}."
+
+
 def range_problem(name: str, value: Any) -> Problem | None:
     """What is of the right type and too small, too large or too many."""
     if name == "stop" and isinstance(value, list) and len(value) > MAX_STOPS:
@@ -85,7 +104,8 @@ def range_problem(name: str, value: Any) -> Problem | None:
     if least <= value <= greatest:
         return None
     kind = "integer" if isinstance(value, int) else "decimal"
-    end, code, limit = (
-        ("below minimum", "below_min", least) if value < least else ("above maximum", "above_max", greatest)
+    end, code, sign, limit = (
+        ("below minimum", "below_min", ">=", least) if value < least else ("above maximum", "above_max", "<=", greatest)
     )
-    return Problem(f"Invalid '{name}': {kind} {end} value, which is {limit}.", f"{kind}_{code}_value", name)
+    expected = f"Expected a value {sign} {limit:g}, but got {value:g} instead."
+    return Problem(f"Invalid '{name}': {kind} {end} value. {expected}", f"{kind}_{code}_value", name)
