@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .canned_answers import LONG, MARKDOWN, NESTED_LIST, PRICES, QUOTATION, STEPS
+from .canned_answers import LONG, MARKDOWN, NESTED_LIST, PAINTED, PRICES, QUOTATION, STEPS
 
 QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
 
@@ -126,6 +126,7 @@ RULES: tuple[tuple[str | re.Pattern[str], Callable[[re.Match[str], Talk], str]],
     (r"多层列表|\bnested list\b", canned(NESTED_LIST)),
     (r"名言|\bquotation\b", canned(QUOTATION)),
     (r"代码|表格|\b(?:markdown|code|table)\b", canned(MARKDOWN)),
+    (r"画|\bdraw\b|\bpaint\b", canned(PAINTED)),
     (r"我(?:刚才|刚刚|上一句)[说问][了的]?是?(?:什么|啥)|what did i (?:just )?(?:say|ask)", quote_question),
     (r"你(?:刚才|刚刚|上一句)(?:说|回答)[了的]?是?(?:什么|啥)|what did you (?:just )?(?:say|answer)", quote_reply),
     (r"我叫(?:什么|啥)|我是谁|我的名字[是叫]?(?:什么|啥)|what(?:'s| is) my name|who am i", tell_name),

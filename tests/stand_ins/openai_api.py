@@ -1,8 +1,8 @@
-"""Local OpenAI API: chat completions and models, answering from a few rules instead of a model.
+"""Local OpenAI API: chat completions, responses and models, answering from a few rules instead of a model.
 
 What the real API refuses is refused here, with its status and its body. They come from
 https://developers.openai.com/docs/guides/error-codes, from the SDK's source, and from error texts in public issues.
-Only `model` and `messages` of a request shape the answer.
+Only the model, the messages and the own tools of the service shape the answer.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+from . import openai_responses, response_bodies
 from .chat_rules import Talk, answer
 from .odd_answers import ODD_ANSWERS, completion_body
 from .openai_errors import (
@@ -26,6 +27,7 @@ from .openai_errors import (
     Refused,
     error_body,
     json_body,
+    missing_body,
     too_long_body,
     unknown_model_body,
     unknown_parameter_body,
@@ -34,7 +36,7 @@ from .openai_errors import (
     wrong_type,
 )
 from .openai_pictures import check_pictures, describe, pictures_in
-from .openai_requests import Problem, problem_of, supported, tools_problem
+from .openai_requests import problem_of, refuse, supported, tools_problem
 from .server import Answer, Fault, Received, StandIn, json_answer
 
 # Every top-level parameter of openai 3.54.0's CompletionCreateParams: the real API refuses any other one.
@@ -62,7 +64,8 @@ FIELD = Path(__file__).parents[1] / "data/field"  # the bodies of other services
 class OpenaiApi(StandIn):
     """api.openai.com while its `with` block lasts.
 
-    `asked` holds the bodies of the chat completions that were carried out: what a real account would have paid for.
+    `asked` holds the bodies of the questions that were carried out, of both forms: what a real account would have paid
+    for.
     """
 
     def __init__(
@@ -112,6 +115,8 @@ class OpenaiApi(StandIn):
         try:
             if (received.method, received.path) == ("POST", "/v1/chat/completions"):
                 answer = json_answer(self._complete(received))
+            elif (received.method, received.path) == ("POST", "/v1/responses"):
+                answer = json_answer(self._create_response(received))
             elif received.method == "GET" and model:
                 answer = json_answer(self._describe(received, unquote(model[1])))
             else:  # assumed: also where only the method is wrong
@@ -131,12 +136,27 @@ class OpenaiApi(StandIn):
         if characters > self.context_characters:
             raise Refused(400, too_long_body(characters, self.context_characters))
         check_types({"messages": body["messages"]})
+        text = self._text_for(body, talk_of(body["messages"]))
+        return cut(completion_body(body["model"], text, characters), body.get("max_completion_tokens"))
+
+    def _create_response(self, received: Received) -> dict[str, Any]:
+        """The body of a response."""
+        self._check_key(received.headers.get("Authorization", ""))
+        body = json_body(received)
+        characters = openai_responses.check_request(body, self.models, self.blind)
+        if characters > self.context_characters and body.get("truncation") != "auto":
+            raise Refused(400, openai_responses.too_long_body())
+        talk = openai_responses.talk_of(body)
+        output = response_bodies.output_of(body, talk, self._text_for(body, talk))
+        return response_bodies.cut(response_bodies.response_body(body, output, asked_characters=characters))
+
+    def _text_for(self, body: dict[str, Any], talk: Talk) -> str:
+        """Put the question on record and answer it: as scripted, or by the rules."""
         with self._lock:
             self.asked.append(body)
             scripted = self._scripted.popleft() if self._scripted else None
         time.sleep(self.think_seconds)
-        text = answer(talk_of(body["messages"])) if scripted is None else scripted
-        return cut(completion_body(body["model"], text, characters), body.get("max_completion_tokens"))
+        return answer(talk) if scripted is None else scripted
 
     def _describe(self, received: Received, model: str) -> dict[str, Any]:
         """The body of the description of a model."""
@@ -170,8 +190,7 @@ class OpenaiApi(StandIn):
             raise Refused(400, error_body("you must provide a model parameter"))
         self._check_model(body["model"])
         if "messages" not in body:
-            message = "Missing required parameter: 'messages'."
-            raise Refused(400, error_body(message, code="missing_required_parameter", param="messages"))
+            raise Refused(400, missing_body("messages"))
         if body.get("max_tokens") is not None:
             raise Refused(400, UNSUPPORTED_PARAMETER_BODY)
         if body.get("stream"):
@@ -222,12 +241,6 @@ def field_fault(
 def check_types(parameters: Mapping[str, Any]) -> None:
     """Refuse what the request types of the openai package refuse, and what is out of its range."""
     refuse(problem_of(parameters))
-
-
-def refuse(problem: Problem | None) -> None:
-    """Unless there is none."""
-    if problem:
-        raise Refused(400, error_body(problem.message, code=problem.code, param=problem.param))
 
 
 def check_what_the_model_can(body: dict[str, Any]) -> None:

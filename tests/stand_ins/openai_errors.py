@@ -46,6 +46,10 @@ def too_long_body(characters: int, limit: int) -> dict[str, Any]:
     return error_body(message, code="context_length_exceeded", param="messages")
 
 
+def missing_body(name: str) -> dict[str, Any]:
+    return error_body(f"Missing required parameter: '{name}'.", code="missing_required_parameter", param=name)
+
+
 def unknown_parameter_body(name: str) -> dict[str, Any]:
     return error_body(f"Unknown parameter: '{name}'.", code="unknown_parameter", param=name)
 

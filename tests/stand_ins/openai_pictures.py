@@ -49,20 +49,27 @@ def check_pictures(messages: list[dict[str, Any]], blind: str) -> None:
     if len(found) > MAX_PICTURES:
         raise Refused(400, error_body("Too many images.", code="invalid_value", param="messages"))
     for picture in found:
-        if not isinstance(picture, dict) or not isinstance(picture.get("url"), str):
+        if not isinstance(picture, dict):
             raise wrong_type("image_url", "an object")
-        if picture.get("detail", "auto") not in ("auto", "low", "high"):
-            raise Refused(400, error_body("Invalid value: 'detail'.", code="invalid_value", param="detail"))
-        if picture["url"].startswith(("http://", "https://")):
-            continue
-        data_url = DATA_URL.fullmatch(picture["url"])
-        if len(picture["url"]) > MAX_PICTURE_CHARACTERS:
-            raise Refused(400, error_body("The image is too large.", code="image_too_large", param="image_url"))
-        if not data_url or len(data_url[2]) % 4:
-            raise Refused(400, error_body("Invalid base64 image_url.", code="invalid_base64_image", param="image_url"))
-        if not base64.b64decode(data_url[2][:16]).startswith(SIGNATURES.get(data_url[1], b"?")):
-            message = "You uploaded an unsupported image. Please make sure your image is valid."
-            raise Refused(400, error_body(message, code="invalid_image_format", param="image_url"))
+        check_picture(picture.get("url"), picture.get("detail", "auto"), "image_url")
+
+
+def check_picture(url: object, detail: object, param: str) -> None:
+    """Refuse what is no address, and what is no picture in a data URL."""
+    if not isinstance(url, str):
+        raise wrong_type(param, "an object")
+    if detail not in ("auto", "low", "high"):
+        raise Refused(400, error_body("Invalid value: 'detail'.", code="invalid_value", param="detail"))
+    if url.startswith(("http://", "https://")):
+        return
+    data_url = DATA_URL.fullmatch(url)
+    if len(url) > MAX_PICTURE_CHARACTERS:
+        raise Refused(400, error_body("The image is too large.", code="image_too_large", param=param))
+    if not data_url or len(data_url[2]) % 4:
+        raise Refused(400, error_body("Invalid base64 image_url.", code="invalid_base64_image", param=param))
+    if not base64.b64decode(data_url[2][:16]).startswith(SIGNATURES.get(data_url[1], b"?")):
+        message = "You uploaded an unsupported image. Please make sure your image is valid."
+        raise Refused(400, error_body(message, code="invalid_image_format", param=param))
 
 
 def describe(picture: dict[str, str]) -> str:
