@@ -19,7 +19,7 @@ from urllib.parse import unquote
 
 from . import openai_responses, response_bodies
 from .chat_rules import Talk, answer
-from .odd_answers import ODD_ANSWERS, completion_body
+from .odd_answers import ODD_ANSWERS, SEEN, Seen, completion_body
 from .openai_errors import (
     ERRORS,
     ONLY_THE_DEFAULT,
@@ -94,7 +94,7 @@ class OpenaiApi(StandIn):
             self._scripted.extend(answers)
 
     def fail_next(self, name: str, times: int = 1, retry_after: str | None = None) -> None:
-        """Answer the next requests, whatever they ask, with an entry of ERRORS or ODD_ANSWERS."""
+        """Answer the next requests, whatever they ask, with an entry of ERRORS, ODD_ANSWERS or SEEN."""
         self.plan(error_fault(name, times=times, retry_after=retry_after))
 
     def play(self, case: Mapping[str, Any], times: int = 1) -> None:
@@ -208,18 +208,27 @@ def error_fault(
     times: int = 1,
     retry_after: str | None = None,
 ) -> Fault:
-    """A planned answer with an entry of ERRORS or ODD_ANSWERS."""
-    if name in ODD_ANSWERS:
-        status = 200
+    """A planned answer with an entry of ERRORS, ODD_ANSWERS or SEEN."""
+    if name in SEEN:
+        seen = SEEN[name]
+    elif name in ODD_ANSWERS:
         content_type, text = ODD_ANSWERS[name]
+        seen = Seen(text, 200, content_type)
     else:
         status, body = ERRORS[name]
-        content_type = "text/html" if isinstance(body, str) else "application/json"
-        text = body if isinstance(body, str) else json.dumps(body)
-    headers = [("Content-Type", content_type), ("x-request-id", new_request_id())]
+        seen = Seen(body, status, "text/html") if isinstance(body, str) else Seen(json.dumps(body), status)
+    headers = [("Content-Type", seen.content_type), ("x-request-id", new_request_id()), *seen.headers]
     if retry_after is not None:
         headers.append(("Retry-After", retry_after))
-    return Fault(where, times, status=status, body=text, headers=tuple(headers))
+    return Fault(
+        where,
+        times,
+        status=seen.status,
+        body=seen.body if isinstance(seen.body, str) else seen.body(),
+        headers=tuple(headers),
+        byte_seconds=seen.endless or 0.0,
+        endless=seen.endless is not None,
+    )
 
 
 def field_cases(name: str) -> list[dict[str, Any]]:
