@@ -699,6 +699,13 @@ for name, what, assumed, breaks in (
         ONLY_THE_STAND_IN,
     ),
     (
+        "codes-of-a-wrong-upload",
+        "oapi.dingtalk.com/media/upload: no multipart 43008, no type 40004, no media 41005, an empty one 44001, a webp "
+        "or a text 40005, over 20 MB 45001, a wrong token 40014; or the same as sub_code in an 88?",
+        "yes",
+        ONLY_THE_STAND_IN,
+    ),
+    (
         "order-of-the-api-checks",
         "A call of api.dingtalk.com with a wrong token and a missing permission: is the token told?",
         "yes",

@@ -118,6 +118,7 @@ ASSUMPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "openMsgId, openConversationId": ("codes-of-a-wrong-api-call",),
         "invalidParameter.textEmotion": ("codes-of-a-wrong-api-call",),
     },
+    "dingtalk_media.py": {"which of them an upload gets": ("codes-of-a-wrong-upload",)},
     "function_compute.py": {
         "MAX_ENVIRONMENT_BYTES": ("variables-of-4-kb",),
         "MAX_HEADER_BYTES": ("url-long-headers",),
