@@ -137,7 +137,7 @@ RULES: tuple[tuple[str | re.Pattern[str], Callable[[re.Match[str], Talk], str]],
 )
 
 
-def answer(talk: Talk) -> str:
+def answer_to(talk: Talk) -> str:
     """What the stand-in says: the same for the same messages."""
     if not talk.questions:
         return "请问有什么问题？"

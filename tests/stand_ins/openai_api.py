@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from . import openai_responses, response_bodies
-from .chat_rules import Talk, answer
+from .chat_rules import Talk, answer_to
 from .odd_answers import ODD_ANSWERS, SEEN, Seen, completion_body
 from .openai_errors import (
     ERRORS,
@@ -136,8 +136,14 @@ class OpenaiApi(StandIn):
         if characters > self.context_characters:
             raise Refused(400, too_long_body(characters, self.context_characters))
         check_types({"messages": body["messages"]})
-        text = self._text_for(body, talk_of(body["messages"]))
-        return cut(completion_body(body["model"], text, characters), body.get("max_completion_tokens"))
+        talk = talk_of(body["messages"])
+        scripted = self._take_script(body)
+        answer = completion_body(body["model"], answer_to(talk) if scripted is None else scripted, characters)
+        if body["model"] in SEARCH_MODELS and talk.questions and scripted is None:
+            (choice,) = answer["choices"]
+            choice["message"]["content"], source = response_bodies.found(talk.questions[-1])
+            choice["message"]["annotations"] = [{"type": source.pop("type"), "url_citation": source}]
+        return cut(answer, body.get("max_completion_tokens"))
 
     def _create_response(self, received: Received) -> dict[str, Any]:
         """The body of a response."""
@@ -147,16 +153,16 @@ class OpenaiApi(StandIn):
         if characters > self.context_characters and body.get("truncation") != "auto":
             raise Refused(400, openai_responses.too_long_body())
         talk = openai_responses.talk_of(body)
-        output = response_bodies.output_of(body, talk, self._text_for(body, talk))
+        output = response_bodies.output_of(body, talk, self._take_script(body))
         return response_bodies.cut(response_bodies.response_body(body, output, asked_characters=characters))
 
-    def _text_for(self, body: dict[str, Any], talk: Talk) -> str:
-        """Put the question on record and answer it: as scripted, or by the rules."""
+    def _take_script(self, body: dict[str, Any]) -> str | None:
+        """Put the question on record, and think; the scripted answer to it, or None."""
         with self._lock:
             self.asked.append(body)
             scripted = self._scripted.popleft() if self._scripted else None
         time.sleep(self.think_seconds)
-        return answer(talk) if scripted is None else scripted
+        return scripted
 
     def _describe(self, received: Received, model: str) -> dict[str, Any]:
         """The body of the description of a model."""

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .canned_answers import PICTURE
-from .chat_rules import Talk, is_english
+from .chat_rules import Talk, answer_to, is_english
 
 Item = dict[str, Any]
 
@@ -27,20 +27,21 @@ FOUND = (
 )
 
 
-def output_of(body: Mapping[str, Any], talk: Talk, text: str) -> list[Item]:
-    """What the model gives out for these words: its thoughts, what its tools did, and a message."""
+def output_of(body: Mapping[str, Any], talk: Talk, scripted: str | None) -> list[Item]:
+    """What the model gives out: its thoughts, what its tools did, and a message; no tool if the words are scripted."""
     question = talk.questions[-1] if talk.questions else ""
     items = [] if effort_of(body) == "none" else [reasoning_item()]
+    if scripted is not None:
+        return [*items, message_item([text_part(scripted)])]
     tools = {str(tool["type"]).removesuffix("_preview") for tool in body.get("tools") or ()}
     if "web_search" in tools and re.search(WISHES["web_search"], question, re.I):
-        title, url = FOUND[is_english(question)]
-        sources = "web_search_call.action.sources" in (body.get("include") or ())
-        said = "I found this: " if is_english(question) else "查到的是这个："
-        return [*items, search_item(question, [url] if sources else None), found_message(said, title, url)]
+        words, source = found(question)
+        sources = [source["url"]] if "web_search_call.action.sources" in (body.get("include") or ()) else None
+        return [*items, search_item(question, sources), message_item([text_part(words, [source])])]
     if "image_generation" in tools and re.search(WISHES["image_generation"], question, re.I):
         said = "Here it is." if is_english(question) else "画好了。"
         return [*items, picture_item(PICTURE), message_item([text_part(said)])]
-    return [*items, message_item([text_part(text)])]
+    return [*items, message_item([text_part(answer_to(talk))])]
 
 
 def response_body(
@@ -184,12 +185,13 @@ def citation(title: str, url: str, start: int, end: int) -> Item:
     return {"type": "url_citation", "end_index": end, "start_index": start, "title": title, "url": url}
 
 
-def found_message(said: str, title: str, url: str) -> Item:
-    """A message whose source stands in it as a link, as OpenAI's models write it."""
+def found(question: str) -> tuple[str, Item]:
+    """What a search found, as OpenAI's models write it: the source stands in the text as a link; and its citation."""
+    said, (title, url) = ("I found this:" if is_english(question) else "查到的是：", FOUND[is_english(question)])
     url = f"{url}?utm_source=openai"
     link = f"([docs.python.org]({url}))"
-    text = f"{said}{title} {link}"
-    return message_item([text_part(text, [citation(title, url, len(text) - len(link), len(text))])])
+    text = f"{said} {title} {link}"
+    return text, citation(title, url, len(text) - len(link), len(text))
 
 
 def effort_of(request: Mapping[str, Any]) -> str:

@@ -294,6 +294,15 @@ def test_option_that_the_model_does_not_know_is_refused(
     assert not api.asked
 
 
+def test_model_that_searches_names_its_source(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """In the text, and where the annotation says."""
+    completion = ask(client, "Python 有什么新闻？", model="gpt-5-search-api")
+    ChatCompletion.model_validate_json(completion.to_json(), strict=True)
+    (annotation,) = completion.choices[0].message.annotations
+    source, text = annotation.url_citation, completion.choices[0].message.content
+    assert text[source.start_index : source.end_index] == f"([docs.python.org]({source.url}))"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
