@@ -19,7 +19,9 @@ import pytest
 import requests
 
 from tests.helpers import png
-from tests.stand_ins.local_cloud import ROOT
+from tests.playground.chat import Chat
+from tests.playground.page import Page
+from tests.stand_ins.local_cloud import ROOT, LocalCloud
 from tests.stand_ins.openai_api import OpenaiApi
 
 HOME = dict(os.environ)  # as it was before the tests emptied it
@@ -275,6 +277,18 @@ def test_posted_picture_goes_with_the_message(place: str, kind: str) -> None:
         token = requests.get(f"{url}api/step/1/{kinds.index('api_token')}", timeout=30).json()
         assert '"accessToken": "•••"' in token["answer"] and '"appSecret": "•••"' in token["request"]
         assert '"appKey": "•••"' in token["request"]
+
+
+def test_uploaded_picture_has_an_address() -> None:
+    """What is no picture, or was not uploaded, has none."""
+    chat = Chat(LocalCloud())
+    chat.cloud.dingtalk.api.media.update({"@lADPex": png(7, 5), "@lADPno": b"<html>"})
+    with Page(chat) as page:
+        answers = [
+            requests.get(f"{page.url}api/media", {"id": name}, timeout=5) for name in ("@lADPex", "@lADPno", "@x")
+        ]
+    assert [answer.status_code for answer in answers] == [200, 404, 404]
+    assert (answers[0].content, answers[0].headers["Content-Type"]) == (png(7, 5), "image/png")
 
 
 @pytest.mark.parametrize(
