@@ -1,17 +1,9 @@
 """Run the tests: `python3 -m tests`, with any option of pytest."""
 
-import sys
+import runpy
 
 from tests.packages import provide
 
-
-def main() -> int:
-    """The exit status."""
-    provide("tests/requirements.txt", "tests")
-    import pytest  # only now: it is one of the packages
-
-    return pytest.console_main()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    provide("tests/requirements.txt", "tests")
+    runpy.run_module("pytest", run_name="__main__", alter_sys=True)  # as `python -m pytest`; ends the program

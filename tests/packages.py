@@ -140,7 +140,7 @@ def install(requirements: str) -> None:
 def start_again(module: str) -> None:
     """The same command in .venv; does not return."""
     python = python_in(VENV, WINDOWS)
-    command = [python, "-m", module] + sys.argv[1:]
+    command = [python, "-m", module, *sys.argv[1:]]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONHOME"}  # it hides .venv
     if not WINDOWS:
         os.execve(python, command, environment)
