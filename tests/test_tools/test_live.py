@@ -1,4 +1,4 @@
-"""`python -m tests.live` against the stand-ins: every check sees what they assume, and notices when it is not so."""
+"""`python3 -m tests.live` against the stand-ins: every check sees what they assume, and notices when it is not so."""
 
 from __future__ import annotations
 
