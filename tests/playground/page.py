@@ -15,7 +15,7 @@ from bot import sentences, settings
 from bot.readers import SECRET
 from tests.playground import way
 from tests.playground.chat import GROUP, MAX_FILE_BYTES, PEOPLE, SWITCHES, Chat, Refused, Sent, picture_type
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY
 from tests.stand_ins.server import Answer, Received, Service, json_answer
 
 MAX_BUBBLES = 200  # that the page shows
@@ -175,7 +175,6 @@ class Page(Service):
     def _settings(self, query: dict[str, str]) -> Answer:
         """Every setting of both functions: what it means, what it is by default, and here; secrets without value."""
         rows: list[dict[str, Any]] = []
-        english = documented_meanings()
         for function, name, secret, default, meaning, choices in all_settings():
             value = self.chat.cloud.environment(function).get(name, "")
             same = next((row for row in rows if row["name"] == name and not secret), None)
@@ -191,7 +190,7 @@ class Page(Service):
                 "value": "" if secret else value,
                 "stand_in": name in STAND_IN_SETTINGS,
                 "default": default,
-                "meaning": {"zh": meaning, "en": english.get(name, "")},
+                "meaning": {"zh": meaning, "en": sentences.en.SETTINGS[name]},
             }
             rows.append(row)
         return json_answer(rows)
@@ -308,7 +307,7 @@ def problems_in(report: str, names: list[str]) -> dict[str, str]:
         finding = re.sub(r"^[\w -]+: |^ *- ", "", line).strip()
         if finding == "ok":
             continue
-        for sentence in re.split(rf"；(?=(?:{either})\b)", finding):
+        for sentence in re.split(rf"(?:；|; )(?=(?:{either})\b)", finding):
             for name in re.findall(rf"^(?:{either})\b", sentence) or re.findall(rf"\b(?:{either})\b", sentence):
                 problems.setdefault(name, sentence)
     return problems
@@ -330,11 +329,3 @@ def all_settings() -> list[tuple[str, str, bool, str, str, list[str]]]:
             choices = check.split("|") if isinstance(check, str) and re.fullmatch(r"\w+(\|\w+)+", check) else []
             found.append((function, name, check == SECRET, shown, sentences.zh.SETTINGS[name], choices))
     return found
-
-
-@functools.cache
-def documented_meanings() -> dict[str, str]:
-    """Name -> English meaning, from the table in docs/en/settings.md."""
-    text = (ROOT / "docs/en/settings.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|.*\| (.*?) \|$", text, re.M)
-    return {name: meaning.replace("`", "") for names, meaning in rows for name in re.findall(r"[A-Z_]+", names)}

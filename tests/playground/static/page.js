@@ -13,6 +13,8 @@ const TOLD_MS = 6000;
 const COLOURS = ["#b45309", "#047857", "#7c3aed", "#be185d"]; // white letters on them can be read
 const MINUTES_WITHOUT_TIME = 5; // DingTalk shows the time again after such a pause
 
+const narrow = matchMedia("(max-width: 1023px)"); // as in the style sheet
+
 const byId = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
 
@@ -382,18 +384,20 @@ const own = () => chosen && (chosen.picture ? WITH_PICTURE : FILES).includes(kin
 
 function drawKinds() {
   if (place === "group" && !IN_GROUP.includes(kind)) kind = "text";
-  const options = KINDS.map((each) => {
-    const barred = place === "group" && !IN_GROUP.includes(each);
-    return element("option", { value: each, disabled: barred }, text(`kind_${each}`) + (barred ? text("not_in_group") : ""));
-  });
+  const optionsOf = (kinds) => kinds.map((each) => element("option", { value: each }, text(`kind_${each}`)));
+  const options = optionsOf(place === "group" ? IN_GROUP : KINDS);
+  if (place === "group") {
+    const barred = optionsOf(KINDS.filter((each) => !IN_GROUP.includes(each)));
+    options.push(element("optgroup", { label: text("not_in_group"), disabled: true }, ...barred));
+  }
   byId("kind").replaceChildren(...options);
   byId("kind").value = kind;
   const wordless = !WRITTEN.includes(kind);
   byId("text").hidden = wordless;
   byId("wordless").hidden = !wordless;
-  const next = text(own() ? `next_own_${kind}` : `next_${kind}`) + (!wordless && place === "group" ? text("at_is_added") : "");
+  const next = text(!wordless && narrow.matches ? `short_${kind}` : own() ? `next_own_${kind}` : `next_${kind}`);
   if (wordless) byId("wordless").replaceChildren(sampleOf(kind), next);
-  else byId("text").placeholder = next;
+  else byId("text").placeholder = next + (place === "group" ? text(narrow.matches ? "short_at_is_added" : "at_is_added") : "");
   byId("attach").hidden = !WITH_PICTURE.includes(kind) && !FILES.includes(kind);
   byId("file").accept = WITH_PICTURE.includes(kind) ? "image/png,image/jpeg,image/webp,image/gif" : "";
   byId("choose").textContent = text(WITH_PICTURE.includes(kind) ? "choose" : "choose_file");
@@ -871,6 +875,7 @@ byId("chats").onkeydown = (event) => {
   byId("where").focus();
 };
 byId("more").onclick = () => openExtras(byId("more").getAttribute("aria-expanded") === "false");
+narrow.onchange = () => state && drawKinds();
 byId("kind").onchange = () => setKind(byId("kind").value);
 byId("newer").onclick = () => byId("bubbles").scrollTo(0, byId("bubbles").scrollHeight);
 byId("bubbles").onscroll = () => {
