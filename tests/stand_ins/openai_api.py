@@ -476,10 +476,11 @@ def field_cases(name: str) -> list[dict[str, Any]]:
 def field_fault(
     case: Mapping[str, Any], *, where: Callable[[Received], bool] = lambda received: True, times: int = 1
 ) -> Fault:
-    """A planned answer with the status and the body of a case."""
+    """A planned answer with the status, the headers and the body of a case."""
     body = case["body"]
     text, content_type = (body, "text/html") if isinstance(body, str) else (json.dumps(body), "application/json")
-    return Fault(where, times, status=case.get("status", 200), body=text, headers=(("Content-Type", content_type),))
+    headers = case.get("headers", {"Content-Type": content_type})
+    return Fault(where, times, status=case.get("status", 200), body=text, headers=tuple(headers.items()))
 
 
 def json_body(received: Received) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from tests.benchmark.hostile import HOSTILE, cost_of
 from tests.commonmark import READER, in_one_stream, seen_in, seen_in_parts
 from tests.helpers import Reply
 from tests.stand_ins.local_cloud import ROOT, LocalCloud
+from tests.stand_ins.openai_api import field_cases
 
 DATA = ROOT / "tests" / "data"
 ANSWERS = dict(
     answer.split("\n", 1)
     for answer in re.split("^%% ", (DATA / "answers.txt").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
 )
-FIELD = [json.loads(line) for line in (DATA / "field" / "markdown.jsonl").read_text(encoding="utf-8").splitlines()]
+FIELD = field_cases("markdown")
 PRIVATE = SimpleNamespace(in_group=False)
 
 # --- what a reader sees ---
