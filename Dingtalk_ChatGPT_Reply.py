@@ -38,9 +38,9 @@ import os
 import re
 import time
 import uuid
-from types import SimpleNamespace
 from typing import Any
 
+from bot import sentences
 from bot.chatgpt.asking import ask
 from bot.chatgpt.refusals import ModelFailure
 from bot.commands import clear, status
@@ -66,28 +66,14 @@ from bot.oss.journal import (
 )
 from bot.oss.lease import keep_lease, lease_until_ms, take_lease
 from bot.self_check import self_check
-from bot.sentences.zh import (
-    FAILURES,
-    GROUP_REFUSED,
-    HELP,
-    INTERNAL,
-    LIMIT_REACHED,
-    NOT_SEEN,
-    OVER_QUOTA,
-    PICTURES_REFUSED,
-    SWITCHED_OFF,
-    UNREADABLE,
-    USER_REFUSED,
-    WITHHELD,
-)
-from bot.settings import REPLY, conflicts, read_settings
+from bot.settings import ReplySettings, conflicts, read_settings
 from bot.values import digest
 
 
 def handler(event: bytes, context: Any) -> str:
     """Answer one message; return a JSON summary, or raise NotDelivered so that FC runs the event again."""
     started = time.monotonic()
-    settings, problems = read_settings(REPLY, os.environ)
+    settings, problems = read_settings(ReplySettings, os.environ)
     problems += conflicts(settings) + version_problem()
     set_up_logs(settings.verbose)
     run = Run(
@@ -117,8 +103,7 @@ def reply_to(message: Message, problems: list[str], run: Run) -> str:
     check_webhook(message, run.settings.webhook_hosts)
     if problems:
         log.error("request %s: %s", request_id, "; ".join(problems))
-        todo = f"请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{'；'.join(problems)}。"
-        send_sentence(message, f"机器人还没有设置好。{todo}", run)
+        send_sentence(message, sentences.NOT_SET_UP.format(problems=sentences.BETWEEN.join(problems)), run)
         return "bad settings"
     try:
         journal = open_journal(message, run)
@@ -129,7 +114,7 @@ def reply_to(message: Message, problems: list[str], run: Run) -> str:
         raise
     except Exception as error:
         log.error("request %s: unforeseen: %s", request_id, trace(error))
-        send_sentence(message, INTERNAL.format(request_id), run)
+        send_sentence(message, sentences.INTERNAL.format(request_id=request_id), run)
         return "failed: unforeseen"
     return deliver(message, journal, note, run) or result
 
@@ -169,10 +154,10 @@ def commit(message: Message, result: str, words: str, journal: Journal, run: Run
         append_line(shortened({**line, "answer": words}), journal, run.share(COMMIT_SHARE))
         if journal.problem is not None:
             log.error("%s: not read: %s", journal.key, journal.problem)
-            note = f"\n\n（没能读取聊天记录，所以没有参考之前的对话。{journal.problem}。）"
+            note = "\n\n" + sentences.HISTORY_NOT_READ.format(problem=journal.problem)
     except JournalFailure as failure:
         log.error("%s: not saved: %s", journal.key, failure)
-        note = f"\n\n（这次对话没能存进聊天记录。{failure}。）"
+        note = "\n\n" + sentences.HISTORY_NOT_SAVED.format(problem=failure)
         journal.until_ms = epoch_ms(run.without(MARK_SHARE))  # nobody else can know of this reply
     journal.answer = words
     return note
@@ -191,7 +176,7 @@ def deliver(message: Message, journal: Journal, note: str, run: Run) -> str:
         raise
     except Withheld as errcode:
         log.error("request %s: DingTalk refuses this text: errcode %s", run.context.request_id, errcode)
-        send_sentence(message, WITHHELD.format(errcode), run)
+        send_sentence(message, sentences.WITHHELD.format(errcode=errcode), run)
         result = "withheld"
     # After the reply is out, so that it costs the person no time.
     append_if_possible({"msgId": message.id, "at": now_ms(), "delivered": True}, journal, run)
@@ -206,36 +191,36 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
     if why_not:
         return "not allowed", why_not
     if message.over_quota:
-        return "over quota", OVER_QUOTA
+        return "over quota", sentences.OVER_QUOTA
     if message.unreadable and not (message.attachments and settings.dingtalk_app_key):
-        sentence = UNREADABLE[message.unreadable]
+        sentence = sentences.UNREADABLE[message.unreadable]
         if message.unreadable in ("图片", "文件"):
-            sentence = NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + SWITCHED_OFF
+            sentence = sentences.NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + sentences.SWITCHED_OFF
         return "unreadable", sentence
     if command == "clear":
         return clear(journal, run)
     if command == "status":
         return "status", status(journal, settings)
     if command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
-        return "help", HELP
+        return "help", sentences.HELP
     if not count_question("+", message, run):
-        return "not allowed", LIMIT_REACHED.format(settings.daily_limit)
+        return "not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit)
     run.sign.begin(message, run)
     try:
         return "answered", ask_with_attachments(message, journal, run)
     except ModelFailure as failure:
         log.warning("request %s: ChatGPT did not answer: %s", run.context.request_id, failure)
-        return f"failed: {failure.cause}", FAILURES[failure.cause]
+        return f"failed: {failure.cause}", sentences.FAILURES[failure.cause]
     except Unseen as unseen:
         return f"failed: {unseen.cause}", str(unseen)
 
 
-def why_not_allowed(message: Message, settings: SimpleNamespace) -> str | None:
+def why_not_allowed(message: Message, settings: ReplySettings) -> str | None:
     """Why the person, or in a group the group, may not ask; None if it is on its list or there is no list."""
     if settings.allowed_users and message.person not in settings.allowed_users:
-        return USER_REFUSED.format(message.person)
+        return sentences.USER_REFUSED.format(person=message.person)
     if settings.allowed_groups and message.in_group and message.conversation_id not in settings.allowed_groups:
-        return GROUP_REFUSED.format(message.conversation_id)
+        return sentences.GROUP_REFUSED.format(conversation=message.conversation_id)
     return None
 
 
@@ -267,15 +252,15 @@ def ask_with_attachments(message: Message, journal: Journal, run: Run) -> str:
     try:
         answer = ask(question, pictures, journal.turns, run)
     except ModelFailure as failure:
-        if not pictures or failure.cause not in PICTURES_REFUSED:
+        if not pictures or failure.cause not in sentences.PICTURES_REFUSED:
             raise
         log.warning("request %s: ChatGPT does not take the pictures: %s", run.context.request_id, failure)
-        note = PICTURES_REFUSED[failure.cause]
+        note = sentences.PICTURES_REFUSED[failure.cause]
         if message.unreadable and seen.quotation == message.quotation:
             raise Unseen(failure.cause, note) from None
         answer = ask(question, [], journal.turns, run)
         notes.append(note)
-    return "\n\n".join([answer, *(f"（{note}）" for note in dict.fromkeys(notes))])
+    return "\n\n".join([answer, *(sentences.NOTE.format(note=note) for note in dict.fromkeys(notes))])
 
 
 def send_reply(message: Message, text: str, journal: Journal, run: Run) -> None:

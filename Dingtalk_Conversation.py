@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from bot import sentences
 from bot.dingtalk.signature import signature_problem
 from bot.function_compute.invocation import Deployment, Message, hand_over
 from bot.function_compute.request import (
@@ -45,7 +46,7 @@ from bot.function_compute.request import (
     request_in_event,
 )
 from bot.logs import log, printable, trace
-from bot.settings import CONVERSATION, read_settings, role_credentials
+from bot.settings import ConversationSettings, read_settings, role_credentials
 
 
 def handler(environ_or_event: Any, start_response_or_context: Any) -> Any:
@@ -84,9 +85,9 @@ def respond(read_request: Callable[[], Request], context: Any, generation: int) 
     """The answer to a request; writes one line to the log, none for a GET."""
     started = time.monotonic()
     request_id = printable(getattr(context, "request_id", None))
-    settings, problems = read_settings(CONVERSATION, os.environ)
+    settings, problems = read_settings(ConversationSettings, os.environ)
     log.setLevel(settings.verbose)
-    deployment = Deployment(generation, context, settings, problems, role_credentials(context, os.environ))
+    deployment = Deployment(generation, context, settings, problems, role_credentials(context, os.environ), os.environ)
     try:
         answer, message = decide(read_request(), deployment, now_ms=time.time_ns() // 1_000_000)
         if message:
@@ -115,7 +116,7 @@ def decide(request: Request, deployment: Deployment, now_ms: int) -> Decision:
             raise Refused("NotFromDingtalk", problem)
     if deployment.problems:
         problems = deployment.problems
-        sentence = f"机器人还没有设置好。请部署者检查 Dingtalk_Conversation 的环境变量：{'；'.join(problems)}。"
+        sentence = sentences.CONVERSATION_NOT_SET_UP.format(problems=sentences.BETWEEN.join(problems))
         raise Refused("NotHandedOver", "; ".join(problems), sentence)
     if len(request.body) > MAX_BODY_BYTES:
         raise Refused("TooLarge", f"the body is longer than {MAX_BODY_BYTES} bytes")
@@ -142,23 +143,12 @@ def parse_message(body: bytes) -> Message:
 
 
 def self_check_page(deployment: Deployment) -> str:
-    """What is missing and what to do next, in Chinese and English: names of settings, never values."""
-    owner, problems = deployment.role_owner, deployment.problems
-    if not deployment.credentials:
-        problems = [*problems, f"{owner}没有角色，不能调用别的函数 / no role: it cannot invoke the other function"]
-    if problems:
-        todo = "\n".join(
-            (
-                f"请部署者改正下面各项（函数的环境变量、{owner}的角色），再打开本页：",
-                "Correct these (the function's environment variables, its role), then open this page again:",
-                *(f"  - {problem}" for problem in problems),
-            )
-        )
-    else:
-        todo = (
-            "设置齐全。下一步：在钉钉开发者后台把本页的地址填为机器人的消息接收地址（HTTP 模式），\n"
-            "然后对机器人说“你好”。\n"
-            "All settings are there. Next: in DingTalk's developer console, enter this page's address as the robot's\n"
-            "message-receiving address (HTTP mode), then say hello to the robot."
-        )
-    return f"Dingtalk_Conversation 已部署。\nDingtalk_Conversation is deployed.\n\n{todo}\n"
+    """What is missing and what to do next, in every language: names of settings, never values."""
+    parts = []
+    for language in sentences.LANGUAGES:
+        _, problems = read_settings(ConversationSettings, deployment.environ, language)
+        if not deployment.credentials:
+            problems.append(sentences.PAGE_NO_ROLE.format(owner=deployment.role_owner))
+        todo = [sentences.CORRECT_THESE.format(owner=deployment.role_owner), *(f"  - {each}" for each in problems)]
+        parts.append("\n".join([sentences.DEPLOYED, *(todo if problems else [sentences.ALL_SET])]))
+    return "\n\n".join(parts) + "\n"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-from bot import VERSION
+from bot import VERSION, sentences
 from bot.deadline import LOAD_SHARE, Run, call_until
 from bot.oss.bucket import OSS_ERRORS, oss_problem
 from bot.oss.journal import Journal
+from bot.settings import ReplySettings
 from bot.values import digest
 
 FORGOTTEN = 200  # messages that are still recognised after \\clear: DingTalk repeats one within minutes
@@ -22,14 +21,18 @@ def clear(journal: Journal, run: Run) -> tuple[str, str]:
         deadline = run.share(LOAD_SHARE)
         call_until(deadline, lambda: journal.bucket.delete_object(journal.key))
     except OSS_ERRORS as error:
-        return "not cleared", f"没能忘掉之前的对话：{oss_problem(error)}。"
+        return "not cleared", sentences.NOT_CLEARED.format(problem=oss_problem(error))
     journal.forgotten = [*journal.forgotten, *map(digest, journal.delivered_ids())][-FORGOTTEN:]
     journal.lines, journal.length, journal.separator, journal.problem = [], 0, b"", None
-    return "cleared", "好的，之前的对话我都忘掉了。"
+    return "cleared", sentences.CLEARED
 
 
-def status(journal: Journal, settings: SimpleNamespace) -> str:
+def status(journal: Journal, settings: ReplySettings) -> str:
     """What a person may want to know of the bot."""
-    memory = f"记住的对话：{len(journal.turns)} 轮（最多 {settings.history_length} 轮）"
-    pictures = "能看" if settings.dingtalk_app_key else "看不了（没有设置 DINGTALK_APP_KEY）"
-    return f"模型：{settings.chatgpt_model}\n{memory}\n图片和文本文件：{pictures}\n版本：{VERSION}"
+    return sentences.STATUS.format(
+        model=settings.chatgpt_model,
+        turns=len(journal.turns),
+        most=settings.history_length,
+        pictures=sentences.PICTURES_ON if settings.dingtalk_app_key else sentences.PICTURES_OFF,
+        version=VERSION,
+    )

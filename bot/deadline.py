@@ -7,8 +7,9 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
+
+from bot.settings import ReplySettings
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ class Run(NamedTuple):
 
     id: str  # unique: FC may run one event twice at once, with the same request id
     context: Any
-    settings: SimpleNamespace
+    settings: ReplySettings
     deadline: float  # time.monotonic() by which everything ends
     sign: Any  # SignOfLife
     tokens: list[str]  # "120 + 35 tokens": what the service counted for the question and for its answer

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import openai
 import oss2
 
+from bot import sentences
 from bot.chatgpt.asking import ask_once, messages_for
 from bot.chatgpt.refusals import ModelFailure
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run, call_until
@@ -18,7 +18,7 @@ from bot.dingtalk.attachments import fetch
 from bot.logs import plain_words
 from bot.oss.bucket import OSS_ERRORS, open_bucket, oss_problem, read_tail
 from bot.oss.journal import TAIL_BYTES
-from bot.sentences.zh import FAILURES, VERSIONED
+from bot.settings import ReplySettings
 
 CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
 
@@ -26,18 +26,19 @@ CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
 def self_check(problems: list[str], run: Run) -> dict[str, str]:
     """A report on every part that the deployer has to set up: ok, or what is wrong and what to change."""
     settings, time_out = run.settings, run.context.function.timeout
-    report = {"result": "self-check", "settings 环境变量": "；".join(problems) or "ok"}
-    report["time-out 执行超时时间"] = "ok"
+    parts = sentences.REPORT
+    report = {"result": "self-check", parts["settings"]: sentences.BETWEEN.join(problems) or "ok"}
+    report[parts["time-out"]] = "ok"
     needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
     if time_out < needed:
-        report["time-out 执行超时时间"] = f"函数的执行超时时间是 {time_out} 秒，请改为至少 {needed} 秒"
+        report[parts["time-out"]] = sentences.SHORT_TIME_OUT.format(seconds=time_out, needed=needed)
     if warnings := option_warnings(settings.chatgpt_options):
-        report["CHATGPT_OPTIONS"] = "；".join(warnings)
+        report["CHATGPT_OPTIONS"] = sentences.BETWEEN.join(warnings)
     oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
-    report["OSS"] = check_oss(run) if oss_is_set else "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
-    report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else "CHATGPT_API_KEY 没有设置好"
+    report["OSS"] = check_oss(run) if oss_is_set else sentences.OSS_NOT_CHECKED
+    report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else sentences.CHATGPT_NOT_CHECKED
     if settings.dingtalk_app_key and settings.dingtalk_app_secret:
-        report["DingTalk 图片和文件"] = check_dingtalk(run)
+        report[parts["DingTalk"]] = check_dingtalk(run)
     return report
 
 
@@ -52,7 +53,7 @@ def check_oss(run: Run) -> str:
             call_until(deadline, functools.partial(bucket.append_object, key, 0, b"{}\n"))
             call_until(deadline, functools.partial(read_tail, bucket, key, TAIL_BYTES))
             if call_until(deadline, functools.partial(bucket.delete_object, key)).delete_marker:
-                return VERSIONED
+                return sentences.VERSIONED
     except OSS_ERRORS as error:
         return oss_problem(error)
     return "ok"
@@ -61,7 +62,7 @@ def check_oss(run: Run) -> str:
 CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that long about nothing
 
 
-def check_model(settings: SimpleNamespace) -> str:
+def check_model(settings: ReplySettings) -> str:
     """Ask the model one tiny question, just as a person's; if that fails, what to change, and the service's own words.
 
     They may be quoted here, because no person's words are in them.
@@ -72,7 +73,8 @@ def check_model(settings: SimpleNamespace) -> str:
     except ModelFailure as failure:
         said = failure.said.replace(settings.chatgpt_api_key, "***")
         said = re.sub(r"[A-Za-z0-9_*-]{20,}|\b(sk|ak)-[\w*-]+", "***", said)[:200]
-        return f"{FAILURES[failure.cause]}（{failure.detail}{'；服务的原话：' if said else ''}{said}）"
+        sentence = sentences.SERVICE_SAYS if said else sentences.SERVICE_SILENT
+        return sentence.format(sentence=sentences.FAILURES[failure.cause], detail=failure.detail, said=said)
     return "ok"
 
 
@@ -90,13 +92,11 @@ def option_warnings(options: dict[str, Any]) -> list[str]:
     """What OpenAI would not take of CHATGPT_OPTIONS, for the self-check: compatible services may take it."""
     request = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
     known = {name: value for name, value in options.items() if name in request.__annotations__}
-    warnings = [
-        f"{plain_words(name, 40)} 不是 OpenAI 的参数，只有兼容服务可能认识" for name in options if name not in known
-    ]
+    warnings = [sentences.UNKNOWN_OPTION.format(name=plain_words(name, 40)) for name in options if name not in known]
     checked: Any = type("Checked", (openai.BaseModel,), {"__annotations__": {"body": request}, "__module__": __name__})
     try:
         checked.model_validate({"body": {"model": "", "messages": [], **known}})
     except ValueError as error:  # pydantic's, which openai brings along
         bad = {problem["loc"][1] for problem in error.errors()}  # type: ignore[attr-defined]
-        warnings += [f"{name} 的值不是 OpenAI 规定的那样" for name in known if name in bad]
+        warnings += [sentences.ODD_OPTION.format(name=name) for name in known if name in bad]
     return warnings

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT
-from bot.settings import CONVERSATION, REPLY, REQUIRED, read_settings
+from bot.settings import REQUIRED, ConversationSettings, ReplySettings, read_settings, variables
 
 from . import dotenv
 from .build import (
@@ -33,7 +33,8 @@ from .build import (
     has_downloaded,
 )
 
-TABLES = {"conversation": CONVERSATION, "reply": REPLY}
+SETTINGS: dict[str, Any] = {"conversation": ConversationSettings, "reply": ReplySettings}
+VARIABLES = {name: variables(kind) for name, kind in SETTINGS.items()}
 MAX_ENVIRONMENT_BYTES = 4096  # of Function Compute, all variables together
 CREDENTIALS = {"AccountID", "AccessKeyID", "AccessKeySecret"}  # what `s` itself takes from .env
 
@@ -101,7 +102,7 @@ def find_problems(template: Template, shell: Mapping[str, str]) -> Iterator[str]
     values, told = arriving_values(template, shell)
     yield from told.values()
     used = {match[1] or match[2] for match in REFERENCE.finditer(text)}
-    settings = {setting[0] for table in TABLES.values() for setting in table}
+    settings = {variable.name for each in VARIABLES.values() for variable in each}
     if (ROOT / ".env").exists():
         file = dotenv.read(text_of(ROOT / ".env"))[0]
         for name in sorted(file.keys() - CREDENTIALS - template.needless - used):
@@ -148,12 +149,11 @@ def before_deploying(name: str, generation: int) -> Iterator[str]:
     # The tool has put what it made of .env into the environment by now: it does not come from the shell.
     shell = {variable: value for variable, value in os.environ.items() if variable not in file}
     values, told = arriving_values(template, shell)
-    names = {each: {setting[0] for setting in table} for each, table in TABLES.items()}
+    names = {each: {variable.name for variable in several} for each, several in VARIABLES.items()}
     others = set().union(*(names[each] for each in FUNCTIONS if each != name)) if name == "reply" else told.keys()
     yield from (sentence for each, sentence in told.items() if each in names[name] or each not in others)
-    variables = references(text_of(ROOT / template.file), name)
-    deployed = {variable: values.get(variable, "") for variable in variables}
-    missing = [setting[0] for setting in TABLES[name] if setting[2] is REQUIRED]
+    deployed = {variable: values.get(variable, "") for variable in references(text_of(ROOT / template.file), name)}
+    missing = [variable.name for variable in VARIABLES[name] if variable.default is REQUIRED]
     missing = [setting for setting in missing if not deployed.get(setting)]
     if missing:
         yield NOT_SET.format(
@@ -198,7 +198,7 @@ def can_read_yaml() -> bool:
 def references(text: str, name: str) -> dict[str, str]:
     """The variables of a function, as s.yaml or s.fc3.yaml passes them on, if nobody can read YAML."""
     found = {match[1] or match[2]: match[0] for match in REFERENCE.finditer(text)}
-    return {setting[0]: found[setting[0]] for setting in TABLES[name] if setting[0] in found}
+    return {each.name: found[each.name] for each in VARIABLES[name] if each.name in found}
 
 
 def read_yaml(text: str, file: str) -> Any:
@@ -254,10 +254,10 @@ def settings_problems(
     deployed = {}
     for variable, text in (function.get("environmentVariables") or {}).items():
         deployed[variable] = REFERENCE.sub(lambda match: value_of(match, environment), str(text))
-    for setting in TABLES[name]:
-        if setting[0] not in deployed and setting[0] not in template.needless:
-            yield f"{where}.environmentVariables 缺少 {setting[0]} 。 / {where}.environmentVariables lacks {setting[0]}"
-    settings, problems = read_settings(TABLES[name], deployed)
+    for wanted in (each.name for each in VARIABLES[name]):
+        if wanted not in deployed and wanted not in template.needless:
+            yield f"{where}.environmentVariables 缺少 {wanted} 。 / {where}.environmentVariables lacks {wanted}"
+    settings, problems = read_settings(SETTINGS[name], deployed)
     for problem in problems:
         named = problem.split()[0]
         if named not in told:

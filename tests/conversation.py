@@ -54,11 +54,10 @@ def deployment(
 ) -> Any:
     """The function with a secret and a role; `environ` adds to the environment, None removes from it."""
     variables = {"DINGTALK_APP_SECRET": SECRET, **(environ or {})}
-    settings, problems = MODULE.read_settings(
-        MODULE.CONVERSATION, {name: value for name, value in variables.items() if value is not None}
-    )
+    environment = {name: value for name, value in variables.items() if value is not None}
+    settings, problems = MODULE.read_settings(MODULE.ConversationSettings, environment)
     context = context or role_context(**role)
-    return MODULE.Deployment(generation, context, settings, problems, MODULE.role_credentials(context, {}))
+    return MODULE.Deployment(generation, context, settings, problems, MODULE.role_credentials(context, {}), environment)
 
 
 def decide(where: Any = None, **spoiled: Any) -> Outcome:

@@ -6,15 +6,16 @@ import json
 import re
 from typing import Any
 
+from bot import sentences
 from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
-from bot.sentences.zh import BROKEN_OFF, TAKEN_AWAY, TOO_SHORT
 from bot.values import BLANKS, first_object, text_in
 
 CUT_OFF = {
-    "length": TOO_SHORT, "max_tokens": TOO_SHORT, "max_output_tokens": TOO_SHORT,
-    "model_context_window_exceeded": TOO_SHORT, "content_filter": TAKEN_AWAY, "sensitive": TAKEN_AWAY,
-    "safety": TAKEN_AWAY, "recitation": TAKEN_AWAY, "prohibited_content": TAKEN_AWAY,
-    "error": BROKEN_OFF, "network_error": BROKEN_OFF, "abort": BROKEN_OFF, "insufficient_system_resource": BROKEN_OFF,
+    "length": "TOO_SHORT", "max_tokens": "TOO_SHORT", "max_output_tokens": "TOO_SHORT",
+    "model_context_window_exceeded": "TOO_SHORT", "content_filter": "TAKEN_AWAY", "sensitive": "TAKEN_AWAY",
+    "safety": "TAKEN_AWAY", "recitation": "TAKEN_AWAY", "prohibited_content": "TAKEN_AWAY",
+    "error": "BROKEN_OFF", "network_error": "BROKEN_OFF", "abort": "BROKEN_OFF",
+    "insufficient_system_resource": "BROKEN_OFF",
 }  # fmt: skip
 
 
@@ -29,13 +30,13 @@ def read_answer(content: bytes) -> str:
     places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
     raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
     answer = without_thoughts(raw).strip(BLANKS).strip()
-    note = CUT_OFF.get(str(choice.get("finish_reason")).lower(), "")
+    cut_off = CUT_OFF.get(str(choice.get("finish_reason")).lower(), "")
     if answer:
-        return f"{answer}\n\n{note}" if note else answer
+        return f"{answer}\n\n{getattr(sentences, cut_off)}" if cut_off else answer
     refusal = read_refusal(200, content, choice.get("error"))
     if not choice or choice.get("error") or completion.get("error") or understood(refusal):
         raise Refused(refusal)
-    raise ModelFailure("filtered" if note == TAKEN_AWAY else why_empty(message, raw), "no words")
+    raise ModelFailure("filtered" if cut_off == "TAKEN_AWAY" else why_empty(message, raw), "no words")
 
 
 def tokens_in(content: bytes) -> list[str]:

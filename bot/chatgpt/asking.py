@@ -8,7 +8,6 @@ import functools
 import re
 import time
 from collections.abc import Callable, Iterable
-from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -18,6 +17,7 @@ from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
 from bot.connections import MAX_IDLE_SECONDS, tls_context
 from bot.deadline import AFTER_ASKING_SHARE, Run, call_until, refuse_if_late
 from bot.logs import trace
+from bot.settings import ReplySettings
 
 RETRIED = ("busy", "network", "down")
 ASK_PAUSES_SECONDS = (0.5, 2)  # between the three tries of ChatGPT
@@ -65,7 +65,7 @@ def messages_for(
     return [*messages, {"role": "user", "content": [{"type": "text", "text": question}, *parts] if parts else question}]
 
 
-def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds: float) -> tuple[str, list[str]]:
+def ask_once(messages: list[dict[str, Any]], settings: ReplySettings, seconds: float) -> tuple[str, list[str]]:
     """ChatGPT's answer to these messages, and the tokens as in Run; or ModelFailure with the cause."""
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     create: Callable[..., Any] = client.chat.completions.with_raw_response.create
@@ -99,7 +99,7 @@ def ask_once(messages: list[dict[str, Any]], settings: SimpleNamespace, seconds:
         raise ModelFailure("options", trace(error)) from error
 
 
-def private_in(messages: list[dict[str, Any]], settings: SimpleNamespace) -> list[str]:
+def private_in(messages: list[dict[str, Any]], settings: ReplySettings) -> list[str]:
     """What of a request may stand in no log."""
     return [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
 

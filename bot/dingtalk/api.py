@@ -8,22 +8,22 @@ import json
 import re
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import requests
 
+from bot import sentences
 from bot.connections import FreshConnections, post
 from bot.deadline import T, call_until
 from bot.logs import plain_words
-from bot.sentences.zh import NOT_SEEN
+from bot.settings import ReplySettings
 
 
 class Unseen(Exception):
     """A picture or a file was not looked at; the person sees the message."""
 
     def __init__(self, cause: str, sentence: str = "", detail: str = "") -> None:
-        super().__init__(sentence or NOT_SEEN[cause])
+        super().__init__(sentence or sentences.NOT_SEEN[cause])
         self.cause, self.detail = cause, detail
 
 
@@ -40,10 +40,12 @@ API_CAUSES = (
 )
 RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
 BUSY_SECONDS = 1  # DingTalk counts calls by the second
-api_tokens: dict[tuple[str, str, str], tuple[str, float]] = {}  # of an application, and until when; kept per instance
+api_tokens: dict[
+    tuple[str, str | None, str | None], tuple[str, float]
+] = {}  # of an application, and until when; kept per instance
 
 
-def call_dingtalk(path: str, body: dict[str, Any], settings: SimpleNamespace, deadline: float) -> dict[str, Any]:
+def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, deadline: float) -> dict[str, Any]:
     """What DingTalk answers to a call of its API, or Unseen. A token that it does not take any more is renewed once."""
     renewed = False
     while True:
@@ -58,7 +60,7 @@ def call_dingtalk(path: str, body: dict[str, Any], settings: SimpleNamespace, de
         renewed = True
 
 
-def access_token(settings: SimpleNamespace, deadline: float) -> str:
+def access_token(settings: ReplySettings, deadline: float) -> str:
     """The application's token, a new one if it expires soon."""
     owner = (settings.dingtalk_api, settings.dingtalk_app_key, settings.dingtalk_app_secret)
     kept, until = api_tokens.get(owner, ("", 0.0))
@@ -77,7 +79,7 @@ def access_token(settings: SimpleNamespace, deadline: float) -> str:
 
 
 def post_json(
-    path: str, body: dict[str, Any], headers: dict[str, str], settings: SimpleNamespace, deadline: float
+    path: str, body: dict[str, Any], headers: dict[str, str], settings: ReplySettings, deadline: float
 ) -> tuple[int, dict[str, Any]]:
     """The status and the object that the API answers, {} if it is none; or Unseen."""
     url, headers = settings.dingtalk_api + path, {"Content-Type": "application/json", **headers}

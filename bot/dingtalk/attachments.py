@@ -9,18 +9,18 @@ import re
 import socket
 import time
 from collections.abc import Iterable
-from types import SimpleNamespace
 from typing import Any
 
 import requests
 
+from bot import sentences
 from bot.connections import FreshConnections, read_up_to
 from bot.deadline import FETCH_SHARE, Run
 from bot.dingtalk.api import BUSY_SECONDS, Unseen, call_dingtalk, in_time
 from bot.dingtalk.message import Message
 from bot.logs import log
-from bot.sentences.zh import FILE_QUESTION, PICTURE_QUESTION
-from bot.settings import is_loopback
+from bot.readers import is_loopback
+from bot.settings import ReplySettings
 from bot.values import BLANKS, first_object
 
 EACH_ITS_OWN = ("expired", "refused", "large", "picture", "file")  # with other causes the next one need not be tried
@@ -57,8 +57,8 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
     if message.unreadable:  # there are no words
         if not pictures and quotation == message.quotation:
             raise failures[0]
-        question = PICTURE_QUESTION if pictures else FILE_QUESTION
-        text = question.replace("这张", "这些") if len(pictures) > 1 else question
+        several = sentences.PICTURES_QUESTION if len(pictures) > 1 else sentences.PICTURE_QUESTION
+        text = several if pictures else sentences.FILE_QUESTION
     return message._replace(text=text, quotation=quotation), pictures, list(map(str, failures))
 
 
@@ -76,7 +76,7 @@ def text_of_file(data: bytes) -> str:
     raise Unseen("file", detail=f"{len(data)} bytes")
 
 
-def fetch(code: str, robot_code: str, settings: SimpleNamespace, deadline: float) -> bytes:
+def fetch(code: str, robot_code: str, settings: ReplySettings, deadline: float) -> bytes:
     """The picture or the file that DingTalk hands out for a code."""
     body = {"downloadCode": code, "robotCode": robot_code or settings.dingtalk_app_key}
     call = functools.partial(call_dingtalk, "/v1.0/robot/messageFiles/download", body, settings, deadline)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 
+from bot import sentences
 from bot.deadline import Run
 from bot.dingtalk.api import Unseen, call_dingtalk
 from bot.dingtalk.message import Message
 from bot.logs import log
-from bot.sentences.zh import THINKING
 
 SIGN_PAUSES_SECONDS = (
     0,
@@ -57,13 +57,18 @@ class SignOfLife:
 
     def problem(self, verb: str, message: Message, run: Run) -> str:
         """The cause if DingTalk does not do it, '' if it does."""
-        text_emotion = {"emotionId": "2659900", "emotionName": THINKING, "text": THINKING, "backgroundId": "im_bg_1"}
+        text_emotion = {
+            "emotionId": "2659900",
+            "emotionName": sentences.THINKING,
+            "text": sentences.THINKING,
+            "backgroundId": "im_bg_1",
+        }
         body = {
             "robotCode": message.robot_code or run.settings.dingtalk_app_key,
             "openMsgId": message.id,
             "openConversationId": message.conversation_id,
             "emotionType": 2,
-            "emotionName": THINKING,
+            "emotionName": sentences.THINKING,
             "textEmotion": text_emotion,
         }
         try:

@@ -18,17 +18,17 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
 
+from bot import sentences
 from bot.connections import VerifiedConnections, post
 from bot.deadline import call_until
 from bot.function_compute.request import Refused
 from bot.logs import printable
-from bot.sentences.zh import NOT_CONFIRMED, NOT_FUNCTION_COMPUTE, NOT_REACHED
+from bot.settings import ConversationSettings
 
 
 class Deployment(NamedTuple):
@@ -36,9 +36,10 @@ class Deployment(NamedTuple):
 
     generation: int  # of Function Compute: 2 or 3
     context: Any
-    settings: SimpleNamespace
+    settings: ConversationSettings
     problems: list[str]  # a sentence for each setting that is missing or malformed
     credentials: Any  # of the role; None if there is no role
+    environ: Mapping[str, str]
 
     @property
     def endpoint(self) -> str:
@@ -53,7 +54,7 @@ class Deployment(NamedTuple):
     @property
     def role_owner(self) -> str:
         """What the deployer gives the role to."""
-        return "服务" if self.generation == 2 else "函数"
+        return sentences.OWNERS[self.generation]
 
 
 CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
@@ -82,19 +83,18 @@ def hand_over(message: Message, deployment: Deployment) -> str:
     """Invoke Dingtalk_ChatGPT_Reply with the message: 'accepted' or 'already accepted', else Refused."""
     owner = deployment.role_owner
     if not deployment.credentials:
-        todo = f"请部署者在函数计算控制台给{owner}配置角色（权限 fc:InvokeFunction）。"
-        raise Refused("NotHandedOver", "no credentials: there is no role", f"{owner}没有角色，不能调用别的函数。{todo}")
+        raise Refused("NotHandedOver", "no credentials: there is no role", sentences.NO_ROLE.format(owner=owner))
     digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
     invoke = invoke_2 if deployment.generation == 2 else invoke_3
     try:
         answer = invoke(message.body, f"m{digest}", deployment)  # an id must begin with a letter or _
     except NOT_JSON_ERRORS as error:
         reason = f"not Function Compute's answer: {type(error).__name__}"
-        raise Refused("NotHandedOver", reason, NOT_FUNCTION_COMPUTE) from error
+        raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE) from error
     except NO_ANSWER_ERRORS as error:
         if may_have_arrived(error):
-            raise Refused("NotHandedOver", f"no answer: {type(error).__name__}", NOT_CONFIRMED) from error
-        raise Refused("NotHandedOver", f"unreachable: {type(error).__name__}", NOT_REACHED) from error
+            raise Refused("NotHandedOver", f"no answer: {type(error).__name__}", sentences.NOT_CONFIRMED) from error
+        raise Refused("NotHandedOver", f"unreachable: {type(error).__name__}", sentences.NOT_REACHED) from error
     if answer.error == ALREADY_EXISTS or (answer.status == 409 and not answer.error):
         return "already accepted"
     if answer.error is not None:
@@ -103,7 +103,7 @@ def hand_over(message: Message, deployment: Deployment) -> str:
         raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, deployment))
     if answer.status != 202:
         reason = f"status {answer.status}: not Function Compute's answer to an invocation"
-        raise Refused("NotHandedOver", reason, NOT_FUNCTION_COMPUTE)
+        raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE)
     return "accepted"
 
 
@@ -187,19 +187,18 @@ def refusal_sentence(status: int, code: str, deployment: Deployment) -> str:
     """What an error answer of Function Compute means, and who can do what about it."""
     owner, function = deployment.role_owner, deployment.settings.chatgpt_function
     if re.match("Signature|InvalidAccessKey|InvalidSecurityToken", code):
-        return f"函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
+        return sentences.ROLE_KEYS.format(owner=owner)
     if status == 403:
-        return f"没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
+        return sentences.MAY_NOT_INVOKE.format(owner=owner, function=function)
     if status == 404 and deployment.generation == 2:
-        place = f"服务 {deployment.service} 中的函数 {function}"
-        return f"找不到{place}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
+        return sentences.NO_FUNCTION_2.format(service=deployment.service, function=function)
     if status == 404:
-        return f"找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
+        return sentences.NO_FUNCTION_3.format(function=function)
     if status == 429:
-        return "现在提问的人太多，函数计算限流了。请稍后再发一次。"
+        return sentences.THROTTLED
     if status >= 500 or status == 409:  # a conflict, such as ConcurrentUpdateError, passes by itself
-        return "函数计算暂时出错。请稍后再发一次。"
-    return f"函数计算拒绝了这条消息（{code}）。请部署者查看 Dingtalk_Conversation 的日志。"
+        return sentences.FUNCTION_COMPUTE_FAILS
+    return sentences.FUNCTION_COMPUTE_REFUSES.format(code=code)
 
 
 def may_have_arrived(error: Exception) -> bool:

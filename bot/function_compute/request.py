@@ -12,7 +12,7 @@ import logging
 import re
 from typing import Any, NamedTuple
 
-from bot.sentences.zh import USE_A_BROWSER
+from bot import sentences
 
 # https://help.aliyun.com/document_detail/74756.html                                       2.0: WSGI
 # https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function   3.0: the event
@@ -61,7 +61,10 @@ def request_in_event(event: bytes) -> Request:
         if not all(isinstance(text, str) for text in (method, timestamp, sign)):
             raise TypeError("not texts")
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise Refused("NotARequest", "the event is not one of an HTTP trigger") from error
+        refused = Refused("NotARequest", "the event is not one of an HTTP trigger")
+        words = "\n".join(spoken.USE_A_BROWSER for spoken in sentences.LANGUAGES.values())
+        refused.answer = Answer("400 Bad Request", PLAIN, f"{words}\n".encode())
+        raise refused from error
     return Request(method, timestamp, sign, data[: MAX_BODY_BYTES + 1])
 
 
@@ -75,7 +78,7 @@ def only_status(status: str) -> Answer:
 
 
 REFUSALS: dict[str, tuple[int, Answer]] = {  # what the log calls the situation: level in the log, answer
-    "NotARequest": (logging.WARNING, Answer("400 Bad Request", PLAIN, USE_A_BROWSER.encode())),
+    "NotARequest": (logging.WARNING, only_status("400 Bad Request")),
     "WrongMethod": (logging.INFO, only_status("405 Method Not Allowed")._replace(headers=(("Allow", "GET, POST"),))),
     "NotFromDingtalk": (logging.WARNING, only_status("403 Forbidden")),
     "TooLarge": (logging.WARNING, only_status("413 Content Too Large")),

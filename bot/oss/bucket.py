@@ -6,16 +6,15 @@ import concurrent.futures
 import functools
 import os
 import re
-from types import SimpleNamespace
 from typing import Any
 
 import oss2
 import requests
 
+from bot import sentences
 from bot.connections import FreshConnections, read_up_to
 from bot.logs import plain_words
-from bot.sentences.zh import OSS_HINTS
-from bot.settings import role_credentials
+from bot.settings import ReplySettings, role_credentials
 
 
 def read_tail(bucket: oss2.Bucket, key: str, most_bytes: int) -> tuple[bytes, int]:
@@ -26,6 +25,27 @@ def read_tail(bucket: oss2.Bucket, key: str, most_bytes: int) -> tuple[bytes, in
     return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
 
 
+# What an error of OSS means, by words of its code and its message; the first that fits.
+CAUSES = (
+    ("overdue", "InDebt|UserDisable|Overdue|Arrear|AbnormalBucketOwner"),
+    ("bucket disabled", "BucketDisable|UbsmsInvalid"),
+    ("other owner", "does not belong to you|BucketNotBelongTo"),
+    ("no bucket", "NoSuchBucket|InvalidBucketName"),
+    ("acceleration", "acceler"),
+    ("public endpoint", "PublicEndpointForbidden"),
+    ("endpoint", "SecondLevelDomainForbidden"),
+    ("other region", "specified endpoint|valid endpoint"),
+    ("role", "TokenExpired|InvalidSecurityToken|TokenNotMatch|TokenNotSupported"),
+    ("clock", "RequestTimeTooSkewed|RequestExpired"),
+    ("key id", "InvalidAccessKeyId"),
+    ("key secret", "SignatureDoesNotMatch"),
+    ("permission", "AccessDenied|AccessForbidden"),
+    ("region", "InvalidArgument"),
+    ("not appendable", "ObjectNotAppendable"),
+    ("immutable", "FileImmutable"),
+    ("encryption", "Kms"),
+    ("busy", "RateLimit|QpsLimit|TooManyRequests"),
+)
 OSS_ERRORS = (
     oss2.exceptions.OssError,
     requests.RequestException,  # oss2 lets these through while a body is read
@@ -39,10 +59,10 @@ def version_problem() -> list[str]:
     """A sentence if oss2 is too old, such as 2.16.0, which the python3.10 of Function Compute has: it lacks V4."""
     if hasattr(oss2, "AuthV4"):
         return []
-    return [f"oss2 的版本 {oss2.__version__} 太旧，请随函数一起部署 2.18.4 或更新的版本"]
+    return [sentences.OLD_OSS2.format(version=oss2.__version__)]
 
 
-def open_bucket(settings: SimpleNamespace, context: Any) -> oss2.Bucket:
+def open_bucket(settings: ReplySettings, context: Any) -> oss2.Bucket:
     """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
     role = role_credentials(context, os.environ)
     if settings.access_key_id and settings.access_key_secret:
@@ -84,8 +104,9 @@ def oss_session() -> oss2.Session:
 def oss_problem(error: BaseException) -> str:
     """What went wrong at OSS, for the person to pass on: what to change, or OSS's code and request id."""
     if not isinstance(error, oss2.exceptions.ServerError):
-        return f"连接不上 OSS（{type(error).__name__}），请检查环境变量 OSS_ENDPOINT"
+        return sentences.OSS_NOT_REACHED.format(error=type(error).__name__)
     told = f"{error.code} {error.message}"
-    hint = next((hint for words, hint in OSS_HINTS.items() if re.search(words, told, re.IGNORECASE)), "")
+    cause = next((cause for cause, words in CAUSES if re.search(words, told, re.IGNORECASE)), "")
     code = plain_words(error.code, 60) or f"HTTP {error.status}"
-    return f"OSS 错误 {code}，请求 {plain_words(error.request_id, 60)}" + (f"：{hint}" if hint else "")
+    problem = sentences.OSS_ERROR.format(code=code, request_id=plain_words(error.request_id, 60))
+    return problem + (sentences.OSS_TODO.format(hint=sentences.OSS_HINTS[cause]) if cause else "")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import oss2
 
+from bot import sentences
 from bot.deadline import LOAD_SHARE, MARK_SECONDS, Run, call_until, now_ms
 from bot.errors import Taken
 from bot.logs import log
@@ -184,7 +185,7 @@ def append_line(line: dict[str, Any], journal: Journal, deadline: float) -> None
             journal.length = int(call_until(half, append).next_position)  # None, if it was not OSS that answered
             break
         except oss2.exceptions.PositionNotEqualToLength as refused:
-            position, problem = refused.next_position, "同时写入的人太多"
+            position, problem = refused.next_position, sentences.TOO_MANY_AT_ONCE
         except OSS_ERRORS as error:
             failures += 1
             problem = oss_problem(error)

@@ -1,14 +1,121 @@
-"""Every sentence that a person can see, in Chinese, by cause."""
+"""Every sentence that a person can see, in Chinese, by cause. A name in {} is filled in."""
 
 from __future__ import annotations
 
-INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {}。"
-WITHHELD = "钉钉没有显示这条回答（错误码 {}）：可能太长，或者内容审核没有通过。请换一种问法。"
+# --- settings ---
 
+SETTINGS = {  # what each is, behind its name when it is missing or malformed
+    "ACCESS_KEY_ID": "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色",
+    "ACCESS_KEY_SECRET": "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色",
+    "ALLOWED_GROUPS": "可以提问的群的会话 ID，用逗号分开；不填就是所有群",
+    "ALLOWED_USERS": "可以提问的人的员工 ID，用逗号分开；不填就是所有人",
+    "CHATGPT_API_KEY": "ChatGPT 的 API 密钥",
+    "CHATGPT_BASE_URL": "OpenAI 或兼容服务的地址",
+    "CHATGPT_FUNCTION": "回答消息的函数的名称",
+    "CHATGPT_MODEL": "模型的名称",
+    "CHATGPT_OPTIONS": '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}',
+    "DAILY_LIMIT": "每人每天最多提问几次；不填就不限",
+    "DINGTALK_API": "钉钉开放平台的 API 地址",
+    "DINGTALK_APP_KEY": "机器人所属钉钉应用的 AppKey（Client ID）；不填就不看图片和文件",
+    "DINGTALK_APP_SECRET": "机器人所属钉钉应用的 AppSecret（Client Secret）",
+    "ENDPOINT": "函数计算的 API 地址；不填就是本账号在本地域的地址",
+    "HISTORY_LENGTH": "让模型看到最近几轮对话，0 到 1000",
+    "HISTORY_MINUTES": "停顿多少分钟以后算新的对话；不填就一直接着说",
+    "HISTORY_SCOPE": "聊天记录按什么范围保存：user、group 或 person",
+    "LANGUAGE": "机器人自己说的话用什么语言：zh 或 en",
+    "OSS_BUCKET_NAME": "存放聊天记录的 OSS Bucket 的名称",
+    "OSS_ENDPOINT": "OSS 的访问地址；不填就是本地域的内网地址",
+    "OSS_REGION": "Bucket 的地域；不填就按 OSS_ENDPOINT 或函数所在的地域",
+    "REPLY_FORMAT": "回答的格式：auto、text 或 markdown",
+    "SERVICE_NAME": "两个函数所在的服务的名称，只用于 2.0；不填就是本函数所在的服务",
+    "SYSTEM_PROMPT": "给模型的系统提示词",
+    "THINKING": "回答之前在消息上显示“思考中”：off 或 on",
+    "TIMEOUT": "最多等 ChatGPT 多少秒，1 到 3600",
+    "VERBOSE": "日志级别，例如 INFO 或 DEBUG",
+    "WEBHOOK_HOSTS": "可以发送回答的域名，用逗号分开",
+}
+MISSING = "{name} 没有设置（{meaning}）"
+MALFORMED = "{name} 格式不对{why}（{meaning}）"
+WHY = "，{advice}"
+BETWEEN = "；"  # several problems
+AND = "、"
+
+# Why a value is malformed, and what to do about it.
+LEAVE_EMPTY = "不需要时请留空"
+WHOLE_NUMBER = "应该是 {first} 到 {last} 的整数"
+NO_QUOTES = "不要加引号"
+ONLY_THE_VALUE = "只填等号后面的内容"
+NO_BEARER = "不要带 Bearer"
+NOT_REPLACED = "里面的变量没有被替换"
+NO_ADDRESS = "这里不填网址"
+WHOLE_VALUE = "要填完整的值，不能带星号或省略号"
+NO_BLANKS = "中间不能有空白或换行"
+ONLY_ASCII = "不能有中文、全角或看不见的字符"
+LEVEL = "例如 INFO、DEBUG，或者 0 到 1000 的数字"
+NO_QUERY = "网址不要带 ? 或 #"
+HTTPS = "应该是 https:// 开头的网址"
+NO_PATH = "网址不要带路径"
+ACCELERATE = "传输加速的地址不是地域，请填 Bucket 所在的地域，例如 us-west-1"
+SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 结尾的完整地址"
+REGION = "例如 us-west-1"
+JSON_OBJECT = "应该是 JSON 对象，引号、冒号和逗号都用半角"
+BRACES = "应该是 JSON 对象，用 { } 括起来"
+NOT_ALLOWED = "不能有 {names}"
+EMPTY_NAME = "空的名称"
+TOO_LARGE = "里面的数太大"
+REPEATED = "不能有重复的名称"
+NOT_ONE = "一个也没有"
+IDS = "要填 ID，不是姓名或群名"
+ONLY_HOSTS = "只填域名，例如 dingtalk.com"
+
+# What no single setting shows.
+HALF_A_KEY = "ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置"
+KEY_WITHOUT_SECRET = "设置了 DINGTALK_APP_KEY，就还要设置 DINGTALK_APP_SECRET"
+THINKING_WITHOUT_KEY = "THINKING=on 需要设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET"
+OLD_OSS2 = "oss2 的版本 {version} 太旧，请随函数一起部署 2.18.4 或更新的版本"
+
+# --- Dingtalk_Conversation: why a message was not handed over ---
+
+OWNERS = {2: "服务", 3: "函数"}  # of the role, on each generation of Function Compute
+CONVERSATION_NOT_SET_UP = "机器人还没有设置好。请部署者检查 Dingtalk_Conversation 的环境变量：{problems}。"
+NO_ROLE = "{owner}没有角色，不能调用别的函数。请部署者在函数计算控制台给{owner}配置角色（权限 fc:InvokeFunction）。"
+NOT_FUNCTION_COMPUTE = (
+    "收到的回应不像是函数计算发来的。请稍后再发一次；"
+    "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
+)
+NOT_CONFIRMED = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
+NOT_REACHED = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
+ROLE_KEYS = "函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
+MAY_NOT_INVOKE = "没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
+NO_FUNCTION_2 = "找不到服务 {service} 中的函数 {function}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
+NO_FUNCTION_3 = "找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
+THROTTLED = "现在提问的人太多，函数计算限流了。请稍后再发一次。"
+FUNCTION_COMPUTE_FAILS = "函数计算暂时出错。请稍后再发一次。"
+FUNCTION_COMPUTE_REFUSES = "函数计算拒绝了这条消息（{code}）。请部署者查看 Dingtalk_Conversation 的日志。"
+
+# The page for a person who opens the address; it is shown in all languages.
+DEPLOYED = "Dingtalk_Conversation 已部署。"
+PAGE_NO_ROLE = "{owner}没有角色，不能调用别的函数"
+CORRECT_THESE = "请部署者改正下面各项（函数的环境变量、{owner}的角色），再打开本页："
+ALL_SET = (
+    "设置齐全。下一步：在钉钉开发者后台把本页的地址填为机器人的消息接收地址（HTTP 模式），\n然后对机器人说“你好”。"
+)
+USE_A_BROWSER = "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。"
+
+# --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
+
+NOT_SET_UP = "机器人还没有设置好。请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{problems}。"
+INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
+WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
 \\status（或 状态）：查看模型和记住的对话轮数
 \\help（或 帮助）：显示这些说明"""
+CLEARED = "好的，之前的对话我都忘掉了。"
+NOT_CLEARED = "没能忘掉之前的对话：{problem}。"
+STATUS = "模型：{model}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n版本：{version}"
+PICTURES_ON, PICTURES_OFF = "能看", "看不了（没有设置 DINGTALK_APP_KEY）"
+THINKING = "🤔思考中"
 UNREADABLE = {  # the answer to a message without words, by what it is
     "图片": "我还看不了图片。请用文字把问题发给我。",
     "视频": "我还看不了视频。请用文字把问题发给我。",
@@ -25,7 +132,7 @@ UNREADABLE = {  # the answer to a message without words, by what it is
     "消息": "我还读不了这种消息。请用文字把问题发给我。",
 }
 NOT_SEEN = {  # what the person sees of a picture or a file that was not looked at, by cause
-    "app": "钉钉不认这个应用，所以看不了图片和文件。请部署者检查环境变量 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET。",
+    "app": "钉钉无法识别这个应用，所以看不了图片和文件。请部署者检查环境变量 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET。",
     "permission": "钉钉不允许机器人下载图片和文件。请部署者在钉钉开发者后台打开这个应用的“权限管理”，"
     "申请权限 qyapi_robot_sendmsg（企业内机器人发送消息权限）。",
     "ip": "钉钉只允许指定的 IP 访问，所以下载不了图片和文件。请部署者在钉钉开发者后台清空这个应用的服务器出口 IP。",
@@ -33,7 +140,7 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "busy": "钉钉现在太忙，图片或文件没有下载下来。请过一会儿再发一次。",
     "robot": "这个机器人不属于 DINGTALK_APP_KEY 的应用，看不了图片和文件。请部署者改成机器人所属应用的 AppKey。",
     "expired": "图片或文件已经过期，下载不了。请重新发一次。",
-    "refused": "钉钉没有交出图片或文件。请重新发一次；如果一直这样，请部署者在日志里查看钉钉的错误码。",
+    "refused": "没能从钉钉取到图片或文件。请重新发一次；如果一直这样，请部署者在日志里查看钉钉的错误码。",
     "network": "图片或文件没有下载下来。请再发一次；如果一直这样，请部署者检查函数的网络。",
     "missing": "钉钉没有把图片或文件交给机器人，我看不到。请在单聊里直接发给我。",
     "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
@@ -44,17 +151,18 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
 }
 NOT_SEEN["token"] = NOT_SEEN["app"]
 SWITCHED_OFF = "部署者设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET 以后，我就能看图片和文本文件。"
-OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
-USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{}）加进环境变量 ALLOWED_USERS。"
-LIMIT_REACHED = "你今天的 {} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
-GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{}）加进环境变量 ALLOWED_GROUPS。"
 PICTURE_QUESTION = "请看这张图片，说说里面有什么；如果里面是问题，请直接回答。"
+PICTURES_QUESTION = "请看这些图片，说说里面有什么；如果里面是问题，请直接回答。"
 FILE_QUESTION = "请读这个文件，说说里面写了什么；如果里面是问题，请直接回答。"
+OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服务暂停了。请联系组织的管理员在钉钉开发者后台处理。"
+USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{person}）加进环境变量 ALLOWED_USERS。"
+GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{conversation}）加进环境变量 ALLOWED_GROUPS。"
+LIMIT_REACHED = "你今天的 {limit} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
+NOTE = "（{note}）"  # below an answer
 
-THINKING = "🤔思考中"
+# --- ChatGPT ---
 
-# What the person sees when ChatGPT does not answer, by cause.
-FAILURES = {
+FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
     "forbidden": "这个密钥没有权限使用 ChatGPT。请部署者在服务商的控制台检查密钥、项目和账户的状态。",
     "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
@@ -78,8 +186,7 @@ FAILURES = {
     '在环境变量 CHATGPT_OPTIONS 里调大长度限制（例如 max_tokens），或者关掉思考（例如 {"enable_thinking": false}）。',
     "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请换一种问法；如果一直这样，请部署者换一个模型。",
 }
-# What may be due to the pictures of a question, and what the person sees then.
-PICTURES_REFUSED = {
+PICTURES_REFUSED = {  # what may be due to the pictures of a question, and what the person sees then
     "vision": FAILURES["vision"],
     "picture": FAILURES["picture"],
     "long": FAILURES["picture"],
@@ -88,46 +195,56 @@ PICTURES_REFUSED = {
     "或者请部署者检查环境变量 CHATGPT_MODEL 和 CHATGPT_OPTIONS。",
 }
 PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
-
-# What is said below an answer that ends too early, by its finish_reason.
+# Below an answer that ends too early.
 TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完。）"
 TAKEN_AWAY = "（后面的内容没有通过内容审核，回答没有说完。）"
 BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
 
-# What the deployer can do about an error of OSS, by words of its code and its message; the first that fits.
-OSS_HINTS = {
-    r"InDebt|UserDisable|Overdue|Arrear|AbnormalBucketOwner": "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
-    r"BucketDisable|UbsmsInvalid": "Bucket 因为安全原因被停用，请在 OSS 控制台查看原因，或者换一个 Bucket",
-    r"does not belong to you|BucketNotBelongTo": "这个 Bucket 属于别的账号，请检查环境变量 OSS_BUCKET_NAME",
-    r"NoSuchBucket|InvalidBucketName": "请检查环境变量 OSS_BUCKET_NAME",
-    r"acceler": "请先为 Bucket 开启传输加速，或者把环境变量 OSS_ENDPOINT 清空",
-    r"PublicEndpointForbidden": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
-    r"SecondLevelDomainForbidden": "请检查环境变量 OSS_ENDPOINT，它应该像 https://oss-us-west-1.aliyuncs.com",
-    r"specified endpoint|valid endpoint": "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION",
-    r"TokenExpired|InvalidSecurityToken|TokenNotMatch|TokenNotSupported": "请检查服务或函数的角色，再重新部署函数",
-    r"RequestTimeTooSkewed|RequestExpired": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
-    r"InvalidAccessKeyId": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
-    r"SignatureDoesNotMatch": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
-    r"AccessDenied|AccessForbidden": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+# --- OSS ---
+
+HISTORY_NOT_READ = "（没能读取聊天记录，所以没有参考之前的对话。{problem}。）"
+HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
+OSS_NOT_REACHED = "连接不上 OSS（{error}），请检查环境变量 OSS_ENDPOINT"
+OSS_ERROR = "OSS 错误 {code}，请求 {request_id}"
+OSS_TODO = "：{hint}"  # behind OSS_ERROR
+TOO_MANY_AT_ONCE = "同时写入的人太多"
+OSS_HINTS = {  # what the deployer can do, by cause
+    "overdue": "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
+    "bucket disabled": "Bucket 因为安全原因被停用，请在 OSS 控制台查看原因，或者换一个 Bucket",
+    "other owner": "这个 Bucket 属于别的账号，请检查环境变量 OSS_BUCKET_NAME",
+    "no bucket": "请检查环境变量 OSS_BUCKET_NAME",
+    "acceleration": "请先为 Bucket 开启传输加速，或者把环境变量 OSS_ENDPOINT 清空",
+    "public endpoint": "请把环境变量 OSS_ENDPOINT 改为内网地址，或者不填",
+    "endpoint": "请检查环境变量 OSS_ENDPOINT，它应该像 https://oss-us-west-1.aliyuncs.com",
+    "other region": "Bucket 不在这个地域，请检查环境变量 OSS_ENDPOINT 和 OSS_REGION",
+    "role": "请检查服务或函数的角色，再重新部署函数",
+    "clock": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
+    "key id": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
+    "key secret": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+    "permission": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
-    r"InvalidArgument": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    r"ObjectNotAppendable": "这个文件不能追加内容。如果 Bucket 开启过版本控制，请换一个没有开启过的；"
+    "region": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
+    "not appendable": "这个文件不能追加内容。如果 Bucket 开启过版本控制，请换一个没有开启过的；"
     "否则发送 \\clear 就会重建",
-    r"FileImmutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
-    r"Kms": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
-    r"RateLimit|QpsLimit|TooManyRequests": "OSS 正在限流，请稍后再试",
+    "immutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
+    "encryption": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
+    "busy": "OSS 正在限流，请稍后再试",
 }
+
+# --- the self-check of Dingtalk_ChatGPT_Reply ---
+
+REPORT = {  # what its parts are called
+    "settings": "settings 环境变量",
+    "time-out": "time-out 执行超时时间",
+    "DingTalk": "DingTalk 图片和文件",
+}
+SHORT_TIME_OUT = "函数的执行超时时间是 {seconds} 秒，请改为至少 {needed} 秒"
+OSS_NOT_CHECKED = "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
+CHATGPT_NOT_CHECKED = "CHATGPT_API_KEY 没有设置好"
+SERVICE_SAYS = "{sentence}（{detail}；服务的原话：{said}）"
+SERVICE_SILENT = "{sentence}（{detail}）"
 VERSIONED = (
     "Bucket 开启过版本控制：\\clear 以后原来的内容仍留在历史版本里，也可能再也存不进去。请换一个没有开启过的 Bucket"
 )
-USE_A_BROWSER = (
-    "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。\n"
-    "This event is no HTTP request. Open the address of the function's HTTP trigger in a browser instead.\n"
-)
-
-NOT_FUNCTION_COMPUTE = (
-    "收到的回应不像是函数计算发来的。请稍后再发一次；"
-    "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
-)
-NOT_CONFIRMED = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
-NOT_REACHED = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
+UNKNOWN_OPTION = "{name} 不是 OpenAI 的参数，只有兼容服务可能认识"
+ODD_OPTION = "{name} 的值不是 OpenAI 规定的那样"

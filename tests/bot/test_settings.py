@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from bot import settings
+from bot import readers, settings
+from bot.sentences import en, zh
 from tests.helpers import Conversation, Reply, asked, field_cases
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 
@@ -147,11 +148,13 @@ HOSTS: tuple[dict[str, Any], list[str]] = (
     [",", "https://a.com", "a.com:443", "*.a.com", ".com", "a.com/", "钉钉"],
 )
 
+LANGUAGE: tuple[Any, ...] = ("zh", {"zh": "zh", "en": "en"}, ["EN", "中文", "zh-CN", "fr"])
 ROWS = [
     Row(CONVERSATION, "DINGTALK_APP_SECRET", REQUIRED, *SECRET),
     Row(CONVERSATION, "CHATGPT_FUNCTION", REPLY, *FC_NAME),
     Row(CONVERSATION, "SERVICE_NAME", None, *FC_NAME),
     Row(CONVERSATION, "ENDPOINT", None, ADDRESS, [*NO_ADDRESS, "https://a.com/v1"]),
+    Row(CONVERSATION, "LANGUAGE", *LANGUAGE),
     Row(CONVERSATION, "VERBOSE", logging.INFO, *LEVEL),
     Row(REPLY, "CHATGPT_API_KEY", REQUIRED, *SECRET),
     Row(REPLY, "OSS_BUCKET_NAME", REQUIRED, *BUCKET),
@@ -202,9 +205,10 @@ ROWS = [
     ),
     Row(REPLY, "THINKING", "off", {"on": "on", "off": "off"}, ["yes", "1", "on off"]),
     Row(REPLY, "WEBHOOK_HOSTS", ("dingtalk.com",), *HOSTS),
+    Row(REPLY, "LANGUAGE", *LANGUAGE),
     Row(REPLY, "VERBOSE", logging.INFO, *LEVEL),
 ]
-TABLES = {CONVERSATION: settings.CONVERSATION, REPLY: settings.REPLY}
+KINDS: dict[str, Any] = {CONVERSATION: settings.ConversationSettings, REPLY: settings.ReplySettings}
 ENOUGH = {
     CONVERSATION: {"DINGTALK_APP_SECRET": "s"},
     REPLY: {"CHATGPT_API_KEY": "k", "OSS_BUCKET_NAME": "example-bucket"},
@@ -221,8 +225,7 @@ def row_id(row: Row) -> str:
 
 def meaning(row: Row) -> str:
     """What people read behind the name."""
-    (text,) = [meaning for name, _, _, meaning in TABLES[row.function] if name == row.name]
-    return str(text)
+    return zh.SETTINGS[row.name]
 
 
 def read(row: Row, text: str | None) -> tuple[Any, list[str]]:
@@ -231,7 +234,7 @@ def read(row: Row, text: str | None) -> tuple[Any, list[str]]:
     environ.pop(row.name, None)
     if text is not None:
         environ[row.name] = text
-    values, problems = settings.read_settings(TABLES[row.function], environ)
+    values, problems = settings.read_settings(KINDS[row.function], environ)
     return getattr(values, row.name.lower()), problems
 
 
@@ -245,7 +248,7 @@ each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 @each_function
 def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
     """A new setting without a row here fails; so does a row for a setting that is gone."""
-    names = [name for name, *_ in TABLES[function]]
+    names = [variable.name for variable in settings.variables(KINDS[function])]
     assert names == [row.name for row in rows_of(function)]
     assert len(set(names)) == len(names)
 
@@ -253,8 +256,8 @@ def test_every_setting_of_the_file_is_in_the_table(function: str) -> None:
 @each_function
 def test_every_setting_says_what_it_means(function: str) -> None:
     """People read it when the value is bad; every setting has a check."""
-    for _, check, _, text in TABLES[function]:
-        assert isinstance(text, str) and text
+    for name, check, _ in settings.variables(KINDS[function]):
+        assert zh.SETTINGS[name] and en.SETTINGS[name]
         assert isinstance(check, (str, range)) or callable(check)
 
 
@@ -296,7 +299,7 @@ def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
 
 def test_range_takes_whole_numbers_in_it() -> None:
     """Both ends included."""
-    read_value, malformed = settings.read_value, settings.Malformed
+    read_value, malformed = readers.read_value, readers.Malformed
     assert [read_value(text, range(3), "X", True) for text in ("0", "+1", "2")] == [0, 1, 2]
     for text in ("-1", "3", "1.0", "1" * 5000):
         with pytest.raises(malformed, match="0 到 2"):
@@ -307,7 +310,7 @@ def test_range_takes_whole_numbers_in_it() -> None:
 def test_all_bad_ones_are_reported_together(function: str) -> None:
     """In the order of the table, so that nobody corrects one after the other."""
     rows = [row for row in rows_of(function) if row.bad]
-    _, problems = settings.read_settings(TABLES[function], {row.name: row.bad[0] for row in rows})
+    _, problems = settings.read_settings(KINDS[function], {row.name: row.bad[0] for row in rows})
     assert [problem.partition(" ")[0] for problem in problems] == [row.name for row in rows]
 
 
@@ -315,7 +318,7 @@ def test_all_bad_ones_are_reported_together(function: str) -> None:
 def test_a_key_in_the_wrong_field_is_not_repeated(function: str) -> None:
     """It was pasted where it does not belong, and must not go on to the chat."""
     pasted = {row.name: "sk-do-not-show {\\ok" for row in rows_of(function)}
-    _, problems = settings.read_settings(TABLES[function], pasted)
+    _, problems = settings.read_settings(KINDS[function], pasted)
     lists = ("ALLOWED_USERS", "ALLOWED_GROUPS")  # any text may be an id
     assert len(problems) == len([row for row in rows_of(function) if row.bad and row.name not in lists])
     assert "do-not-show" not in "".join(problems)
@@ -325,7 +328,7 @@ def test_a_key_in_the_wrong_field_is_not_repeated(function: str) -> None:
 def test_other_variables_are_ignored(function: str) -> None:
     """FC puts many of its own there."""
     _, problems = settings.read_settings(
-        TABLES[function], {**ENOUGH[function], "FC_REGION": "?", "ACCESS": "a b", "path": "x"}
+        KINDS[function], {**ENOUGH[function], "FC_REGION": "?", "ACCESS": "a b", "path": "x"}
     )
     assert problems == []
 
@@ -334,8 +337,8 @@ def test_other_variables_are_ignored(function: str) -> None:
 def test_the_settings_of_one_run_do_not_reach_the_next(function: str) -> None:
     """Each reading starts from the defaults."""
     everything = {row.name: next(iter(row.good)) for row in rows_of(function)}
-    _, problems = settings.read_settings(TABLES[function], everything)
-    values, _ = settings.read_settings(TABLES[function], ENOUGH[function])
+    _, problems = settings.read_settings(KINDS[function], everything)
+    values, _ = settings.read_settings(KINDS[function], ENOUGH[function])
     assert problems == []
     for row in rows_of(function):
         if row.default is not REQUIRED:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from bot.sentences import zh
 from tests.helpers import Clock, Reply, set_clock, write_turns
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import LocalCloud
@@ -216,7 +217,7 @@ def test_message_recorded_by_another_run_meanwhile_is_not_sent(reply: Reply, clo
         "at": now_ms,
         "run": "other",
         "until": now_ms + 5000,
-        "answer": reply.module.HELP,
+        "answer": zh.HELP,
     }
     mark = {"msgId": message["msgId"], "at": now_ms, "delivered": True}
     key = write_turns(cloud, message, 0)
@@ -560,7 +561,9 @@ def test_bucket_has_the_endpoint_and_region_of_the_settings(
 def test_webhook_host_is_checked(reply: Reply, webhook: str, hosts: str | None, allowed: bool) -> None:
     """Answers go to https at and below WEBHOOK_HOSTS, and to a loopback address only if it is listed."""
     reply.environment = {"CHATGPT_API_KEY": "x", "OSS_BUCKET_NAME": "bucket", "WEBHOOK_HOSTS": hosts}
-    settings, _ = reply.module.read_settings(reply.module.REPLY, {k: v for k, v in reply.environment.items() if v})
+    settings, _ = reply.module.read_settings(
+        reply.module.ReplySettings, {k: v for k, v in reply.environment.items() if v}
+    )
     message = SimpleNamespace(webhook=webhook, webhook_expires_ms=None)
     if allowed:
         reply.module.check_webhook(message, settings.webhook_hosts)

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bot import settings
+from bot import sentences, settings
+from bot.readers import SECRET
 from tests.playground import way
 from tests.playground.chat import GROUP, MAX_PICTURE_BYTES, PEOPLE, SWITCHES, Chat, Refused, Sent, picture_type
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
@@ -292,11 +293,13 @@ def all_settings() -> list[tuple[str, str, bool, str, str]]:
     """Function, name, whether it is a secret, default as text ('' if there is none) and meaning of every setting."""
     found = []
     for function in (CONVERSATION, REPLY):
-        table = settings.CONVERSATION if function == CONVERSATION else settings.REPLY
-        for name, check, default, meaning in table:
+        kind: Any = settings.ConversationSettings if function == CONVERSATION else settings.ReplySettings
+        for name, check, default in settings.variables(kind):
             shown = "" if default in (settings.REQUIRED, None, ()) else default
             shown = ",".join(shown) if isinstance(shown, tuple) else str(shown)
-            found.append((function, name, check == settings.SECRET, "INFO" if name == "VERBOSE" else shown, meaning))
+            found.append(
+                (function, name, check == SECRET, "INFO" if name == "VERBOSE" else shown, sentences.zh.SETTINGS[name])
+            )
     return found
 
 

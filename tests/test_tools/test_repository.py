@@ -17,7 +17,10 @@ from bot import settings
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
 PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
-TABLES = {CONVERSATION: settings.CONVERSATION, REPLY: settings.REPLY}
+VARIABLES = {
+    CONVERSATION: settings.variables(settings.ConversationSettings),
+    REPLY: settings.variables(settings.ReplySettings),
+}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAX_LINE_OF_HANDLER, MAX_LINES_OF_FUNCTION, MAX_LINES_OF_FUNCTION_FILE, MAX_LINES_OF_ROOM = 100, 45, 250, 400
 ROOMS = {
@@ -25,7 +28,7 @@ ROOMS = {
     for file in (ROOT / "bot").rglob("*.py")
 }
 SOURCES = {CONVERSATION: ROOT / f"{CONVERSATION}.py", REPLY: ROOT / f"{REPLY}.py", **ROOMS}
-GROUND_FLOOR = {"bot", "connections", "deadline", "errors", "logs", "sentences", "settings", "values"}
+GROUND_FLOOR = {"bot", "connections", "deadline", "errors", "logs", "readers", "sentences", "settings", "values"}
 WINGS = {"chatgpt", "dingtalk", "function_compute", "oss"}
 JOINING = {"commands", "self_check"}  # use several wings, as the two function files do
 WITHOUT_A_WIRE = (  # are tested by plain calls
@@ -249,12 +252,13 @@ def test_signature_is_compared_in_constant_time() -> None:
 
 def setting_names(*functions: str) -> list[str]:
     """The settings that the functions read, each once, in order of the alphabet."""
-    return sorted({setting[0] for function in functions for setting in TABLES[function]})
+    return sorted({variable.name for function in functions for variable in VARIABLES[function]})
 
 
 def required_names() -> list[str]:
     """Those without which the functions do not work, in order of the alphabet."""
-    return sorted(setting[0] for table in TABLES.values() for setting in table if setting[2] is settings.REQUIRED)
+    required = {each.name for several in VARIABLES.values() for each in several if each.default is settings.REQUIRED}
+    return sorted(required)
 
 
 @pytest.mark.parametrize("page", ["docs/en/settings.md", "docs/zh/settings.md"])

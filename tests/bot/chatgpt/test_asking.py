@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bot.sentences import zh
 from tests.helpers import JSON, Clock, Reply, hostile, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS, field_cases
@@ -51,7 +52,7 @@ def test_reported_refusal_is_one_sentence_by_its_cause(
     cloud.openai_api.play(case, times=3)
     message = cloud.dingtalk.message("1+1=?")
     assert reply.run(message)["result"] == f"failed: {cause}"
-    assert [part.text for part in cloud.dingtalk.shown(message)] == [reply.module.FAILURES[cause]]
+    assert [part.text for part in cloud.dingtalk.shown(message)] == [zh.FAILURES[cause]]
     assert len(cloud.openai_api.received) == (3 if cause in RETRIED else 1)
 
 
@@ -96,7 +97,7 @@ def test_error_of_chatgpt_is_one_sentence_by_its_cause(
     cloud.openai_api.fail_next(name, times=3)
     message = cloud.dingtalk.message("1+1=?")
     assert reply.run(message)["result"] == f"failed: {cause}"
-    assert cloud.dingtalk.shown(message)[0].text == reply.module.FAILURES[cause]
+    assert cloud.dingtalk.shown(message)[0].text == zh.FAILURES[cause]
     assert len(cloud.openai_api.received) == (3 if cause in RETRIED else 1)
     assert [line.get("question") for line in cloud.journal(message)] == [None, None]
 
@@ -132,7 +133,7 @@ def test_refusal_of_any_shape_is_one_sentence(
 ) -> None:
     """Services that are compatible with OpenAI's differ most where they refuse."""
     cloud.openai_api.plan(Fault(status=status, body=body, times=3))
-    assert reply.ask("1+1=?") == reply.module.FAILURES[cause]
+    assert reply.ask("1+1=?") == zh.FAILURES[cause]
 
 
 QUOTED_INPUT = {"detail": [{"loc": ["body"], "msg": "field required", "type": "missing", "input": {"a": "余额不足"}}]}
@@ -141,7 +142,7 @@ QUOTED_INPUT = {"detail": [{"loc": ["body"], "msg": "field required", "type": "m
 def test_question_quoted_by_the_service_does_not_decide_the_cause(reply: Reply, cloud: LocalCloud) -> None:
     """FastAPI repeats what it got: a person's words are no words of the service."""
     shown = answer_to(reply, cloud, json.dumps(QUOTED_INPUT), status=422)
-    assert shown == reply.module.FAILURES["options"]
+    assert shown == zh.FAILURES["options"]
 
 
 # --- what the log tells ---
@@ -252,7 +253,7 @@ def test_thoughts_are_not_shown(reply: Reply, cloud: LocalCloud, answer: str, sh
 def test_answer_without_words_says_why(reply: Reply, cloud: LocalCloud, answer: str, cause: str) -> None:
     """Also when the thoughts were cut off."""
     cloud.openai_api.answer_next(answer)
-    assert reply.ask("1+1=?") == reply.module.FAILURES[cause]
+    assert reply.ask("1+1=?") == zh.FAILURES[cause]
 
 
 @pytest.mark.parametrize(
@@ -302,7 +303,7 @@ def test_answer_that_the_api_does_not_promise_is_told(reply: Reply, cloud: Local
     """An HTTP 200 that is no chat completion is a failure with a sentence; it is asked again only if it may pass."""
     cause = CAUSE_OF_ODD_ANSWER.get(name, "strange")
     cloud.openai_api.fail_next(name, times=3)
-    assert reply.ask("1+1=?") == reply.module.FAILURES[cause]
+    assert reply.ask("1+1=?") == zh.FAILURES[cause]
     assert len(cloud.openai_api.received) == (3 if cause in RETRIED else 1)
 
 
@@ -332,7 +333,7 @@ def test_any_answer_of_the_api_is_survived(reply: Reply, cloud: LocalCloud, body
     result = reply.run(message)["result"]
     shown = [part.text for part in cloud.dingtalk.shown(message)]
     assert len(shown) == 1
-    assert result == "answered" or shown == [reply.module.FAILURES[result.removeprefix("failed: ")]]
+    assert result == "answered" or shown == [zh.FAILURES[result.removeprefix("failed: ")]]
 
 
 # --- how often it is asked ---
@@ -355,7 +356,7 @@ def test_retry_after_is_kept_if_there_is_time(
     """A wait that TIMEOUT does not allow ends the tries at once, and the cause is still: too often."""
     cloud.openai_api.fail_next("rate_limit_exceeded", retry_after=retry_after)
     text = reply.ask("1+1=?")
-    assert text == ("1+1=2" if tries == 2 else reply.module.FAILURES["busy"])
+    assert text == ("1+1=2" if tries == 2 else zh.FAILURES["busy"])
     assert len(cloud.openai_api.received) == tries
     assert clock.slept == {"3": [3], "600": []}.get(retry_after, [0.5])
 
@@ -366,7 +367,7 @@ def test_slow_chatgpt_ends_at_the_time_out(reply: Reply, cloud: LocalCloud, faul
     reply.environment["TIMEOUT"] = "1"
     cloud.openai_api.plan(fault)
     started = time.monotonic()
-    assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
+    assert reply.ask("1+1=?") == zh.FAILURES["timeout"]
     assert time.monotonic() - started < 4  # far from the 5 s and more that the answer takes
     assert reply.ask("1+1=?") == "1+1=2"
 
@@ -375,13 +376,13 @@ def test_time_out_of_the_function_is_kept_too(reply: Reply, cloud: LocalCloud) -
     """With the console's short time-out of the function the person gets a sentence, not silence."""
     reply.context_changes["timeout"] = 6
     cloud.openai_api.plan(Fault(delay=5))
-    assert reply.ask("1+1=?") == reply.module.FAILURES["timeout"]
+    assert reply.ask("1+1=?") == zh.FAILURES["timeout"]
 
 
 def test_unreachable_chatgpt_is_a_matter_of_the_network(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
     """Nobody listens at CHATGPT_BASE_URL."""
     cloud.openai_api.stop()
-    assert reply.ask("1+1=?") == reply.module.FAILURES["network"]
+    assert reply.ask("1+1=?") == zh.FAILURES["network"]
     assert clock.slept == [0.5, 2]
 
 
@@ -408,7 +409,7 @@ def test_question_that_is_too_long_by_itself_is_told(reply: Reply, cloud: LocalC
     write_turns(cloud, message, 3)
     cloud.openai_api.fail_next("context_length_exceeded", times=3)
     reply.run(message)
-    assert cloud.dingtalk.shown(message)[0].text == reply.module.FAILURES["long"]
+    assert cloud.dingtalk.shown(message)[0].text == zh.FAILURES["long"]
     assert len(cloud.openai_api.received) == 3
 
 
@@ -540,5 +541,5 @@ def test_self_check_says_what_to_change(reply: Reply, cloud: LocalCloud, fault: 
 def test_options_with_half_a_character_are_told(reply: Reply, cloud: LocalCloud) -> None:
     """Half a surrogate pair is JSON, but no text that a request can hold."""
     reply.environment["CHATGPT_OPTIONS"] = '{"user": "\\ud800"}'
-    assert reply.ask("1+1=?") == reply.module.FAILURES["options"]
+    assert reply.ask("1+1=?") == zh.FAILURES["options"]
     assert not cloud.openai_api.received

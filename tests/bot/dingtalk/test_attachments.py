@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bot.sentences import zh
 from tests.helpers import PNG, Clock, Reply, png
 from tests.stand_ins.dingtalk import XIAOMING
 from tests.stand_ins.dingtalk_api import (
@@ -83,7 +84,7 @@ def test_picture_alone_is_looked_at(seeing: Reply, cloud: LocalCloud, picture: b
     """By its first bytes, whatever DingTalk calls it; with a question, because the person wrote none."""
     message = cloud.dingtalk.message(kind="picture", picture=picture)
     assert kind.upper() in shown_for(seeing, message)
-    assert words_and_pictures(cloud) == (seeing.module.PICTURE_QUESTION, [picture])
+    assert words_and_pictures(cloud) == (zh.PICTURE_QUESTION, [picture])
     assert content(cloud)[1]["image_url"]["url"].startswith(f"data:image/{kind};base64,")
 
 
@@ -109,7 +110,7 @@ def test_pictures_of_rich_text_come_with_its_words(seeing: Reply, cloud: LocalCl
 def test_fifth_picture_is_left_out_with_a_sentence(seeing: Reply, cloud: LocalCloud) -> None:
     """Nothing is left out without a word."""
     message = cloud.dingtalk.message(kind="rich_text", picture=[PNG] * 5)
-    assert seeing.module.NOT_SEEN["many"] in shown_for(seeing, message)
+    assert zh.NOT_SEEN["many"] in shown_for(seeing, message)
     assert len(words_and_pictures(cloud)[1]) == 4
 
 
@@ -137,7 +138,7 @@ def test_quoted_picture_is_looked_at(seeing: Reply, cloud: LocalCloud, field: st
 def test_quoted_picture_without_words_gets_the_question(seeing: Reply, cloud: LocalCloud) -> None:
     """Nothing but the @ and the quotation."""
     shown_for(seeing, quoting(cloud, " ", "picture", downloadCode=cloud.dingtalk.api.keep(PNG)))
-    assert words_and_pictures(cloud) == (f"> [图片]\n\n{seeing.module.PICTURE_QUESTION}", [PNG])
+    assert words_and_pictures(cloud) == (f"> [图片]\n\n{zh.PICTURE_QUESTION}", [PNG])
 
 
 def test_picture_before_the_name_of_the_bot_is_looked_at(seeing: Reply, cloud: LocalCloud) -> None:
@@ -160,13 +161,13 @@ def test_picture_of_the_largest_size_is_looked_at(seeing: Reply, cloud: LocalClo
     message = cloud.dingtalk.message(kind="picture", picture=png(size=MIB_5))
     assert f"{MIB_5} 字节" in shown_for(seeing, message)
     message = cloud.dingtalk.message(kind="picture", picture=png(size=MIB_5 + 1))
-    assert shown_for(seeing, message) == seeing.module.NOT_SEEN["large"]
+    assert shown_for(seeing, message) == zh.NOT_SEEN["large"]
 
 
 def test_file_that_is_a_picture_is_looked_at(seeing: Reply, cloud: LocalCloud) -> None:
     """A photograph that was sent as a file, in its full size."""
     shown_for(seeing, cloud.dingtalk.message(file=("IMG_1.JPG", JPEG)))
-    assert words_and_pictures(cloud) == (seeing.module.PICTURE_QUESTION, [JPEG])
+    assert words_and_pictures(cloud) == (zh.PICTURE_QUESTION, [JPEG])
 
 
 # --- how they are fetched ---
@@ -282,7 +283,7 @@ def test_picture_that_is_not_seen_has_its_sentence(
     message = cloud.dingtalk.message(kind="picture", picture=PNG)
     assert seeing.run(message)["result"] == f"failed: {cause}"
     (shown,) = cloud.dingtalk.shown(message)
-    assert shown.text == seeing.module.NOT_SEEN[cause]
+    assert shown.text == zh.NOT_SEEN[cause]
     assert not cloud.openai_api.asked
 
 
@@ -293,7 +294,7 @@ def test_words_with_a_picture_that_is_not_seen_are_answered(
     """With the sentence below the answer."""
     cloud.dingtalk.plan(fault)
     text = shown_for(seeing, cloud.dingtalk.message(kind="rich_text", picture=PNG))
-    assert text.endswith(f"\n\n（{seeing.module.NOT_SEEN[cause]}）")
+    assert text.endswith(f"\n\n（{zh.NOT_SEEN[cause]}）")
     assert content(cloud) == "这个问题示例图如下：[图片]请解释"
 
 
@@ -301,7 +302,7 @@ def test_code_that_is_expired_leaves_the_other_picture(seeing: Reply, cloud: Loc
     """What is wrong with one picture is not wrong with the next."""
     message = cloud.dingtalk.message(kind="rich_text", picture=[PNG, JPEG])
     message["content"]["richText"][1]["downloadCode"] = cloud.dingtalk.api.keep(PNG, seconds=-1)
-    assert seeing.module.NOT_SEEN["expired"] in shown_for(seeing, message)
+    assert zh.NOT_SEEN["expired"] in shown_for(seeing, message)
     assert words_and_pictures(cloud)[1] == [JPEG]
 
 
@@ -325,7 +326,7 @@ def test_without_a_key_the_sentence_says_who_can_switch_it_on(reply: Reply, clou
 def test_picture_without_a_code_has_its_sentence(seeing: Reply, cloud: LocalCloud) -> None:
     """The application has its key, so that is not the reason."""
     text = shown_for(seeing, cloud.dingtalk.message(kind="picture", content={}))
-    assert text == seeing.module.NOT_SEEN["missing"]
+    assert text == zh.NOT_SEEN["missing"]
 
 
 def test_picture_that_was_not_seen_does_not_count(seeing: Reply, cloud: LocalCloud) -> None:
@@ -350,13 +351,13 @@ def test_slow_picture_leaves_time_for_the_answer(seeing: Reply, cloud: LocalClou
     cloud.dingtalk.plan(Fault(lambda received: received.path.startswith(where), **slow))
     started = time.monotonic()
     text = shown_for(seeing, cloud.dingtalk.message(kind="rich_text", picture=PNG), timeout=8)
-    assert seeing.module.NOT_SEEN["network"] in text and "你说的是" in text
+    assert zh.NOT_SEEN["network"] in text and "你说的是" in text
     assert time.monotonic() - started < 4
 
 
 def test_nothing_is_fetched_when_its_time_is_up(seeing: Reply, cloud: LocalCloud) -> None:
     """No request begins after its deadline."""
-    settings, _ = seeing.module.read_settings(seeing.module.REPLY, seeing.environment)
+    settings, _ = seeing.module.read_settings(seeing.module.ReplySettings, seeing.environment)
     with pytest.raises(seeing.module.Unseen, match="没有下载下来"):
         seeing.module.fetch("code", "", settings, time.monotonic() - 1)
     assert not paths(cloud)
@@ -413,7 +414,7 @@ def test_failure_that_has_nothing_to_do_with_pictures_stays_what_it_is(seeing: R
     """A wrong key is one with pictures and without."""
     cloud.openai_api.fail_next("invalid_api_key")
     text = shown_for(seeing, cloud.dingtalk.message(kind="rich_text", picture=PNG))
-    assert text == seeing.module.FAILURES["key"]
+    assert text == zh.FAILURES["key"]
 
 
 # --- text files ---
@@ -423,7 +424,7 @@ def test_failure_that_has_nothing_to_do_with_pictures_stays_what_it_is(seeing: R
 def test_text_file_is_read_by_its_content(seeing: Reply, cloud: LocalCloud, encoding: str) -> None:
     """Whatever its name ends in, as a quotation with that name."""
     shown_for(seeing, cloud.dingtalk.message(file=("说明.log", "第一行\n第二行".encode(encoding))))
-    assert content(cloud) == f"> [文件 说明.log]\n> 第一行\n> 第二行\n\n{seeing.module.FILE_QUESTION}"
+    assert content(cloud) == f"> [文件 说明.log]\n> 第一行\n> 第二行\n\n{zh.FILE_QUESTION}"
 
 
 def test_journal_keeps_the_name_of_a_file_and_not_its_words(seeing: Reply, cloud: LocalCloud) -> None:
@@ -465,7 +466,7 @@ def test_file_in_a_group_is_not_fetched(seeing: Reply, cloud: LocalCloud) -> Non
 def test_file_that_is_no_short_text_has_its_sentence(seeing: Reply, cloud: LocalCloud, data: bytes, cause: str) -> None:
     """It names the kinds that are read."""
     message = cloud.dingtalk.message(file=("a.txt", data))
-    assert shown_for(seeing, message) == seeing.module.NOT_SEEN[cause]
+    assert shown_for(seeing, message) == zh.NOT_SEEN[cause]
 
 
 def test_file_of_the_largest_size_is_read(seeing: Reply, cloud: LocalCloud) -> None:

@@ -1,0 +1,306 @@
+"""Every sentence that a person can see, in English, by cause: the names of zh.py. A name in {} is filled in."""
+
+from __future__ import annotations
+
+# --- settings ---
+
+SETTINGS = {  # what each is, behind its name when it is missing or malformed
+    "ACCESS_KEY_ID": "the AccessKey ID for OSS; leave it empty to use the role of the service or function",
+    "ACCESS_KEY_SECRET": "the AccessKey Secret for OSS; leave it empty to use the role of the service or function",
+    "ALLOWED_GROUPS": "conversation IDs of the groups that may ask, separated by commas; empty: every group",
+    "ALLOWED_USERS": "staff IDs of the people who may ask, separated by commas; empty: everyone",
+    "CHATGPT_API_KEY": "the API key for ChatGPT",
+    "CHATGPT_BASE_URL": "the address of OpenAI or of a compatible service",
+    "CHATGPT_FUNCTION": "the name of the function that answers messages",
+    "CHATGPT_MODEL": "the name of the model",
+    "CHATGPT_OPTIONS": 'a JSON object added to the request, such as {"reasoning_effort": "low"}',
+    "DAILY_LIMIT": "how many questions a person may ask a day; empty: no limit",
+    "DINGTALK_API": "the address of DingTalk's API",
+    "DINGTALK_APP_KEY": "the AppKey (Client ID) of the robot's DingTalk app; empty: no pictures and files",
+    "DINGTALK_APP_SECRET": "the AppSecret (Client Secret) of the robot's DingTalk app",
+    "ENDPOINT": "the address of Function Compute's API; empty: that of this account in this region",
+    "HISTORY_LENGTH": "how many turns of the conversation the model sees, 0 to 1000",
+    "HISTORY_MINUTES": "after how many minutes of silence a new conversation begins; empty: never",
+    "HISTORY_SCOPE": "who shares a history: user, group or person",
+    "LANGUAGE": "the language of the bot's own sentences: zh or en",
+    "OSS_BUCKET_NAME": "the name of the OSS bucket that keeps the history",
+    "OSS_ENDPOINT": "the address of OSS; empty: the internal one of this region",
+    "OSS_REGION": "the region of the bucket; empty: that of OSS_ENDPOINT or of the function",
+    "REPLY_FORMAT": "the format of answers: auto, text or markdown",
+    "SERVICE_NAME": "the service that both functions are in, on 2.0 only; empty: the service of this function",
+    "SYSTEM_PROMPT": "the system prompt",
+    "THINKING": "whether a message shows that its answer is under way: off or on",
+    "TIMEOUT": "how many seconds to wait for ChatGPT, 1 to 3600",
+    "VERBOSE": "the log level, such as INFO or DEBUG",
+    "WEBHOOK_HOSTS": "the hosts that answers may be sent to, separated by commas",
+}
+MISSING = "{name} is not set ({meaning})"
+MALFORMED = "{name} is malformed{why} ({meaning})"
+WHY = ": {advice}"
+BETWEEN = "; "  # several problems
+AND = ", "
+
+# Why a value is malformed, and what to do about it.
+LEAVE_EMPTY = "leave it empty if you do not need it"
+WHOLE_NUMBER = "enter a whole number from {first} to {last}"
+NO_QUOTES = "remove the quotation marks"
+ONLY_THE_VALUE = "enter only what follows the equals sign"
+NO_BEARER = "remove the word Bearer"
+NOT_REPLACED = "it still contains a variable that was not replaced"
+NO_ADDRESS = "this is not the place for an address"
+WHOLE_VALUE = "enter the whole value, without asterisks or dots in place of a part"
+NO_BLANKS = "remove the blank or line break inside it"
+ONLY_ASCII = "remove Chinese, full-width and invisible characters"
+LEVEL = "enter INFO, DEBUG or the like, or a number from 0 to 1000"
+NO_QUERY = "remove ? and # from the address"
+HTTPS = "enter an address that begins with https://"
+NO_PATH = "remove the path from the address"
+ACCELERATE = "an accelerate endpoint is not a region; enter the region of the bucket, such as us-west-1"
+SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions"
+REGION = "enter a region such as us-west-1"
+JSON_OBJECT = "enter a JSON object, with ASCII quotation marks, colons and commas"
+BRACES = "enter a JSON object in { }"
+NOT_ALLOWED = "it may not contain {names}"
+EMPTY_NAME = "an empty name"
+TOO_LARGE = "a number in it is too large"
+REPEATED = "a name in it occurs twice"
+NOT_ONE = "there is not one in it"
+IDS = "enter IDs, not the names of people or groups"
+ONLY_HOSTS = "enter host names only, such as dingtalk.com"
+
+# What no single setting shows.
+HALF_A_KEY = "ACCESS_KEY_ID and ACCESS_KEY_SECRET need each other: set both or neither"
+KEY_WITHOUT_SECRET = "DINGTALK_APP_KEY needs DINGTALK_APP_SECRET as well"
+THINKING_WITHOUT_KEY = "THINKING=on needs DINGTALK_APP_KEY and DINGTALK_APP_SECRET"
+OLD_OSS2 = "oss2 {version} is too old: deploy 2.18.4 or newer with the function"
+
+# --- Dingtalk_Conversation: why a message was not handed over ---
+
+OWNERS = {2: "service", 3: "function"}  # of the role, on each generation of Function Compute
+CONVERSATION_NOT_SET_UP = (
+    "The bot is not set up yet. Deployer: check the environment variables of Dingtalk_Conversation: {problems}."
+)
+NO_ROLE = (
+    "The {owner} has no role, so it cannot invoke the other function. "
+    "Deployer: give the {owner} a role with fc:InvokeFunction in the Function Compute console."
+)
+NOT_FUNCTION_COMPUTE = (
+    "This answer does not look like one of Function Compute. Please send your message again later. "
+    "If it keeps happening, deployer: check ENDPOINT of Dingtalk_Conversation."
+)
+NOT_CONFIRMED = (
+    "Function Compute did not confirm this message in time. If there is no answer in a minute, please send it again."
+)
+NOT_REACHED = (
+    "Function Compute cannot be reached. Deployer: check ENDPOINT of Dingtalk_Conversation (usually left empty)."
+)
+ROLE_KEYS = (
+    "Function Compute refuses the temporary credentials of the {owner}'s role. "
+    "Deployer: check the role of the {owner}, then deploy again."
+)
+MAY_NOT_INVOKE = (
+    "The function {function} may not be invoked. Deployer: add fc:InvokeFunction to the role of the {owner}."
+)
+NO_FUNCTION_2 = (
+    "There is no function {function} in the service {service}. Deployer: check SERVICE_NAME and CHATGPT_FUNCTION."
+)
+NO_FUNCTION_3 = "There is no function {function}. Deployer: check CHATGPT_FUNCTION."
+THROTTLED = "Too many people are asking right now. Please send your message again later."
+FUNCTION_COMPUTE_FAILS = "Function Compute has a temporary problem. Please send your message again later."
+FUNCTION_COMPUTE_REFUSES = (
+    "Function Compute refused this message ({code}). Deployer: look at the log of Dingtalk_Conversation."
+)
+
+# The page for a person who opens the address; it is shown in all languages.
+DEPLOYED = "Dingtalk_Conversation is deployed."
+PAGE_NO_ROLE = "the {owner} has no role: it cannot invoke the other function"
+CORRECT_THESE = "Correct these (environment variables of the function, role of the {owner}), then open this page again:"
+ALL_SET = (
+    "All settings are there. Next: in DingTalk's developer console, enter this page's address as the robot's\n"
+    "message-receiving address (HTTP mode), then say hello to the robot."
+)
+USE_A_BROWSER = "This event is no HTTP request. Open the address of the function's HTTP trigger in a browser instead."
+
+# --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
+
+NOT_SET_UP = "The bot is not set up yet. Deployer: check the settings of Dingtalk_ChatGPT_Reply: {problems}."
+INTERNAL = (
+    "Something went wrong inside the bot. Deployer: look for request {request_id} in the log of Dingtalk_ChatGPT_Reply."
+)
+WITHHELD = (
+    "DingTalk did not show this answer (error {errcode}): it may be too long, or its content was refused. "
+    "Please ask in other words."
+)
+HELP = """Just ask, or send one of these:
+\\clear (清除): forget the conversation so far
+\\status (状态): show the model and how much is remembered
+\\help (帮助): show this help"""
+CLEARED = "Done. I have forgotten our conversation so far."
+NOT_CLEARED = "I could not forget our conversation: {problem}."
+STATUS = (
+    "Model: {model}\nRemembered: {turns} turns ({most} at most)\nPictures and text files: {pictures}\n"
+    "Version: {version}"
+)
+PICTURES_ON, PICTURES_OFF = "on", "off (DINGTALK_APP_KEY is not set)"
+THINKING = "🤔Thinking"
+UNREADABLE = {  # the answer to a message without words, by what it is
+    "图片": "I cannot look at pictures yet. Please send me your question as text.",
+    "视频": "I cannot watch videos. Please send me your question as text.",
+    "语音": "This voice message came without its text, and I cannot listen. Please send me your question as text.",
+    "表情": "I do not understand stickers. Please send me your question as text.",
+    "文件": "I cannot read files yet. Please copy what you want to ask about into a message.",
+    "文档": "I cannot open DingTalk documents. Please copy what you want to ask about into a message.",
+    "卡片": "This card has no text that I can read, and I cannot open what it links to. "
+    "Please copy what you want to ask about into a message.",
+    "链接": "I cannot open links. Please copy what you want to ask about into a message.",
+    "位置": "I cannot look at locations. Please write the place and your question as text.",
+    "名片": "I cannot look at contact cards. Please send me your question as text.",
+    "聊天记录": "DingTalk did not pass the text of this chat record on to me. "
+    "Please copy what you want to ask about into a message.",
+    "引用": "DingTalk did not pass the text of the message you quoted on to me. "
+    "Please copy what you want to ask about into a message.",
+    "消息": "I cannot read this kind of message yet. Please send me your question as text.",
+}
+NOT_SEEN = {  # what the person sees of a picture or a file that was not looked at, by cause
+    "app": "DingTalk does not recognise this app, so I cannot look at pictures and files. "
+    "Deployer: check DINGTALK_APP_KEY and DINGTALK_APP_SECRET.",
+    "permission": "DingTalk does not let the bot download pictures and files. Deployer: open Permissions (权限管理) of "
+    "this app in DingTalk's developer console and request qyapi_robot_sendmsg (企业内机器人发送消息权限).",
+    "ip": "DingTalk only lets certain IP addresses in, so pictures and files cannot be downloaded. "
+    "Deployer: empty the app's list of server IPs (服务器出口 IP) in DingTalk's developer console.",
+    "quota": "Your organisation has used up this month's DingTalk API calls, so nothing can be downloaded. "
+    "Ask your administrator for a higher quota, or try again next month.",
+    "busy": "DingTalk is too busy to hand out the picture or file. Please send it again in a moment.",
+    "robot": "This robot does not belong to the app of DINGTALK_APP_KEY, so I cannot look at pictures and files. "
+    "Deployer: enter the AppKey of the robot's own app.",
+    "expired": "The picture or file has expired. Please send it again.",
+    "refused": "The picture or file could not be fetched from DingTalk. Please send it again. "
+    "If it keeps happening, deployer: look up DingTalk's error code in the log.",
+    "network": "The picture or file could not be downloaded. Please send it again. "
+    "If it keeps happening, deployer: check the function's network.",
+    "missing": "DingTalk did not hand the picture or file to the bot. Please send it to me in a private chat.",
+    "large": "The picture is larger than 5 MB, or the file larger than 100 KB. "
+    "Please compress the picture, or send only the part of the text that you want to ask about.",
+    "picture": "I cannot look at a picture in this format, only at PNG, JPEG, WEBP and GIF. "
+    "Please convert it and send it again.",
+    "file": "I cannot read this file, only text files in UTF-8 or GB18030 such as .txt, .md, .csv, .json and code. "
+    "Please copy what you want to ask about out of a PDF, Word or Excel file into a message.",
+    "many": "I look at 4 pictures or files at most, so I left out the rest. Please send them in several messages.",
+}
+NOT_SEEN["token"] = NOT_SEEN["app"]
+SWITCHED_OFF = (
+    " Once the deployer has set DINGTALK_APP_KEY and DINGTALK_APP_SECRET, I can look at pictures and text files."
+)
+PICTURE_QUESTION = "Please look at this picture and say what is in it. If it contains a question, answer it."
+PICTURES_QUESTION = "Please look at these pictures and say what is in them. If they contain a question, answer it."
+FILE_QUESTION = "Please read this file and say what is in it. If it contains a question, answer it."
+OVER_QUOTA = (
+    "DingTalk says that your organisation has used up its messages, so the bot is paused. "
+    "Ask your administrator to sort this out in DingTalk's developer console."
+)
+USER_REFUSED = "You may not use this bot yet. Deployer: add this person's staff ID ({person}) to ALLOWED_USERS."
+GROUP_REFUSED = (
+    "This group may not use the bot yet. Deployer: add the group's conversation ID ({conversation}) to ALLOWED_GROUPS."
+)
+LIMIT_REACHED = (
+    "You have used your {limit} questions for today; please come back tomorrow. "
+    "If you need more, the deployer can raise DAILY_LIMIT."
+)
+NOTE = "({note})"  # below an answer
+
+# --- ChatGPT ---
+
+FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
+    "key": "The API key for ChatGPT is not valid. Deployer: check CHATGPT_API_KEY.",
+    "forbidden": "This key is not permitted to use ChatGPT. "
+    "Deployer: check the state of the key, the project and the account in the provider's console.",
+    "region": "ChatGPT is not available in the function's country or region. "
+    "Deployer: deploy in another region, or set CHATGPT_BASE_URL.",
+    "model": "ChatGPT does not have this model, or it is not activated for this account. "
+    "Deployer: check CHATGPT_MODEL, and activate the model in the provider's console.",
+    "address": "There is no ChatGPT API at this address. Deployer: check CHATGPT_BASE_URL.",
+    "balance": "The ChatGPT account has run out of money or quota (perhaps a free quota). "
+    "Deployer: top it up, or raise its limit.",
+    "busy": "ChatGPT is too busy, or was asked too often. Please ask again in a moment.",
+    "long": "This question is too long for the model. Please shorten it.",
+    "filtered": "ChatGPT's content filter refused this question or its answer. Please ask in other words.",
+    "vision": "This model cannot look at pictures. Please ask in words, "
+    "or ask the deployer to set CHATGPT_MODEL to a model that can.",
+    "picture": "ChatGPT cannot read this picture. Please try a smaller PNG or JPEG, or ask in words.",
+    "options": "ChatGPT does not accept this request. Deployer: check CHATGPT_OPTIONS and CHATGPT_MODEL.",
+    "timeout": "ChatGPT did not finish in time. Please ask again later, or ask in smaller steps. "
+    "The deployer can raise TIMEOUT; the function's time-out has to be at least 30 seconds more.",
+    "network": "ChatGPT cannot be reached. Please ask again later. "
+    "If it keeps happening, deployer: check CHATGPT_BASE_URL and the function's network.",
+    "down": "ChatGPT has a temporary problem. Please ask again later.",
+    "strange": "ChatGPT's answer could not be understood. "
+    "Deployer: check that CHATGPT_BASE_URL is a service compatible with OpenAI.",
+    "empty": "ChatGPT's answer is empty. Please ask in other words. "
+    "If it keeps happening, deployer: check the length limit in CHATGPT_OPTIONS.",
+    "thoughts": "The model only gave its reasoning, and no answer. Please ask again. If it keeps happening, deployer: "
+    "raise the length limit in CHATGPT_OPTIONS (such as max_tokens), "
+    'or switch reasoning off (such as {"enable_thinking": false}).',
+    "tools": "The model wanted to call a tool instead of answering, and the bot has none. Please ask in other words. "
+    "If it keeps happening, deployer: choose another model.",
+}
+PICTURES_REFUSED = {  # what may be due to the pictures of a question, and what the person sees then
+    "vision": FAILURES["vision"],
+    "picture": FAILURES["picture"],
+    "long": FAILURES["picture"],
+    "filtered": "ChatGPT's content filter refused the picture. Please send another one, or ask in words.",
+    "options": "ChatGPT does not accept a question with pictures; perhaps this model cannot look at them. "
+    "Please ask in words, or ask the deployer to check CHATGPT_MODEL and CHATGPT_OPTIONS.",
+}
+PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
+# Below an answer that ends too early.
+TOO_SHORT = "(The answer reached its length limit and was cut off here.)"
+TAKEN_AWAY = "(The content filter refused the rest of the answer.)"
+BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"
+
+# --- OSS ---
+
+HISTORY_NOT_READ = "(The history could not be read, so earlier messages were not considered. {problem}.)"
+HISTORY_NOT_SAVED = "(This turn could not be saved in the history. {problem}.)"
+OSS_NOT_REACHED = "OSS cannot be reached ({error}): check OSS_ENDPOINT"
+OSS_ERROR = "OSS error {code}, request {request_id}"
+OSS_TODO = ": {hint}"  # behind OSS_ERROR
+TOO_MANY_AT_ONCE = "too many people wrote at the same time"
+OSS_HINTS = {  # what the deployer can do, by cause
+    "overdue": "the Alibaba Cloud account is overdue or disabled; top it up, or read Alibaba Cloud's messages",
+    "bucket disabled": "the bucket is disabled for security reasons; see why in the OSS console, or use another bucket",
+    "other owner": "this bucket belongs to another account; check OSS_BUCKET_NAME",
+    "no bucket": "check OSS_BUCKET_NAME",
+    "acceleration": "switch on transfer acceleration for the bucket first, or empty OSS_ENDPOINT",
+    "public endpoint": "set OSS_ENDPOINT to the internal address, or leave it empty",
+    "endpoint": "check OSS_ENDPOINT; it should look like https://oss-us-west-1.aliyuncs.com",
+    "other region": "the bucket is not in this region; check OSS_ENDPOINT and OSS_REGION",
+    "role": "check the role of the service or function, then deploy again",
+    "clock": "the function's clock differs too much from that of OSS; try again later, "
+    "and deploy again if it keeps happening",
+    "key id": "check ACCESS_KEY_ID, or empty it and ACCESS_KEY_SECRET to use the role",
+    "key secret": "check ACCESS_KEY_SECRET and OSS_REGION",
+    "permission": "the role (or AccessKey) needs oss:GetObject, oss:PutObject and oss:DeleteObject "
+    "on chat-history/* and chat-usage/*",
+    "region": "check OSS_REGION; it is the region of the bucket",
+    "not appendable": "nothing can be appended to this object. If the bucket ever had versioning, "
+    "use one that never had; else send \\clear, which makes it anew",
+    "immutable": "the bucket's retention policy does not allow writing; use another bucket",
+    "encryption": "the bucket's encryption key cannot be used; check server-side encryption in the OSS console, "
+    "or use another bucket",
+    "busy": "OSS is throttling; try again later",
+}
+
+# --- the self-check of Dingtalk_ChatGPT_Reply ---
+
+REPORT = {"settings": "settings", "time-out": "time-out", "DingTalk": "DingTalk pictures and files"}  # its parts
+SHORT_TIME_OUT = "the function's time-out is {seconds} s; set it to {needed} s or more"
+OSS_NOT_CHECKED = "not checked: correct OSS_BUCKET_NAME or the version of oss2 first"
+CHATGPT_NOT_CHECKED = "CHATGPT_API_KEY is not set as it should be"
+SERVICE_SAYS = "{sentence} ({detail}; the service says: {said})"
+SERVICE_SILENT = "{sentence} ({detail})"
+VERSIONED = (
+    "the bucket has, or had, versioning: after \\clear the words stay as an earlier version, and nothing may be saved "
+    "any more. Use a bucket that never had it"
+)
+UNKNOWN_OPTION = "{name} is no parameter of OpenAI's; only a compatible service may know it"
+ODD_OPTION = "the value of {name} is not what OpenAI asks for"
