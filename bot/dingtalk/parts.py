@@ -8,7 +8,8 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from bot.dingtalk.markdown import BOLD, INDENT, LINK, Block, as_words, blocks_in, is_rule, leave_lists, render
+from bot.dingtalk.inline import BOLD, LINK, as_words
+from bot.dingtalk.markdown import INDENT, Block, blocks_in, is_rule, leave_lists, render
 from bot.dingtalk.message import Message
 
 # The rule for Markdown: change as little as possible, and nothing that a CommonMark reader would show otherwise. The
