@@ -112,7 +112,7 @@ def render(block: Block, before: Block | None) -> str:
             around.append(container)
     text, code = block.text, block.code
     if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
-        code = "```"  # else it would be words of the item before it, which is one only in what is sent
+        code = "`" * (9 if "```" in text else 3)  # else it would be words of the item before it, which is one only in what is sent
     if code == INDENT:
         first, later = first + INDENT, later + INDENT
     elif code:
@@ -280,8 +280,9 @@ class Walk:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
                 self.lines, self.size = [], 0
-            lazy = not inside and (UNDERLINE.fullmatch(words) or TABLE_RULE.fullmatch(words))
-            self.add("\\" + words if lazy else line)  # which stands in the containers now
+            if not inside:  # it gets the marks of the containers, where it could be more than words
+                line = INDENT + words if indented else as_words(words)
+            self.add(line)
         elif self.kind == "table" and inside and not indented and not begins:
             yield from self.read_row(cells_of(words, len(self.head)), len(words))
         elif self.code == INDENT and inside and indented:
@@ -299,13 +300,15 @@ class Walk:
         elif FENCE.fullmatch(words):
             self.kind, self.code, self.indent = "code", words[:100], indent_of(line)
         elif HEADING.match(words) or is_rule(words):
+            if self.opened and is_rule(self.containers[-1].marker + words):
+                yield self.block("")  # '- ---' would be a line across
             self.kind = "heading"
             self.add(line[:1000] if is_rule(line) else line)
             yield from self.close(len(self.containers))
         elif html is not None:
             self.kind, self.end = "html", html
             yield from self.read_html(line)
-        else:
+        elif words:
             self.kind = "text"
             self.add(line)
 
