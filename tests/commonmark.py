@@ -37,7 +37,7 @@ class Seen(NamedTuple):
     """One thing that a person sees, in the order of reading."""
 
     kind: str  # "text", "h1" to "h6", "code", "item", "rule"
-    words: str  # with <strong> and the like for what has a look of its own; of an item its number or •
+    words: str  # with ⟨strong⟩ and the like for what has a look of its own; of an item its number or •
     quotes: int = 0  # in so many quotations
 
 
@@ -65,7 +65,7 @@ def in_one_stream(seen: Iterable[Seen]) -> str:
 
 def plain(seen: Iterable[Seen]) -> str:
     """The words alone, as they stand on the screen."""
-    return "\n".join(words if kind == "code" else re.sub("[⟦⟧]", "", TAG.sub("", words)) for kind, words, _ in seen)
+    return "\n".join(words if kind == "code" else re.sub("⟨[^⟩]*⟩|[⟦⟧]", "", words) for kind, words, _ in seen)
 
 
 def walk(page: str) -> Iterator[Seen]:
@@ -120,9 +120,9 @@ def look_of(tag: re.Match[str]) -> str:
     if name == "code":
         return "⟧" if tag[1] else "⟦"
     if name == "img":
-        return f"<img {attributes.get('src', '')} {attributes.get('alt', '')}>"
+        return f"⟨img {attributes.get('src', '')} {attributes.get('alt', '')}⟩"
     name = {"s": "del"}.get(name, name)
-    return f"<{tag[1]}{name} {attributes.get('href', '')}>"
+    return f"⟨{tag[1]}{name} {attributes.get('href', '')}⟩"
 
 
 def tidy(words: str) -> str:
@@ -159,7 +159,7 @@ def as_list(table: str, quotes: int) -> Iterator[Seen]:
 
 def bold(words: str) -> str:
     """In bold, unless there are signs or bold words in it."""
-    return words if re.search(r"\*|<strong|<em|\\$", words) else f"<strong >{words}</strong >"
+    return words if re.search(r"\*|⟨strong|⟨em|\\$", words) else f"⟨strong ⟩{words}⟨/strong ⟩"
 
 
 def words_of(cell: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Container as Names
+from collections.abc import Container
 
-LONG = 10_000  # characters: a paragraph is made ready in pieces of this size, a longer line stays as it is
+LONG = 5000  # characters: a paragraph is made ready in pieces of this size, a longer line stays as it is
 CODE_SPAN = r"(?<!`)(?P<ticks>`+)(?!`)(?:.{1,2000}?)(?<!`)(?P=ticks)(?!`)"
 LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
 BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
@@ -18,8 +18,8 @@ FORMULA = (  # in TeX: $$x$$, \(x\), \[x\], and $x$, which is not $5 or $6
 TEX = re.compile(r"(?s)\\[(\[](?:\s|.*[\\=^_+])|\\\([\x00-\x7f]*$")  # but \[1\] are brackets that were escaped
 LOST = re.compile(r"\\(?=[!-/:-@\[-`{-~\n]|$)|[*`]|(?<!\w)_|<(?=[a-zA-Z/!?])")  # in a formula
 INLINE = re.compile(
-    rf"(?P<code>{CODE_SPAN})|(?P<formula>{FORMULA})|\\.|(?P<br><br ?/?>)|\[\^(?P<note>[^\]\s]{{1,30}})\](?P<colon>:[ \t]*)?"
-    r"|(?<!\S)(?P<lone>\\[\[\]])(?!\S)",
+    rf"(?P<code>{CODE_SPAN})|(?P<formula>{FORMULA})|(?<!\S)(?P<lone>\\[\[\]])(?!\S)|\\.|(?P<br><br ?/?>)"
+    r"|\[\^(?P<note>[^\]\s]{1,30})\](?P<colon>:[ \t]*)?",
     re.DOTALL | re.IGNORECASE,
 )
 EMPHASIS = re.compile(
@@ -33,14 +33,14 @@ STARTER = re.compile(
 )
 
 
-def with_breaks(text: str, notes: Names[str]) -> str:
+def with_breaks(text: str, notes: Container[str]) -> str:
     """A paragraph whose lines stay lines: two blanks keep clients from joining them, and <br> begins a line."""
     text = ready(text, notes)
     text = re.sub(r"[ \t\n]{0,99}\r[ \t\n\r]*([^\r\n]{0,99})", lambda found: "\n" + as_words(found[1]), text)
     return re.sub(r"(?<!  )(?:(?<!\\)|(?<=\\\\))\n", "  \n", text.strip("\n"))
 
 
-def ready(text: str, notes: Names[str]) -> str:
+def ready(text: str, notes: Container[str]) -> str:
     r"""The words with bold and formulas as they were meant, with \r, which no text has here, for each <br>."""
 
     def replace(found: re.Match[str]) -> str:
@@ -59,9 +59,9 @@ def ready(text: str, notes: Names[str]) -> str:
 
 
 def mend_bold(text: str) -> str:
-    """The text with marks that a reader takes for bold, where Chinese punctuation stands at their edge.
+    """The text so that a reader sees bold in it where a mark stands between punctuation and words.
 
-    '**开源：**代码' -> '**开源**：代码', '这是**（可选）**的' -> '这是 **（可选）** 的'. Only if more marks find each other so.
+    '**开源：**代码' -> '**开源**：代码', '是**（可选）**的' -> '是 **（可选）** 的'. Only if more marks pair up.
     """
     meant = marks_in(text, as_meant=True)
     count = len(marks_in(text))
@@ -85,7 +85,7 @@ def mend_bold(text: str) -> str:
 
 
 def marks_in(text: str, as_meant: bool = False) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """The pairs of marks that a reader takes for bold and the like, or that are meant so; see section 6.2 of the spec."""
+    """The pairs of marks that a reader takes for bold and the like (section 6.2 of the spec), or that are meant so."""
     pairs = []
     opened: deque[re.Match[str]] = deque(maxlen=9)  # no more are in each other, so that no text takes long
     for mark in EMPHASIS.finditer(text):
@@ -115,21 +115,12 @@ def edges(text: str, inner: int, outer: int) -> bool:
 
 
 def kind_at(text: str, place: int) -> str:
-    """The Unicode category of a character, " " for blanks and where the text begins or ends; of all ASCII marks "Po"."""
+    """The Unicode category of a character, " " for blanks and beyond the text; an ASCII symbol is punctuation."""
     sign = text[place : place + 1] if place >= 0 else ""
     if not sign or sign.isspace():
         return " "
     kind = unicodedata.category(sign)
     return "Po" if kind[0] == "S" and sign.isascii() else kind
-
-
-def escape_unpaired(cell: str) -> str:
-    r"""The cell without signs that could pair up with those of another cell: '2**3' -> '2\*\*3'."""
-
-    def escape(found: re.Match[str]) -> str:
-        return re.sub("(.)", r"\\\1", found["alone"]) if found["alone"] else found[0]
-
-    return PAIRS.sub(escape, cell) if len(cell) < LONG else cell
 
 
 def as_words(text: str) -> str:

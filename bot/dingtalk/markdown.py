@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Container as Names
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bot.dingtalk.inline import FORMULA, LONG, as_words, escape_unpaired, ready, with_breaks
+from bot.dingtalk.inline import LONG, as_words, ready, with_breaks
+from bot.dingtalk.tables import TAG, Table, cells_of, head_of_table, rows_in
 
 MAX_CONTAINERS = 20  # of containers in each other; what is deeper is text, so that no line takes long
-MAX_COLUMNS = 100  # what is beyond them stands in the last one
 QUOTE_MARKER = "> "
 INDENT = "    "  # makes a line code, unless it goes on with a paragraph
 QUOTE = re.compile(r" {0,3}>[ \t]?")
@@ -26,9 +25,8 @@ FENCES = re.compile(r"^[ \t>]*(`{3,30}|~{3,30})[ \t]*([^`\n]*)$", re.MULTILINE)
 NOTE = re.compile(r"^[ \t>]*\[\^([^\]\s]{1,30})\]:", re.MULTILINE)
 HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
-TABLE_RULE = re.compile(r"\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?")
-HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec; "" is a blank line. Tables first: they become lists
-    (r"(?:<[^<>]*>\s*)*<table\b", "</table>"),
+HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables first; "" is a blank line
+    (r"(?:<[^<>]{1,200}>\s*){0,9}<table\b", "</table>"),
     (r"<(?:script|pre|style|textarea)(?![^\s>])", "</(?:script|pre|style|textarea)>"),
     (r"<!--", "-->"),
     (r"<\?", r"\?>"),
@@ -43,10 +41,6 @@ HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec; "" is 
     ),
     (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
 ]
-HTML_TAG = re.compile(r"</?([a-z][a-z0-9]*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
-MARKS_OF_TAGS = {"b": "**", "strong": "**", "code": "`", "br": "<br>"}
-CODE_CELL = r"(?<!`)(?P<ticks>`+)(?![`\s])[^`]{1,500}(?<!\s)(?P=ticks)(?!`)"
-BARS = [re.compile(rf"\\\||{CODE_CELL}|{FORMULA}|(?P<bar>\|)"), re.compile(rf"\\\||{CODE_CELL}|(?P<bar>\|)")]
 HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
 
 
@@ -68,10 +62,10 @@ class Container:
         The other sign stands behind the number where the list of the rival would go on with another number.
         """
         if self.number is not None and (self.restarted or moved):
-            (number, sign) = re.findall("[0-9]+|[.)]", self.marker)
-            goes_on = rival and rival.number is not None and rival.shown.strip()[-1] == sign
-            other = goes_on and rival.number + 1 != self.number
-            self.shown = self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if other else sign}")
+            sign = self.marker.strip()[-1]
+            if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
+                sign = ")" if sign == "." else "."
+            self.shown = re.sub("[0-9]+[.)]", f"{self.number}{sign}", self.marker)
         return self.shown
 
     def go_on(self) -> str:
@@ -112,7 +106,9 @@ def render(block: Block, before: Block | None) -> str:
             around.append(container)
     text, code = block.text, block.code
     if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
-        code = "`" * (9 if "```" in text else 3)  # else it would be words of the item before it, which is one only in what is sent
+        code = "`" * (
+            9 if "```" in text else 3
+        )  # else it would be words of the item before it, which is one only in what is sent
     if code == INDENT:
         first, later = first + INDENT, later + INDENT
     elif code:
@@ -173,9 +169,7 @@ class Walk:
         self.code, self.indent = "", 0  # the line that opened its fence, or INDENT; how far that was indented
         self.end = ""  # what ends its HTML, "" is a blank line
         self.gap = False  # see Block
-        self.head: list[str] = []  # of the table that is open: the names of its columns
-        self.rows = 0  # of it, so far
-        self.spare = 0  # characters by which names that are repeated may make a table longer
+        self.table: Table  # that is open
 
     def blocks(self) -> Iterator[Block]:
         while self.place < len(self.text):  # split() would take twenty times the memory of short lines
@@ -220,8 +214,8 @@ class Walk:
         if depth < len(self.containers) or not re.match(r" {0,3}\|", row):
             return False
         if self.kind == "text":
-            return head_of_table(self.lines[-1], row.strip(" \t")) is not None
-        return head_of_table(row, self.match(rule.partition("\n")[0])[1].strip(" \t")) is None
+            return bool(head_of_table(self.lines[-1], row.strip(" \t")))
+        return not head_of_table(row, self.match(rule.partition("\n")[0])[1].strip(" \t"))
 
     def match(self, line: str) -> tuple[int, str]:
         """How many of the open containers hold the line, and what is left of it in them."""
@@ -275,7 +269,7 @@ class Walk:
         elif paragraph and inside and not indented and (head := head_of_table(self.lines[-1], words)):
             del self.lines[-1]
             yield from self.close(depth)
-            self.open_table(head)
+            self.kind, self.table, self.gap = "table", Table(head, self.notes), True
         elif paragraph and not begins:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
@@ -284,7 +278,7 @@ class Walk:
                 line = INDENT + words if indented else as_words(words)
             self.add(line)
         elif self.kind == "table" and inside and not indented and not begins:
-            yield from self.read_row(cells_of(words, len(self.head)), len(words))
+            yield from self.read_row(cells_of(words, len(self.table.head)))
         elif self.code == INDENT and inside and indented:
             self.add(dedent(line, 4))
         else:
@@ -343,8 +337,8 @@ class Walk:
         elif kind == "text" and (text := with_breaks(text, self.notes)):
             yield self.block(text)
         elif kind == "table":
-            if not self.rows:
-                yield self.block(bold("；".join(filter(None, self.head))))
+            if not self.table.rows:
+                yield self.block(self.table.about())
             self.gap = True
         if self.opened and depth < len(self.containers):
             yield self.block("")
@@ -356,42 +350,30 @@ class Walk:
         self.opened, self.gap = 0, False
         return block
 
-    def open_table(self, head: list[str]) -> None:
-        self.kind, self.head = "table", [ready_cell(cell, self.notes) for cell in head]
-        self.rows, self.spare, self.gap = 0, 4000, True
-
     def read_html_table(self, text: str) -> Iterator[Block]:
         """A table in HTML as a list; what stands behind it in the same line is a paragraph."""
-        table, _, rest = re.split("(</table>)", text + "</table>", maxsplit=1, flags=re.IGNORECASE)
-        for row in re.finditer(r"(?is)<tr\b[^<>]*>(.*?)(?=<tr\b|\Z)", table):
-            cells = re.split(r"(?i)<t[dh]\b[^<>]*>", row[1], maxsplit=MAX_COLUMNS)[1:]
-            cells = [" ".join(HTML_TAG.sub(lambda tag: MARKS_OF_TAGS.get(tag[1].lower(), ""), cell).split()) for cell in cells]
+        table, *rest = re.split("</table>", text, maxsplit=1, flags=re.IGNORECASE)
+        for cells in rows_in(table):
             if self.kind == "table":
-                yield from self.read_row(cells, len(row[0]))
+                yield from self.read_row(cells)
             else:
-                self.open_table(cells)
+                self.kind, self.table, self.gap = "table", Table(cells, self.notes), True
         yield from self.close(len(self.containers))
-        if rest := HTML_TAG.sub("", rest).strip():
-            yield self.block(with_breaks(rest, self.notes))
+        if words := TAG.sub("", "".join(rest)).strip():
+            yield self.block(with_breaks(words, self.notes))
 
-    def read_row(self, cells: list[str], size: int) -> Iterator[Block]:
+    def read_row(self, cells: list[str]) -> Iterator[Block]:
         """A row of a table as a list item; before the first one, what the table is about."""
-        cells = [ready_cell(cell, self.notes) for cell in cells] + [""] * (len(self.head) - len(cells))
-        names = self.head[1:] if len(self.head) > 2 else []
-        named = sum(map(len, names)) <= 100
-        about = self.head if len(self.head) == 2 or not named else self.head[:1]
-        if not self.rows and any(about):
-            yield self.block(bold("：".join(filter(None, about))))
-        self.rows += 1
-        self.spare += size - sum(map(len, names))
-        text = item_of_row(cells, names if named and self.spare > 0 else [])
-        if text:
+        item = self.table.item(cells)
+        if self.table.rows == 1 and (about := self.table.about()):
+            yield self.block(about)
+        if item:
             self.open("- ", None)
-            yield self.block(as_words(text))
+            yield self.block(as_words(item))
             del self.containers[-1]
 
 
-# Lines, tables and words
+# Lines
 
 
 def fence_of(code: str) -> str:
@@ -422,55 +404,5 @@ def is_rule(line: str) -> bool:
 def html_end(words: str, paragraph: bool) -> str | None:
     """What ends the block of HTML that begins with these words, None if none does."""
     found = HTML.match(words) if words[:1] == "<" else None
-    if not found or (paragraph and found.lastindex == len(HTML_BLOCKS)):
-        return None
-    return HTML_BLOCKS[found.lastindex - 1][1]
-
-
-def head_of_table(line: str, rule: str) -> list[str] | None:
-    """The cells of the line if, with the rule below it, it is the head of a table; the rule may have another length."""
-    if "|" not in line + rule or max(line.count("|"), rule.count("|")) > MAX_COLUMNS or not TABLE_RULE.fullmatch(rule):
-        return None
-    columns = len(cells_of(rule))
-    head = cells_of(line, columns)
-    return head if len(head) == columns or (len(head) > 1 and "|" in rule) else None
-
-
-def cells_of(row: str, columns: int = MAX_COLUMNS) -> list[str]:
-    r"""What stands between the bars of a row that should have so many cells: '| `a | b` | c |' -> ['`a | b`', 'c'].
-
-    Bars in code and in formulas are no bars of the table; but '|$5|6$|' has no formula.
-    """
-    row = row.strip(" \t").removeprefix("|")
-    if row.endswith("|") and not row.endswith("\\|"):
-        row = row[:-1]
-    with_formulas, without = (split_row(row, pattern) for pattern in BARS)
-    return without if len(without) == columns else with_formulas
-
-
-def split_row(row: str, bar: re.Pattern[str]) -> list[str]:
-    bars = (found.start() for found in bar.finditer(row) if found["bar"])
-    cuts = [-1, *itertools.islice(bars, MAX_COLUMNS), len(row)]
-    return [row[left + 1 : right] for left, right in itertools.pairwise(cuts)]
-
-
-def ready_cell(cell: str, notes: Names[str]) -> str:
-    """The words of a cell as part of a line: <br> is a semicolon, or a blank behind another sign."""
-    cell = ready(cell.replace("\\|", "|"), notes).strip(" \t\r")
-    cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
-    return escape_unpaired(re.sub(r"[ \t]?\r[ \t\r]*", "；", cell))
-
-
-def item_of_row(cells: list[str], names: list[str]) -> str:
-    """The words of a row: ['苹果', '3', '山东'], ['价格', '产地'] -> '**苹果**：价格 3；产地 山东'."""
-    first, *others = cells
-    named = itertools.zip_longest(names, others, fillvalue="")
-    rest = "；".join(f"{name} {cell}".strip() for name, cell in named if cell)
-    if not rest or not first:
-        return (bold(first) if others else first) or rest
-    return bold(first) + (" " if first.endswith(("：", ":")) else "：") + rest
-
-
-def bold(words: str) -> str:
-    """In bold, unless that could clash with signs that the words have."""
-    return words if not words or "*" in words or words.endswith("\\") else f"**{words}**"
+    number = found.lastindex if found and found.lastindex else 0
+    return HTML_BLOCKS[number - 1][1] if number and not (paragraph and number == len(HTML_BLOCKS)) else None
