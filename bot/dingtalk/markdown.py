@@ -112,7 +112,10 @@ def render(block: Block, before: Block | None) -> str:
     if code == INDENT:
         first, later = first + INDENT, later + INDENT
     elif code:
-        text = f"{code}\n{text}\n{fence_of(code)}" if text else f"{code}\n{fence_of(code)}"
+        fence = fence_of(code)
+        like = re.findall(rf"^ {{0,3}}({fence}+)[ \t]*$", text, re.MULTILINE)  # which stood further right
+        more = fence[0] * (len(max(like, default="")) - len(fence) + 1 if like else 0)
+        text = f"{more}{code}\n{text}\n{more}{fence}" if text else f"{code}\n{fence}"
     return join(before, block) + (first + text.replace("\n", "\n" + later) if text else first.rstrip())
 
 
@@ -201,8 +204,9 @@ class Walk:
         elif self.code == INDENT and inside:
             self.add(dedent(line, 4))
         elif not self.table_goes_on():
-            # A blank line ends the block, and an item that has none yet: an item begins with one blank line at most.
-            yield from self.close(depth if self.kind else depth - self.opened)
+            # It ends the block, and an item that has none yet.
+            empty = not self.kind and self.opened > 0 and self.containers[-1].marker != QUOTE_MARKER
+            yield from self.close(depth - empty)
             self.gap = True
 
     def table_goes_on(self) -> bool:
