@@ -256,6 +256,7 @@ PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
 TOO_SHORT = "(The answer reached its length limit and was cut off here.)"
 TAKEN_AWAY = "(The content filter refused the rest of the answer.)"
 BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"
+NOT_ALL_SENT = "(The answer is too long: the rest was not sent. Ask me to go on, or ask something narrower.)"
 
 # --- OSS ---
 

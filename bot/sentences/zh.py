@@ -199,6 +199,7 @@ PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
 TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完。）"
 TAKEN_AWAY = "（后面的内容没有通过内容审核，回答没有说完。）"
 BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
+NOT_ALL_SENT = "（回答太长，后面的没有发出来。可以让我接着往下说，或者把问题问得具体一些。）"
 
 # --- OSS ---
 
