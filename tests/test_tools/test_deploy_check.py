@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import check, dotenv
+from deploy import check, dotenv, environment
 from deploy.build import FUNCTIONS, Problem, fingerprint
-from deploy.check import Template
+from deploy.environment import Template
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
 S_YAML, S_FC3_YAML = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("s.yaml", "s.fc3.yaml"))
@@ -24,7 +24,7 @@ GOOD = {"DINGTALK_APP_SECRET": "example-app-secret", "CHATGPT_API_KEY": "sk-exam
 WEBHOOK_SECONDS = 90 * 60  # the life of the address that a message gives for the answer
 
 each_package = pytest.mark.parametrize("name", FUNCTIONS)
-each_template = pytest.mark.parametrize("template", check.TEMPLATES.values(), ids=lambda template: template.file)
+each_template = pytest.mark.parametrize("template", environment.TEMPLATES.values(), ids=lambda template: template.file)
 
 
 def function_of(name: str, template: Template) -> dict[str, Any]:
@@ -63,8 +63,8 @@ def test_role_may_invoke_the_one_function_and_use_the_two_prefixes() -> None:
 def test_events_are_retried_as_long_as_an_answer_can_be_shown() -> None:
     """Task mode on, two more tries, and none begins when the webhook is about to expire."""
     for template, policy_name, task_mode in (
-        (check.TEMPLATES[2], "asyncConfiguration", "statefulInvocation"),
-        (check.TEMPLATES[3], "asyncInvokeConfig", "asyncTask"),
+        (environment.TEMPLATES[2], "asyncConfiguration", "statefulInvocation"),
+        (environment.TEMPLATES[3], "asyncInvokeConfig", "asyncTask"),
     ):
         function = function_of("reply", template)
         policy = function[policy_name]
@@ -102,8 +102,8 @@ def test_wrong_line_is_named(name: str, template: Template, key: str) -> None:
 def test_runtime_for_which_no_packages_are_built_is_named() -> None:
     """s.fc3.yaml has it among its variables."""
     document = {**S_FC3_YAML, "vars": {**S_FC3_YAML["vars"], "runtime": "python3.12"}}
-    function = check.function_in(document, "reply", check.TEMPLATES[3])
-    (problem,) = check.template_problems("reply", function, check.TEMPLATES[3])
+    function = check.function_in(document, "reply", environment.TEMPLATES[3])
+    (problem,) = check.template_problems("reply", function, environment.TEMPLATES[3])
     assert "resources.reply.props.runtime should be python3.10" in problem
 
 
@@ -243,7 +243,7 @@ def test_file_that_cannot_be_read_is_told(tmp_path: Path, data: bytes | None, wo
     if data:
         (tmp_path / ".env").write_bytes(data)
     with pytest.raises(Problem, match=words):
-        check.text_of(tmp_path / ".env")
+        environment.text_of(tmp_path / ".env")
 
 
 @pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)
