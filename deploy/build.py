@@ -231,6 +231,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.kill()
+    process.wait()
 
 
 def members(archive: Path) -> Iterator[tuple[str, bytes]]:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT
 from bot.settings import REQUIRED, ConversationSettings, ReplySettings, conflicts, read_settings, variables
@@ -29,6 +29,7 @@ from .build import (
     contents,
     fingerprint,
     has_downloaded,
+    source_of,
 )
 from .environment import CREDENTIALS, REFERENCE, TEMPLATES, Environment, Template, text_of
 
@@ -80,6 +81,8 @@ def find_problems(template: Template, found: Environment) -> Iterator[str]:
 
     .env comes first: for that nothing has to be downloaded.
     """
+    for name in FUNCTIONS:
+        source_of(ROOT / FUNCTIONS[name])  # a Problem if it is not there
     text = text_of(ROOT / template.file)
     document = read_yaml(text, template.file) if can_read_yaml() else None
     if document is None:  # nothing is built, and nothing has been downloaded yet
@@ -240,10 +243,10 @@ def settings_problems(
         if wanted not in deployed and wanted not in template.needless:
             place = f"{where}.environmentVariables"
             yield "", f"{place} 缺少 {wanted} 。 / {place} lacks {wanted}"
-    for named, needed, chinese, english in said_of(name, deployed):
-        if named not in told and (not needed or needed - told.keys()):
-            told[named] = f".env：{chinese}。 / .env: {english}."
-            yield named, told[named]
+    for said in said_of(name, deployed):
+        if said.name not in told and (not said.lacks or said.lacks - told.keys()):
+            told[said.name] = f".env：{said.chinese}。 / .env: {said.english}."
+            yield said.name, told[said.name]
     size = sum(len(text.encode()) for variable in deployed.items() for text in variable)
     if size > MAX_ENVIRONMENT_BYTES:
         sizes = f".env：{FUNCTIONS[name]} 的环境变量共 {size} 字节，最多 {MAX_ENVIRONMENT_BYTES} 字节。"
@@ -255,19 +258,28 @@ def settings_problems(
             yield "", f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
 
 
-def said_of(name: str, deployed: Mapping[str, str]) -> Iterator[tuple[str, set[str], str, str]]:
-    """What a function itself says of its settings: a name, those that it lacks, the sentence in Chinese and in English."""
+class Said(NamedTuple):
+    """What a function itself says of a setting, or of one that needs others."""
+
+    name: str
+    lacks: set[str]
+    chinese: str
+    english: str
+
+
+def said_of(name: str, deployed: Mapping[str, str]) -> Iterator[Said]:
+    """What a function itself says of these variables."""
     problems, between = [], []
     for language in ("zh", "en"):
         settings, bad = read_settings(SETTINGS[name], deployed, language)
         problems.append(bad)
         between.append(conflicts(settings) if name == "reply" else [])
     for chinese, english in zip(*problems):  # noqa: B905 - Python 3.8 has no `strict`
-        yield chinese.split()[0], set(), chinese, english
+        yield Said(chinese.split()[0], set(), chinese, english)
     for chinese, english in zip(*between):  # noqa: B905
         names = re.findall(r"[A-Z_]{6,}", chinese)
         given = [each for each in names if not re.fullmatch(r"\s*|\$\{env\(\w+\)\}", deployed.get(each, ""))]
-        yield given[0], set(names) - set(given), chinese, english
+        yield Said(given[0], set(names) - set(given), chinese, english)
 
 
 def value_of(reference: re.Match[str], environment: Mapping[str, str]) -> str:
