@@ -1,4 +1,4 @@
-"""`python -m tests.live`: what the stand-ins assume, checked against your own account.
+"""`python3 -m tests.live`: what the stand-ins assume, checked against your own account.
 
 It reads .env and the environment, needs an access key, and asks before anything that costs. It writes only objects
 under chat-history/@live/ and deletes them, runs only the self-check of the functions, and shows no key. Afterwards,
@@ -16,6 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from tests.packages import provide
+
+if __name__ == "__main__":
+    provide("tests/requirements.txt", "tests.live")
 
 import requests
 
@@ -95,7 +100,7 @@ def main(
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.live", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m tests.live", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--fc", type=int, choices=(2, 3), help="the generation of Function Compute; looked for if not given"
     )

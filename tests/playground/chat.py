@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from tests.stand_ins import openai_api, oss
+from tests.stand_ins import openai_api, openai_pictures, oss
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING, Message, Person, Shown, refusal_fault
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.server import Fault, Received, StandIn
@@ -257,4 +257,4 @@ class Chat:
 
 def picture_type(data: bytes) -> str:
     """The media type of a picture that a browser and the bot can show, by its first bytes; '' for anything else."""
-    return next((f"image/{name}" for name, start in openai_api.SIGNATURES.items() if data.startswith(start)), "")
+    return next((f"image/{name}" for name, start in openai_pictures.SIGNATURES.items() if data.startswith(start)), "")

@@ -54,6 +54,7 @@ class Page(Service):
             "/api/state": self._state,
             "/api/object": self._object,
             "/api/picture": self._picture,
+            "/api/media": self._media,
             "/api/settings": self._settings,
         }
         self._does: dict[str, Callable[[dict[str, Any]], object]] = {
@@ -158,6 +159,12 @@ class Page(Service):
         """The picture of a message."""
         number = query.get("number", "")
         picture = self.chat.find(int(number) if number.isdecimal() else 0).picture
+        media_type = picture_type(picture)
+        return Answer(200, (("Content-Type", media_type),), picture) if media_type else Answer(404)
+
+    def _media(self, query: dict[str, str]) -> Answer:
+        """A picture that the bot uploaded."""
+        picture = self.chat.cloud.dingtalk.api.media.get(query.get("id", ""), b"")
         media_type = picture_type(picture)
         return Answer(200, (("Content-Type", media_type),), picture) if media_type else Answer(404)
 

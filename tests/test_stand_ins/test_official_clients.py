@@ -111,6 +111,15 @@ def test_the_official_parser_reads_every_message(messages: list[Message]) -> Non
 
 @not_on_windows
 @pytest.mark.full
+def test_the_official_client_uploads_a_picture() -> None:
+    """With the token of the newer API; its type stands in the form."""
+    with Dingtalk() as dingtalk:
+        media_id = run("stream_upload.py", STREAM, dingtalk.url, dingtalk.api.app_key, dingtalk.app_secret)
+    assert dingtalk.api.media == {media_id: b"GIF89a\r\n--"}
+
+
+@not_on_windows
+@pytest.mark.full
 def test_our_parser_reads_what_the_official_one_writes(messages: list[Message]) -> None:
     """Message by message the same question, from the same person, to the same webhook."""
     reports = run("stream_parser.py", STREAM, stdin=json.dumps(messages))

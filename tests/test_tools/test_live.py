@@ -1,4 +1,4 @@
-"""`python -m tests.live` against the stand-ins: every check sees what they assume, and notices when it is not so."""
+"""`python3 -m tests.live` against the stand-ins: every check sees what they assume, and notices when it is not so."""
 
 from __future__ import annotations
 
@@ -118,6 +118,7 @@ ASSUMPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "openMsgId, openConversationId": ("codes-of-a-wrong-api-call",),
         "invalidParameter.textEmotion": ("codes-of-a-wrong-api-call",),
     },
+    "dingtalk_media.py": {"which of them an upload gets": ("codes-of-a-wrong-upload",)},
     "function_compute.py": {
         "MAX_ENVIRONMENT_BYTES": ("variables-of-4-kb",),
         "MAX_HEADER_BYTES": ("url-long-headers",),
@@ -151,10 +152,11 @@ ASSUMPTIONS: dict[str, dict[str, tuple[str, ...]]] = {
         "documented for the Go runtime": ("form-of-a-log-line",),
     },
     "openai_api.py": {
-        "FREE_TEMPERATURE_MODELS": ("chatgpt-temperature",),
+        "only the method is wrong": ("chatgpt-wrong-method", "chatgpt-address-of-nothing"),
+    },
+    "openai_errors.py": {
         "For short keys": ("chatgpt-short-key-in-the-message",),
         "slow_down": ("code-of-an-overload",),
-        "only the method is wrong": ("chatgpt-wrong-method", "chatgpt-address-of-nothing"),
     },
     "openai_requests.py": {
         "max_completion_tokens": ("chatgpt-answer-that-is-cut",),
@@ -362,7 +364,7 @@ BREAKS: dict[str, Break] = {
     "fc-address-of-nothing": status(COMPUTE, 400, 404),
     "fc-function-of-2-by-the-api-of-3": status(COMPUTE, 202, 404),
     "fc-nonce-that-is-repeated": renamed(COMPUTE, "SignatureNonceUsed"),
-    "chatgpt-temperature": lambda cloud: cloud.openai_api.fail_next("unsupported_value"),
+    "chatgpt-temperature": lambda cloud: cloud.openai_api.fail_next("null_content"),
     "chatgpt-answer-that-is-cut": renamed(API, '"length"', '"stop"'),
     "chatgpt-wrong-key": renamed(API, "invalid_api_key"),
     "chatgpt-short-key-in-the-message": renamed(API, "no***", "nobody-key"),

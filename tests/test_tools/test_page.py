@@ -19,7 +19,9 @@ from selenium.webdriver.remote.webelement import WebElement
 
 from tests.helpers import png
 from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_colours, set_size
-from tests.stand_ins.local_cloud import ROOT
+from tests.playground.chat import Chat
+from tests.playground.page import Page as PlaygroundPage
+from tests.stand_ins.local_cloud import ROOT, LocalCloud
 from tests.test_tools.test_playground import started
 
 T = TypeVar("T")
@@ -173,6 +175,23 @@ def test_markdown_is_rendered(page: Page) -> None:
     assert len(page.all(".markdown li")) == 4  # two of them were rows of the table
     assert not page.all(".markdown table")
     assert page.one(".markdown a").get_attribute("rel") == "noopener noreferrer"
+
+
+@pytest.mark.full
+def test_uploaded_picture_is_shown(page: Page) -> None:
+    """By its media_id; one at an address of the web is only named."""
+    with LocalCloud() as cloud, PlaygroundPage(chat := Chat(cloud)) as own:
+        cloud.dingtalk.api.media["@lADPex"] = png(7, 5)
+        sent = chat.send("小钉", "private", "text", "你好")
+        cloud.dingtalk.wait_shown(1, sent.message, WAIT_SECONDS)
+        cloud.function_compute.wait_idle(WAIT_SECONDS)
+        text = "![圆](@lADPex)\n\n![网上的](https://example.com/a.png)"
+        reply = {"msgtype": "markdown", "markdown": {"title": "图", "text": text}}
+        requests.post(sent.message["sessionWebhook"], json=reply, timeout=WAIT_SECONDS).raise_for_status()
+        page.browser.get(own.url)
+        seen = "return [...document.querySelectorAll('.markdown img')].map((each) => [each.alt, each.naturalWidth])"
+        page.eventually(lambda: page.browser.execute_script(seen) == [["圆", 7]])
+        assert "[网上的]" in page.text(".markdown")
 
 
 @pytest.mark.full

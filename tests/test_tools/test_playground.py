@@ -1,4 +1,4 @@
-"""`python -m tests.playground`, run as a person runs it; the page itself is used in test_page.py."""
+"""`python3 -m tests.playground`, run as a person runs it; the page itself is used in test_page.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ import pytest
 import requests
 
 from tests.helpers import png
-from tests.stand_ins.local_cloud import ROOT
+from tests.playground.chat import Chat
+from tests.playground.page import Page
+from tests.stand_ins.local_cloud import ROOT, LocalCloud
 from tests.stand_ins.openai_api import OpenaiApi
 
 HOME = dict(os.environ)  # as it was before the tests emptied it
@@ -159,19 +161,6 @@ def test_port_that_is_none_is_refused(port: str) -> None:
     assert "端口是 0 到 65535 的数字" in played.stderr and "Traceback" not in played.stderr
 
 
-@pytest.mark.parametrize(
-    ("module", "requirements"),
-    [("tests.playground", "tests/playground/requirements.txt"), ("tests.benchmark", "tests/requirements.txt")],
-)
-def test_missing_packages_are_told_with_the_command_that_installs_them(module: str, requirements: str) -> None:
-    """The system's own Python has none of them; -S leaves out where they are installed."""
-    run = [sys.executable, "-S", "-m", module]
-    told = subprocess.run(run, cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=False)
-    assert (told.returncode, told.stdout) == (1, "")
-    assert f"-m pip install -r {requirements}\n" in told.stderr and f"-m {module}\n" in told.stderr
-    assert "Traceback" not in told.stderr
-
-
 @pytest.mark.full
 def test_setting_in_the_environment_can_be_tried() -> None:
     """A deployer sees what a setting does before using it."""
@@ -275,6 +264,18 @@ def test_posted_picture_goes_with_the_message(place: str, kind: str) -> None:
         token = requests.get(f"{url}api/step/1/{kinds.index('api_token')}", timeout=30).json()
         assert '"accessToken": "•••"' in token["answer"] and '"appSecret": "•••"' in token["request"]
         assert '"appKey": "•••"' in token["request"]
+
+
+def test_uploaded_picture_has_an_address() -> None:
+    """What is no picture, or was not uploaded, has none."""
+    chat = Chat(LocalCloud())
+    chat.cloud.dingtalk.api.media.update({"@lADPex": png(7, 5), "@lADPno": b"<html>"})
+    with Page(chat) as page:
+        answers = [
+            requests.get(f"{page.url}api/media", {"id": name}, timeout=5) for name in ("@lADPex", "@lADPno", "@x")
+        ]
+    assert [answer.status_code for answer in answers] == [200, 404, 404]
+    assert (answers[0].content, answers[0].headers["Content-Type"]) == (png(7, 5), "image/png")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from bot.sentences import zh
 from tests.helpers import JSON, Clock, Reply, hostile, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
-from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS, field_cases
+from tests.stand_ins.odd_answers import ODD_ANSWERS
+from tests.stand_ins.openai_api import field_cases
+from tests.stand_ins.openai_errors import ERRORS
 from tests.stand_ins.server import Fault
 
 RETRIED = ("busy", "down")

@@ -23,7 +23,7 @@ from tests.stand_ins.dingtalk_api import (
     api_fault,
 )
 from tests.stand_ins.local_cloud import LocalCloud
-from tests.stand_ins.openai_api import NO_VISION
+from tests.stand_ins.openai_pictures import NO_VISION
 from tests.stand_ins.server import Fault
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00\x01\xff\xd9"

@@ -89,7 +89,10 @@ const markdown = new marked.Marked({ gfm: false, breaks: false });
 markdown.use({
   renderer: {
     html: ({ text: source }) => escaped(source),
-    image: ({ text: name }) => `<span class="image">[${escaped(name)}]</span>`,
+    image: ({ href, text: name }) =>
+      href.startsWith("@") // was uploaded: its media_id
+        ? `<img class="picture" src="api/media?id=${encodeURIComponent(href)}" alt="${escaped(name)}">`
+        : `<span class="image">[${escaped(name)}]</span>`,
     heading({ tokens, depth }) {
       return `<p class="heading h${depth}">${this.parser.parseInline(tokens)}</p>`;
     },
