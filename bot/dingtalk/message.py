@@ -70,7 +70,7 @@ class Message(NamedTuple):
     text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
     quotation: str  # the same of a message that it answers to
     unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
-    attachments: list[Part]  # pictures, its own and quoted ones, and in a private chat files
+    attachments: list[Part]  # pictures, its own and quoted ones, and files
     robot_code: str
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
@@ -87,14 +87,12 @@ def parse_message(event: bytes) -> Message | None:
         return None
     parts = own_parts(raw)
     quoted_parts = quotation_in(raw)
-    in_group = text_in(raw, "conversationType") == "2"
-    kinds = (PICTURE,) if in_group else (PICTURE, FILE)  # DingTalk hands out files of private chats only
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
         id=text_in(raw, "msgId") or "",
         conversation_id=text_in(raw, "conversationId") or "",
-        in_group=in_group,
+        in_group=text_in(raw, "conversationType") == "2",
         staff_id=staff_id,
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
@@ -102,7 +100,7 @@ def parse_message(event: bytes) -> Message | None:
         text=words_of(parts),
         quotation=words_of(quoted_parts),
         unreadable=unreadable_in(parts + quoted_parts),
-        attachments=[part for part in parts + quoted_parts if part.code and part.noun in kinds],
+        attachments=[part for part in parts + quoted_parts if part.code and part.noun in (PICTURE, FILE)],
         robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
@@ -302,6 +300,7 @@ def is_body(value: Any) -> bool:
     return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
 
 
+SPOKEN_MARKS = " 。.!?~…"  # which speech recognition puts at the end; full-width ones are read as these
 COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after a sign
 
 
@@ -313,6 +312,7 @@ def command_in(text: str) -> str | None:
     if len(text) > 40:
         return None
     plain = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, INVISIBLE)))).strip()
+    plain = plain.rstrip(SPOKEN_MARKS)
     word = re.fullmatch(r"[\\/、]([A-Za-z]\w*)", plain, re.ASCII)
     if word:
         name = word[1].lower()
