@@ -150,7 +150,7 @@ def read_options(text: str) -> dict[str, Any]:
 
 
 def json_slip_in(text: str, at: int) -> str:
-    """What went wrong where JSON ends to be JSON: it was written as in Python, or lost or changed its signs on the way."""
+    """Why a text stops being JSON here: it was written as in Python, or lost or changed its signs on the way."""
     rest = text[at:]
     slips = (
         (rest.startswith("'"), sentences.DOUBLE_QUOTES),
