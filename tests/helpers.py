@@ -169,10 +169,10 @@ class HttpAnswer(NamedTuple):
 class Conversation:
     """Dingtalk_Conversation in this process, called as FC calls it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, module: ModuleType) -> None:
         self._monkeypatch = monkeypatch
         self.cloud = cloud
-        self.module = load(ROOT / f"{CONVERSATION}.py")
+        self.module = module
         self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
         self.context: Any = role_context()
 
