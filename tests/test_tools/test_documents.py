@@ -254,7 +254,7 @@ def test_command_of_ours_takes_its_arguments(
 def test_command_of_serverless_devs_names_a_file_that_exists() -> None:
     """And begins with a word that the tool knows."""
     words = [shlex.split(command) for command in commands() if command.startswith("s ")]
-    assert {each[1] for each in words} == {"-v", "config", "deploy", "remove", "reply"}
+    assert {each[1] for each in words} == {"-v", "config", "deploy", "remove", "reply", "set"}
     assert {each[each.index("-t") + 1] for each in words if "-t" in each} == {"s.fc3.yaml"}
     assert "reply" in yaml.safe_load(text_of("s.yaml"))["services"]
 
