@@ -9,22 +9,23 @@ from typing import Any, NamedTuple
 
 from bot.values import BLANKS, INVISIBLE, text_in, unpacked
 
+PICTURE, VIDEO, FILE = "图片", "视频", "文件"
 # What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
 NOUNS = (
     (r"chat_?record|forward|merge", "聊天记录"),
     (r"(business|name|contact|profile|user|person)_?card|contact|profile", "名片"),
-    (r"^pic|picture|image|^img|photo", "图片"),
-    (r"video", "视频"),
+    (r"^pic|picture|image|^img|photo", PICTURE),
+    (r"video", VIDEO),
     (r"audio|voice", "语音"),
     (r"location|^position|^geo|^lbs", "位置"),
     (r"emotion|emoji|sticker|^face|expression", "表情"),
     (r"doc|sheet|dentry|wiki", "文档"),
-    (r"file", "文件"),
+    (r"file", FILE),
     (r"card", "卡片"),
     (r"link|^url", "链接"),
 )
-LABELLED = ("文件", "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
-LOOKED_AT = ("图片", "视频")  # are there beside the words that come with them
+LABELLED = (FILE, "文档", "位置", "名片")  # are told by their name: [文件 report.pdf]
+LOOKED_AT = (PICTURE, VIDEO)  # are there beside the words that come with them
 MENTION = "@"  # the noun of a name that is @-ed; its words are words
 UNQUOTED = "[引用的消息没有文字]"  # what a quotation is that came without its words
 WORD_FIELDS = re.compile(  # fields that hold words, whatever they look like
@@ -69,7 +70,7 @@ class Message(NamedTuple):
     text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
     quotation: str  # the same of a message that it answers to
     unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
-    attachments: list[Part]  # pictures, its own and quoted ones, and in a private chat files
+    attachments: list[Part]  # pictures, its own and quoted ones, and files
     robot_code: str
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
@@ -86,14 +87,12 @@ def parse_message(event: bytes) -> Message | None:
         return None
     parts = own_parts(raw)
     quoted_parts = quotation_in(raw)
-    in_group = text_in(raw, "conversationType") == "2"
-    kinds = ("图片",) if in_group else ("图片", "文件")  # DingTalk hands out files of private chats only
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
         id=text_in(raw, "msgId") or "",
         conversation_id=text_in(raw, "conversationId") or "",
-        in_group=in_group,
+        in_group=text_in(raw, "conversationType") == "2",
         staff_id=staff_id,
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
@@ -101,7 +100,7 @@ def parse_message(event: bytes) -> Message | None:
         text=words_of(parts),
         quotation=words_of(quoted_parts),
         unreadable=unreadable_in(parts + quoted_parts),
-        attachments=[part for part in parts + quoted_parts if part.code and part.noun in kinds],
+        attachments=[part for part in parts + quoted_parts if part.code and part.noun in (PICTURE, FILE)],
         robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
@@ -201,7 +200,7 @@ def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
 def parts_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Part]:
     """The words of a message, of a piece of rich text, of a part of a card; or the mark that names it."""
     kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
-    noun = noun_of(kind) or ("文件" if text_in(fields, "fileName") else "")
+    noun = noun_of(kind) or (FILE if text_in(fields, "fileName") else "")
     if text_in(fields, "atName") or kind == "at":
         who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
         return [Part(f"@{who.lstrip('@')} ", MENTION)] if who else []
@@ -301,6 +300,7 @@ def is_body(value: Any) -> bool:
     return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
 
 
+SPOKEN_MARKS = " 。.!?~…"  # which speech recognition puts at the end; full-width ones are read as these
 COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after a sign
 
 
@@ -312,6 +312,7 @@ def command_in(text: str) -> str | None:
     if len(text) > 40:
         return None
     plain = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, INVISIBLE)))).strip()
+    plain = plain.rstrip(SPOKEN_MARKS)
     word = re.fullmatch(r"[\\/、]([A-Za-z]\w*)", plain, re.ASCII)
     if word:
         name = word[1].lower()

@@ -107,18 +107,24 @@ def hand_over(message: Message, deployment: Deployment) -> str:
     return "accepted"
 
 
-# https://help.aliyun.com/document_detail/52877.html   the API that aliyun-fc2 calls, its signature
+@functools.lru_cache(maxsize=1)
+def tamed_fc2() -> Any:
+    """aliyun-fc2, made to try once, to give up in time and to log nothing; python3.12, which only 3.0 has, lacks it.
 
+    By itself 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every failed request,
+    authorization and security token among them, through the root logger.
+    """
+    import fc2
 
-def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
-    """Invoke by the API of 2.0: through aliyun-fc2, made to try once, to give up in time and to log nothing."""
-    import fc2  # here, because python3.12, which only 3.0 has, comes without it
-
-    # By itself aliyun-fc2 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
-    # failed request, authorization and security token among them, through the root logger.
     fc2.client.retries = 0
     fc2.client.HTTPAdapter = VerifiedConnections  # it makes new connections for every message
     fc2.client.logging = fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)
+    return fc2
+
+
+def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
+    """Invoke by the API of 2.0, through aliyun-fc2."""
+    fc2 = tamed_fc2()
     client = fc2.Client(
         endpoint=deployment.endpoint,
         accessKeyID=deployment.credentials.access_key_id,
@@ -133,14 +139,10 @@ def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
         answer = call_until(time.monotonic() + INVOKE_SECONDS, invoke)
     except fc2.FcError as error:
         # The documents print errorCode, which aliyun-fc2 does not read.
-        code = error.err_code or json.loads(error.message).get("errorCode") or ""
-        return FcAnswer(error.status_code, error.request_id, str(code))
+        error_code = error.err_code or json.loads(error.message).get("errorCode") or ""
+        return FcAnswer(error.status_code, error.request_id, str(error_code))
     request_id = answer.headers.get("x-fc-request-id")
     return FcAnswer(202 if request_id else 200, request_id)  # aliyun-fc2 does not tell the status
-
-
-# https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-fc-2023-03-30-invokefunction
-# https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism
 
 
 def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:

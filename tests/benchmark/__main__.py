@@ -1,4 +1,4 @@
-"""`python -m tests.benchmark`: what the two functions cost; fails if a budget is broken. README.md explains each row.
+"""`python3 -m tests.benchmark`: what the two functions cost; fails if a budget is broken. README.md explains each row.
 
 Groups of rows may be named to measure only those. Everything takes about three minutes, and needs Linux.
 """
@@ -13,20 +13,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.packages import how_to_install
+from tests.packages import provide
 
-try:
-    from tests.benchmark.measure import GROUPS
-    from tests.benchmark.rows import Row, broken_budgets, table
-    from tests.benchmark.stage import Stage, find_python
-    from tests.benchmark.wire import NO_DISTANCE, Network
-except ModuleNotFoundError as error:
-    sys.exit(how_to_install(error, "tests/requirements.txt", "tests.benchmark"))
+if __name__ == "__main__":
+    provide("tests/requirements.txt", "tests.benchmark")
+
+from tests.benchmark.measure import GROUPS
+from tests.benchmark.rows import Row, broken_budgets, table
+from tests.benchmark.stage import Stage, find_python
+from tests.benchmark.wire import NO_DISTANCE, Network
 
 
 def main() -> int:
     """The exit status: 0, or 1 if a budget is broken."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmark", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m tests.benchmark", description=__doc__.splitlines()[0])
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"{', '.join(GROUPS)}; all of them if none is named")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw growth and load, as SVG or PNG")

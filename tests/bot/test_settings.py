@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -166,8 +165,8 @@ ROWS = [
         REPLY,
         "CHATGPT_MODEL",
         "gpt-6-luna",
-        {"a/b:free": "a/b:free", "@cf/m": "@cf/m"},
-        ["my model", "模型", "“m”", "无"],
+        {"a/b:free": "a/b:free", "@cf/m": "@cf/m", "假流式/m": "假流式/m"},
+        ["my model", "a\u200bb", "“m”", "无"],
     ),
     Row(
         REPLY,
@@ -397,25 +396,31 @@ def test_option_that_is_none_is_refused_by_its_name(reply: Reply) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "warned"),
+    ("text", "advice"),
     [
-        ({}, []),
-        ({"temperature": 0.5, "reasoning_effort": "low", "stop": ["。"], "response_format": {"type": "text"}}, []),
-        ({"enable_thinking": False}, ["enable_thinking"]),
-        ({"temperature": "warm", "max_tokens": 1.5, "top_k": 5}, ["top_k", "temperature", "max_tokens"]),
+        ("{'a': 1}", zh.DOUBLE_QUOTES),
+        ("{a: 1}", zh.LOST_QUOTES),
+        ('{"a": low}', zh.LOST_QUOTES),
+        ('{\\"a\\": 1}', zh.NO_BACKSLASH),
+        ('{"a": False}', zh.NO_PYTHON),
+        ('{"a": 1,}', zh.NO_LAST_COMMA),
+        ('{"a": [1, ]}', zh.NO_LAST_COMMA),
+        ('{"a"：1}', zh.HALF_WIDTH),
+        ("{“a”: 1}", zh.HALF_WIDTH),
+        ('{"a": 1', zh.JSON_OBJECT),
+        ('{"a": 1} }', zh.JSON_OBJECT),
     ],
 )
-def test_option_that_openai_does_not_know_is_a_warning(
-    warm_reply: ModuleType, options: dict[str, Any], warned: list[str]
-) -> None:
-    """A compatible service may know it, so it is sent all the same."""
-    assert [warning.split(" ")[0] for warning in warm_reply.option_warnings(options)] == warned
+def test_mistake_in_options_has_its_word(text: str, advice: str) -> None:
+    """JSON is written by hand, out of Python, or through a shell that takes its signs away."""
+    with pytest.raises(readers.Malformed, match=re.escape(advice)):
+        readers.read_options(text)
 
 
-def test_warnings_about_options_are_in_the_self_check(reply: Reply) -> None:
-    """Where the deployer looks when the service refuses."""
-    reply.environment["CHATGPT_OPTIONS"] = '{"enable_thinking": false}'
-    assert "enable_thinking" in reply.run(b"{}")["CHATGPT_OPTIONS"]
+def test_full_width_colon_in_an_address_is_named() -> None:
+    """A Chinese keyboard makes it, and it looks right."""
+    with pytest.raises(readers.Malformed, match=zh.HALF_WIDTH_COLON):
+        readers.read_address("https：//a.com")
 
 
 # -- what people are told ---------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""What the stand-ins assume, checked against the real services: `python -m tests.live`."""
+"""What the stand-ins assume, checked against the real services: `python3 -m tests.live`."""

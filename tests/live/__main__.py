@@ -1,4 +1,4 @@
-"""`python -m tests.live`: what the stand-ins assume, checked against your own account.
+"""`python3 -m tests.live`: what the stand-ins assume, checked against your own account.
 
 It reads .env and the environment, needs an access key, and asks before anything that costs. It writes only objects
 under chat-history/@live/ and deletes them, runs only the self-check of the functions, and shows no key. Afterwards,
@@ -17,12 +17,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.packages import provide
+
+if __name__ == "__main__":
+    provide("tests/requirements.txt", "tests.live")
+
 import requests
 
 from deploy.dotenv import arriving
 from deploy.dotenv import read as read_dotenv
-from tests.live.account import FOLDER, Account, Live, account_of
-from tests.live.checks import CHECKS, Check, NotHere
+from tests.live.account import FOLDER, Account, Live, NotHere, account_of
+from tests.live.checks import CHECKS, Check
 from tests.stand_ins.local_cloud import ROOT
 
 REPORT = "live-report.md"
@@ -95,12 +100,15 @@ def main(
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m tests.live", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m tests.live", description=(__doc__ or "").splitlines()[0])
     parser.add_argument(
         "--fc", type=int, choices=(2, 3), help="the generation of Function Compute; looked for if not given"
     )
     parser.add_argument("--account", metavar="ID", help="of the Alibaba Cloud account; not needed if ENDPOINT is set")
     parser.add_argument("--region", help="of the functions and the bucket; us-west-1 if nothing says otherwise")
+    parser.add_argument(
+        "--internal", action="store_true", help="use the internal addresses: only on a machine of Alibaba Cloud"
+    )
     parser.add_argument("--url", help="the address of Dingtalk_Conversation, as it stands in DingTalk")
     parser.add_argument("--task-id", metavar="ID", help="from an earlier report: does it still block a repeat?")
     parser.add_argument("--by-hand", action="store_true", help="ask about what only a person can see, too")
@@ -116,6 +124,7 @@ def given(asked: argparse.Namespace) -> dict[str, Any]:
         "generation": asked.fc,
         "account_id": asked.account,
         "region": asked.region,
+        "internal": asked.internal,
         "url": asked.url,
         "task_id": asked.task_id,
     }

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from tests.live.account import OPEN_URL, Live
+from tests.live.account import OPEN_URL, Live, NotHere
 from tests.stand_ins import function_compute
 from tests.stand_ins.oss import UNKNOWN_EC
 
@@ -24,10 +24,6 @@ WHOLE = "200 without Content-Range"
 OTHER_SECRET = "nobody-has-this-secret"
 
 Assumed = str | Mapping[int, str]  # by the generation of Function Compute: one that is not there has no such thing
-
-
-class NotHere(Exception):
-    """The check does not fit this account; the message says why."""
 
 
 class Check(NamedTuple):
@@ -438,7 +434,7 @@ def openai_error(response: requests.Response) -> str:
     return with_code(response.status_code, error.get("code") if isinstance(error, dict) else None)
 
 
-@check("chatgpt", "200", "CHATGPT_OPTIONS with a temperature stops all answers; the docs call it possible.")
+@check("chatgpt", "400 unsupported_value", "Only the stand-in is wrong: with this model a temperature is possible.")
 def chatgpt_temperature(live: Live) -> str:
     """A question with the temperature 0.2, to the model of the settings."""
     return openai_error(live.ask(temperature=0.2, max_completion_tokens=1000))
@@ -695,6 +691,13 @@ for name, what, assumed, breaks in (
     (
         "codes-of-a-wrong-api-call",
         "api.dingtalk.com: GET for POST 405, no JSON 415 or 400, an emoji without openMsgId or with another text 400?",
+        "yes",
+        ONLY_THE_STAND_IN,
+    ),
+    (
+        "codes-of-a-wrong-upload",
+        "oapi.dingtalk.com/media/upload: no multipart 43008, no type 40004, no media 41005, an empty one 44001, a webp "
+        "or a text 40005, over 20 MB 45001, a wrong token 40014; or the same as sub_code in an 88?",
         "yes",
         ONLY_THE_STAND_IN,
     ),

@@ -1,1 +1,1 @@
-"""Chat with the bot on your own machine: `python -m tests.playground`."""
+"""Chat with the bot on your own machine: `python3 -m tests.playground`."""

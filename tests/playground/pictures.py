@@ -1,4 +1,4 @@
-"""`python -m tests.playground.pictures`: makes the READMEs' pictures anew, from the real page in a real browser."""
+"""`python3 -m tests.playground.pictures`: makes the READMEs' pictures anew, from the real page in a real browser."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import sys
 import time
 from pathlib import Path
 
-from tests.packages import how_to_install
+from tests.packages import provide
 
-try:
-    from selenium.webdriver import Chrome
-    from selenium.webdriver.common.by import By
-    from selenium.webdriver.support.ui import WebDriverWait
+if __name__ == "__main__":
+    provide("tests/requirements.txt", "tests.playground.pictures")
 
-    from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
-    from tests.playground.chat import Chat
-    from tests.playground.page import Page
-    from tests.playground.way import watch
-    from tests.stand_ins.local_cloud import LocalCloud
-except ModuleNotFoundError as error:
-    sys.exit(how_to_install(error, "tests/requirements.txt", "tests.playground.pictures"))
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.playground.browser import CHROMIUM, DRIVER, HOW_TO_GET_IT, chromium, set_size
+from tests.playground.chat import Chat
+from tests.playground.page import Page
+from tests.playground.way import watch
+from tests.stand_ins.local_cloud import LocalCloud
 
 FOLDER = Path(__file__).with_name("pictures")
 WAIT_SECONDS = 30

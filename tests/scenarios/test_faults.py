@@ -36,7 +36,8 @@ from tests.stand_ins.dingtalk import numbered_person
 from tests.stand_ins.function_compute import error_fault as error_of_fc
 from tests.stand_ins.function_compute import is_invoke
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
-from tests.stand_ins.openai_api import ERRORS, ODD_ANSWERS
+from tests.stand_ins.odd_answers import ODD_ANSWERS
+from tests.stand_ins.openai_errors import ERRORS
 from tests.stand_ins.oss import error_fault as error_of_oss
 from tests.stand_ins.runtimes import EACH_RUNTIME
 from tests.stand_ins.server import Fault, Received, StandIn

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import struct
+import zlib
+
 MARKDOWN = (
     """\
 ## 两数之和
@@ -228,3 +232,25 @@ def long_answer_in_english() -> str:
 
 
 LONG = (long_answer_in_chinese(), long_answer_in_english())
+
+
+def red_disc(size: int = 64) -> bytes:
+    """A picture to look at, as PNG."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    def colour(x: int, y: int) -> bytes:
+        inside = (x - size / 2) ** 2 + (y - size / 2) ** 2 < (size / 2) ** 2
+        return b"\xd4\x30\x30" if inside else b"\xff\xff\xff"
+
+    rows = b"".join(b"\0" + b"".join(colour(x, y) for x in range(size)) for y in range(size))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", size, size, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+PICTURE = base64.b64encode(red_disc()).decode()
+PAINTED = (
+    f"画好了：\n\n![一个红色的圆](data:image/png;base64,{PICTURE})",
+    f"Here it is:\n\n![a red disc](data:image/png;base64,{PICTURE})",
+)

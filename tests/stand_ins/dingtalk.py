@@ -17,6 +17,7 @@ import functools
 import hashlib
 import hmac
 import json
+import re
 import threading
 import time
 import uuid
@@ -29,6 +30,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 
 from .dingtalk_api import API_PATH, FILE_PATH, DingtalkApi
+from .dingtalk_media import UPLOAD_PATH
 from .server import Answer, Fault, Received, StandIn, json_answer
 
 DATA = Path(__file__).parent.parent / "data"
@@ -40,6 +42,7 @@ MAX_REPLY_BYTES = 20_000
 MAX_AT_USERS = 50
 MAX_MARKDOWN_CHARACTERS = 3_500  # DingTalk accepts a longer one but does not show it (others report about this number)
 
+MEDIA = re.compile(r"!\[[^\]\n]*\]\((@[^()\s]+)\)")  # a picture in Markdown, by its media_id
 HTTP_ANSWER_TYPES = ("text", "markdown", "actionCard", "feedCard")  # shown when the bot answers the push with one
 NOT_IN_GROUPS = ("audio", "video", "file")  # DingTalk hands these to a robot in private chats only
 # Message type -> the fields that it needs, as documented. Assumed: DingTalk refuses blank ones.
@@ -279,6 +282,11 @@ class Dingtalk(StandIn):
                 raise TimeoutError(f"{seen} of {count} replies shown after {timeout:g} s; refused: {self.refusals}")
             return self._select(message)
 
+    def pictures(self, shown: Shown) -> list[bytes]:
+        """The pictures in a bubble: those that were uploaded before and that Markdown names by their media_id."""
+        named = MEDIA.findall(shown.text) if shown.kind == "markdown" else []
+        return [self.api.media[media_id] for media_id in named if media_id in self.api.media]
+
     def _select(self, of: Message | str | None) -> list[Shown]:
         if of is None:
             return list(self._shown)
@@ -296,7 +304,7 @@ class Dingtalk(StandIn):
     # -- the bot replies ----------------------------------------------------------------------------------
 
     def respond(self, received: Received) -> Answer:
-        if received.path.startswith((API_PATH, FILE_PATH)):
+        if received.path.startswith((API_PATH, FILE_PATH)) or received.path == UPLOAD_PATH:
             return self.api.respond(received)
         if received.path != REPLY_PATH:
             return Answer(404)

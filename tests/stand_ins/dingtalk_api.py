@@ -1,4 +1,4 @@
-"""The part of DingTalk's API that the bot uses: tokens, pictures and files, the emoji on a message.
+"""The part of DingTalk's API that the bot uses: tokens, pictures and files in both directions, the emoji on a message.
 
 The errors are those that the documents and the users of official clients tell. What is assumed says so.
 
@@ -17,6 +17,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .dingtalk_media import (
+    BASE_SCOPE,
+    NO_PERMISSION,
+    TOO_MANY_CALLS,
+    UPLOAD_PATH,
+    accepted,
+    gateway_error,
+    media_error,
+    new_media_id,
+    picture_of,
+)
 from .server import Answer, Fault, Received, json_answer
 
 API_PATH = "/v1.0/"
@@ -52,10 +63,11 @@ class Emotion(NamedTuple):
 
 
 class DingtalkApi:
-    """What `respond` answers below /v1.0/ and /files/.
+    """What `respond` answers below /v1.0/ and /files/, and at /media/upload.
 
     `permissions` are the application's; `quota` is how many metered calls are left this month, None for no end;
-    tokens are free. Whatever `emotions` holds was seen by the people in the chat.
+    tokens are free. Whatever `emotions` holds was seen by the people in the chat; `media` holds the pictures that a
+    Markdown message can show, by their media_id.
     """
 
     def __init__(self, url: Callable[[], str], app_secret: Callable[[], str], clock: Callable[[], float]) -> None:
@@ -67,10 +79,11 @@ class DingtalkApi:
 
     def reset(self) -> None:
         """With all permissions again, and without files; tokens live on."""
-        self.permissions = {SCOPE}
+        self.permissions = {SCOPE, BASE_SCOPE}
         self.quota: int | None = None
         self.calls = 0  # metered ones
         self.emotions: list[Emotion] = []
+        self.media: dict[str, bytes] = {}
         self._files: dict[str, Kept] = {}
         self._urls: dict[str, Kept] = {}
 
@@ -88,6 +101,8 @@ class DingtalkApi:
         """The answer of the API, or a file."""
         if received.path.startswith(FILE_PATH):
             return self._file(received)
+        if received.path == UPLOAD_PATH:
+            return self._upload(received)
         if received.method != "POST":
             return error(405, "MethodNotAllowed", "method not allowed")  # assumed
         if received.media_type != "application/json":
@@ -126,11 +141,7 @@ class DingtalkApi:
         if SCOPE not in self.permissions:
             code = "Forbidden.AccessDenied.AccessTokenPermissionDenied"
             return error(403, code, "应用尚未开通所需的权限", accessdenieddetail={"requiredScopes": [SCOPE]})
-        with self._lock:
-            if self.quota is not None and self.calls >= self.quota:
-                return error(*QUOTA)
-            self.calls += 1
-        return None
+        return None if self._count() else error(*QUOTA)
 
     def _robot_problem(self, body: dict[str, Any]) -> Answer | None:
         if not body.get("robotCode"):
@@ -162,6 +173,36 @@ class DingtalkApi:
         if kept.expires <= self._clock():
             return oss_error("AccessDenied")
         return Answer(200, (("Content-Type", "application/octet-stream"),), kept.data)
+
+    def _upload(self, received: Received) -> Answer:
+        """A picture gets its media_id."""
+        token = received.query.get("access_token")
+        if received.method != "POST":
+            return media_error(43002, "需要POST请求")
+        if not token:
+            return media_error(41001, "缺少access_token参数")
+        if token not in self.tokens:
+            return media_error(40014, "不合法的access_token")
+        if self.tokens[token] <= self._clock():
+            return media_error(42001, "access_token超时")
+        if BASE_SCOPE not in self.permissions:
+            return gateway_error(*NO_PERMISSION)
+        if not self._count():
+            return gateway_error(*TOO_MANY_CALLS)
+        picture = picture_of(received)
+        if isinstance(picture, Answer):
+            return picture
+        media_id = new_media_id()
+        self.media[media_id] = picture
+        return accepted(media_id, self._clock())
+
+    def _count(self) -> bool:
+        """Whether one more metered call is left."""
+        with self._lock:
+            if self.quota is not None and self.calls >= self.quota:
+                return False
+            self.calls += 1
+            return True
 
     def _emotion(self, verb: str, body: dict[str, Any]) -> Answer:
         problem = self._robot_problem(body)

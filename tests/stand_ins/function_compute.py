@@ -51,6 +51,7 @@ from .server import Answer, Fault, Received, StandIn, json_answer
 
 MAX_CLOCK_DIFFERENCE_SECONDS = 15 * 60
 MAX_ASYNC_BYTES = 128 * 1024
+MAX_DELAY_SECONDS = 3600  # of an asynchronous invocation
 MAX_SYNC_BYTES = 32 * 1024 * 1024
 MAX_ENVIRONMENT_BYTES = 4 * 1024  # names and values together: how FC counts is assumed
 MAX_HEADER_BYTES = 8 * 1024  # of an HTTP trigger, in either direction; names and values together: assumed
@@ -583,6 +584,9 @@ class FunctionCompute(StandIn):
                 return _failed_run(200, outcome["error"])
             content_type = ("Content-Type", "application/octet-stream")
             return Answer(200, (content_type,), base64.b64decode(outcome["result"]))
+        delay = received.headers.get("x-fc-async-delay", "0")
+        if not (delay.isascii() and delay.isdigit() and int(delay[:9]) <= MAX_DELAY_SECONDS):
+            raise _Refused(400, "InvalidArgument", f"x-fc-async-delay is no number from 0 to {MAX_DELAY_SECONDS}")
         task_id = task_id if function.stateful else None  # assumed: with task mode off FC ignores the id
         if task_id is not None and not TASK_ID.fullmatch(task_id):
             raise _Refused(400, "InvalidArgument", f"the id '{task_id}' of the asynchronous task is invalid")
@@ -599,7 +603,7 @@ class FunctionCompute(StandIn):
             if pool.repeat:
                 pool.repeat -= 1
                 event.deliveries = 2
-            self._queue(pool, event, delay=0)
+            self._queue(pool, event, delay=int(delay))
         accepted = Answer(202)
         if task_id is None:
             return accepted

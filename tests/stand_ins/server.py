@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl
 
 POLL_SECONDS = 0.01  # serve_forever's default of 0.5 s would make every stop that slow
 MAX_BODY_BYTES = 64 * 1024 * 1024  # more than any test sends
+MAX_ENDLESS_BYTES = 256 * 1024 * 1024  # then the connection breaks: nobody may read on for ever
 MAX_LINE_BYTES = 64 * 1024  # of a chunk's size or of a trailer
 
 AnyService = TypeVar("AnyService", bound="Service")
@@ -58,6 +59,7 @@ class Answer(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    endless: bool = False  # send the body again and again, in chunks
 
     def with_header(self, name: str, value: str) -> Answer:
         """The same answer with one more header."""
@@ -89,6 +91,7 @@ class Fault:
     then: Callable[[], object] | None = None  # called before the answer, e.g. to kill the caller
     delay_answer: float = 0.0  # seconds between doing and answering
     byte_seconds: float = 0.0  # send the body one byte at a time with this pause
+    endless: bool = False  # with status: send the body again and again, with that pause between, until nobody reads it
 
 
 class Service:
@@ -220,7 +223,7 @@ class StandIn(Service):
             answer = self.alter(received, answer) if self.alter else answer
         if fault.status:
             body = fault.body.encode() if isinstance(fault.body, str) else fault.body
-            answer = Answer(fault.status, fault.headers, body)
+            answer = Answer(fault.status, fault.headers, body, fault.endless)
         if fault.then:
             fault.then()
         time.sleep(fault.delay_answer)
@@ -283,7 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = b"" if answer.status in (204, 304) else answer.body
         own = ("content-length", "date", "server")
         headers = [(name, value) for name, value in answer.headers if name.lower() not in own]
-        headers.append(("Content-Length", str(len(body))))  # to HEAD, of the body that GET would bring
+        length = ("Content-Length", str(len(body)))  # to HEAD, of the body that GET would bring
+        headers.append(("Transfer-Encoding", "chunked") if answer.endless else length)
         if self.command == "HEAD":
             body = b""
         received.status, received.answer_headers, received.answer = answer.status, headers, body
@@ -291,7 +295,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in headers:
             self.send_header(name, value)
         self.end_headers()
-        if byte_seconds:
+        if answer.endless:
+            self._repeat(body, byte_seconds)
+        elif byte_seconds:
             for byte in body:
                 self.wfile.write(bytes([byte]))
                 self.wfile.flush()
@@ -299,6 +305,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.wfile.write(body)
         self.wfile.flush()
+
+    def _repeat(self, body: bytes, pause: float) -> None:
+        """Until the client hangs up, the stand-in stops, or much more was sent than anybody should read."""
+        self.close_connection = True
+        for _ in range(MAX_ENDLESS_BYTES // len(body)):
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(body), body))
+            self.wfile.flush()
+            time.sleep(pause)
 
     def version_string(self) -> str:
         return self.server.service.server_name or super().version_string()

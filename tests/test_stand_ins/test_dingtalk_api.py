@@ -30,6 +30,7 @@ from tests.stand_ins.dingtalk_api import (
     URL_SECONDS,
     api_fault,
 )
+from tests.stand_ins.dingtalk_media import MAX_PICTURE_BYTES, UPLOAD_PATH, gateway_error, upload_fault
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import StandIn
 
@@ -217,6 +218,108 @@ def test_request_that_is_no_call_is_refused(
     """Before anything else."""
     answer = requests.request(method, dingtalk.url + path, data=data, headers={"Content-Type": kind}, timeout=5)
     assert answer.status_code == status
+
+
+# --- uploads ---
+
+PICTURE = ("a.png", PNG, "image/png")
+
+
+def upload(dingtalk: Dingtalk, media: Any = PICTURE, **changes: Any) -> dict[str, Any]:
+    """What an upload gets, with a new token unless the query has another; ... leaves a parameter out."""
+    query = {"access_token": ..., "type": "image", **changes.pop("query", {})}
+    if query["access_token"] is ...:
+        query["access_token"] = token_of(dingtalk)
+    how = {"files": {"media": media}, "params": query, "timeout": 5, **changes}
+    answer = requests.post(dingtalk.url + UPLOAD_PATH, **how)
+    assert answer.status_code == 200
+    content: dict[str, Any] = answer.json()
+    return content
+
+
+def test_uploaded_picture_can_be_shown(dingtalk: Dingtalk) -> None:
+    """By its media_id, as often as somebody likes; a picture that nobody uploaded is not there."""
+    answer = upload(dingtalk)
+    assert list(answer) == ["errcode", "errmsg", "type", "media_id", "created_at"]
+    assert (answer["errcode"], answer["type"], answer["created_at"]) == (0, "image", int(NOW * 1000))
+    assert answer["media_id"].startswith("@")
+    assert dingtalk.api.calls == 1
+    message = dingtalk.message("画")
+    text = f"好了：\n\n![]({answer['media_id']})\n\n![圆]({answer['media_id']})\n\n![](@nobody)"
+    shown = {"msgtype": "markdown", "markdown": {"title": "好了", "text": text}}
+    for reply in (shown, {"msgtype": "text", "text": {"content": text}}):
+        assert requests.post(message["sessionWebhook"], json=reply, timeout=5).json()["errcode"] == 0
+    assert [dingtalk.pictures(shown) for shown in dingtalk.shown(message)] == [[PNG, PNG], []]
+
+
+@pytest.mark.parametrize(
+    ("changes", "errcode"),
+    [
+        ({"query": {"access_token": None}}, 41001),
+        ({"query": {"access_token": "x"}}, 40014),
+        ({"query": {"type": None}}, 40004),
+        ({"query": {"type": "voice"}}, 40004),
+        ({"files": {"file": PICTURE}}, 41005),
+        ({"files": None, "data": {"media": "x"}}, 43008),
+        ({"files": None, "json": {}}, 43008),
+        ({"files": None, "data": PNG, "headers": {"Content-Type": "multipart/form-data; boundary=x"}}, 43008),
+        ({"files": None, "data": PNG, "headers": {"Content-Type": "multipart/form-data"}}, 43008),
+        ({"media": (None, PNG)}, 41005),
+        ({"media": ("a.png", b"")}, 44001),
+        ({"media": ("a.png", PNG.ljust(MAX_PICTURE_BYTES + 1))}, 45001),
+        ({"media": ("a.webp", b"RIFF....WEBP")}, 40005),
+        ({"media": ("a.png", b"words")}, 40005),
+        ({"media": ("a", PNG)}, 40005),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_wrong_upload_is_refused_in_a_200(dingtalk: Dingtalk, changes: dict[str, Any], errcode: int) -> None:
+    """As the older API of DingTalk does; nothing can be shown."""
+    answer = upload(dingtalk, **changes)
+    assert (answer["errcode"], bool(answer["errmsg"]), dingtalk.api.media) == (errcode, True, {})
+
+
+@pytest.mark.parametrize("data", [PNG + b"\r\n", PNG + b"\r\n--", b"GIF8\r\n\r\n\0\n", b"BM".ljust(MAX_PICTURE_BYTES)])
+def test_picture_arrives_as_it_was_sent(dingtalk: Dingtalk, data: bytes) -> None:
+    """Whatever stands in it, up to the limit."""
+    media_id = upload(dingtalk, media=("图.JPG", data))["media_id"]
+    assert dingtalk.api.media[media_id] == data
+
+
+def test_type_may_stand_in_the_form(dingtalk: Dingtalk) -> None:
+    """As some clients send it."""
+    assert upload(dingtalk, query={"type": None}, data={"type": "image"})["errcode"] == 0
+
+
+def test_upload_with_an_old_token_is_refused(dingtalk: Dingtalk, clock: Turned) -> None:
+    """With another code than one that never was."""
+    token = token_of(dingtalk)
+    clock.now += TOKEN_SECONDS
+    assert upload(dingtalk, query={"access_token": token})["errcode"] == 42001
+    dingtalk.api.revoke_tokens()
+    assert upload(dingtalk, query={"access_token": token})["errcode"] == 40014
+
+
+def test_gateway_refuses_in_its_own_words(dingtalk: Dingtalk) -> None:
+    """A missing permission, and more calls than are left; the code stands in the sub_code."""
+    dingtalk.api.permissions.clear()
+    answer = upload(dingtalk)
+    assert (answer["errcode"], answer["sub_code"]) == (88, "60011")
+    assert answer["errmsg"] == "ding talk error[subcode=60011,submsg=没有调用该接口的权限]"
+    dingtalk.reset()
+    dingtalk.api.quota = 0
+    assert upload(dingtalk)["sub_code"] == "90002"
+
+
+def test_error_of_an_upload_can_be_planned(dingtalk: Dingtalk) -> None:
+    """Only of the next one, and only of uploads."""
+    dingtalk.plan(upload_fault(gateway_error("40014", "不合法的access_token")))
+    assert [upload(dingtalk)["errcode"] for _ in range(2)] == [88, 0]
+
+
+def test_upload_is_posted(dingtalk: Dingtalk) -> None:
+    """Nothing else is done at its address."""
+    assert requests.get(dingtalk.url + UPLOAD_PATH, timeout=5).json()["errcode"] == 43002
 
 
 # --- the official SDK ---

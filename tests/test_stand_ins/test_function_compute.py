@@ -218,6 +218,8 @@ HERE = "/2016-08-15/services/ChatGTP_Services/functions/echo/invocations"
         ({"headers": {WITH_ID: "1digit-first"}}, 400, "InvalidArgument"),
         ({"headers": {WITH_ID: "m" * 129}}, 400, "InvalidArgument"),
         ({"headers": {WITH_ID: "msg=="}}, 400, "InvalidArgument"),
+        ({"headers": {"x-fc-async-delay": "3601"}}, 400, "InvalidArgument"),
+        ({"headers": {"x-fc-async-delay": "soon"}}, 400, "InvalidArgument"),
         ({"body": b"x" * (128 * 1024 + 1)}, 400, "EntityTooLarge"),
     ],
 )
@@ -350,6 +352,15 @@ def test_failed_event_is_run_again(fc: FunctionCompute, deploy: Deploy, tmp_path
     assert second.started - first.started >= fc.retry_seconds
     assert "KeyError: 'first'" in first.log
     assert second.log == ""
+
+
+def test_event_with_a_delay_is_run_after_it(fc: FunctionCompute) -> None:
+    """An hour at most; it counts as an event that waits."""
+    assert invoke(fc, headers={**ASYNC, "x-fc-async-delay": "3600"}).status_code == 202
+    assert invoke(fc, headers={**ASYNC, "x-fc-async-delay": "1"}).status_code == 202
+    wait_until(lambda: fc.invocations[1].done)
+    assert fc.invocations[1].runs[0].started - fc.invocations[1].accepted_at >= 1
+    assert not fc.invocations[0].runs
 
 
 def test_event_that_always_fails_is_given_up(fc: FunctionCompute, deploy: Deploy) -> None:

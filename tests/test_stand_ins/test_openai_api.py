@@ -10,10 +10,13 @@ from typing import Any
 import openai
 import pytest
 import requests
-from openai.types.chat import completion_create_params
+from openai.types.chat import ChatCompletion, completion_create_params
 
 from tests.stand_ins.canned_answers import LONG
-from tests.stand_ins.openai_api import ERRORS, KNOWN_PARAMETERS, NO_VISION, ODD_ANSWERS, OpenaiApi
+from tests.stand_ins.odd_answers import ODD_ANSWERS
+from tests.stand_ins.openai_api import KNOWN_PARAMETERS, OpenaiApi
+from tests.stand_ins.openai_errors import ERRORS
+from tests.stand_ins.openai_pictures import NO_VISION
 from tests.stand_ins.server import Fault
 
 KEY = "sk-example"
@@ -69,13 +72,26 @@ def post(api: OpenaiApi, changes: dict[str, Any] | None = None, **how: Any) -> r
 def test_good_question_is_answered_in_the_real_shape(api: OpenaiApi, client: openai.OpenAI) -> None:
     """Every part of an answer that a bot may read is there."""
     answer = ask(client, "你好")
-    assert answer.id.startswith("chatcmpl-")
+    assert (answer.id[:9], len(answer.id)) == ("chatcmpl-", 38)
     assert (answer.object, answer.model) == ("chat.completion", "gpt-6-luna")
     assert abs(answer.created - time.time()) < 5
     [choice] = answer.choices
     assert (choice.index, choice.finish_reason, choice.message.role) == (0, "stop", "assistant")
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert (
+        answer.usage.prompt_tokens_details.cached_tokens == answer.usage.completion_tokens_details.reasoning_tokens == 0
+    )
+    assert (answer.service_tier, answer.system_fingerprint) == ("default", None)
     assert answer._request_id.startswith("req_")
+
+
+def test_answer_has_the_keys_of_a_recorded_one(api: OpenaiApi) -> None:
+    """In their order, and none for what was not asked for, such as logprobs."""
+    body = post(api).json()
+    assert list(body) == ["id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"]
+    assert list(body["choices"][0]) == ["index", "message", "finish_reason"]
+    assert list(body["choices"][0]["message"]) == ["role", "content", "refusal", "annotations"]
+    ChatCompletion.model_validate_json(json.dumps(body), strict=True)
 
 
 def test_carried_out_question_is_on_record(api: OpenaiApi, client: openai.OpenAI) -> None:
@@ -223,7 +239,7 @@ def test_other_content_type_is_refused(api: OpenaiApi) -> None:
 
 def test_unknown_parameter_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
     """A misspelt option is no silent no-op."""
-    with pytest.raises(openai.BadRequestError, match="Unrecognized request argument supplied: temprature"):
+    with pytest.raises(openai.BadRequestError, match="Unknown parameter: 'temprature'"):
         ask(client, "你好", extra_body={"temprature": 1})
 
 
@@ -241,13 +257,92 @@ def test_max_tokens_is_refused(api: OpenaiApi, client: openai.OpenAI) -> None:
     assert ask(client, "你好", max_completion_tokens=100).choices
 
 
-def test_temperature_is_refused_by_sol_only(api: OpenaiApi, client: openai.OpenAI) -> None:
-    """Of gpt-6-sol the default is the only temperature; gpt-6-luna is not known to refuse one."""
-    with pytest.raises(openai.BadRequestError) as caught:
-        ask(client, "你好", model="gpt-6-sol", temperature=0.2)
+@pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-6-sol"])
+def test_temperature_is_refused_while_the_model_reasons(api: OpenaiApi, client: openai.OpenAI, model: str) -> None:
+    """The default is the only one, unless the effort is none."""
+    with pytest.raises(openai.BadRequestError, match="does not support 0") as caught:
+        ask(client, "你好", model=model, temperature=0.2)
     assert (caught.value.code, caught.value.param) == ("unsupported_value", "temperature")
-    assert ask(client, "你好", model="gpt-6-sol", temperature=1).choices
-    assert ask(client, "你好", model="gpt-6-luna", temperature=0.2).choices
+    assert ask(client, "你好", model=model, temperature=1).choices
+    assert ask(client, "你好", model=model, temperature=0.2, reasoning_effort="none").choices
+
+
+WEATHER = {"type": "function", "function": {"name": "weather"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "param", "words"),
+    [
+        ({"web_search_options": {}}, None, "web_search_options", "Web search options not supported with this model."),
+        ({"response_format": {"type": "json_object"}}, None, "messages", "must contain the word 'json' in some form"),
+        ({"reasoning_effort": "minimal"}, "unsupported_value", "reasoning_effort", "does not support 'minimal'"),
+        ({"reasoning_effort": "max"}, "unsupported_value", "reasoning_effort", "does not support 'max'"),
+        ({"tools": [WEATHER]}, None, "reasoning_effort", "Function tools with reasoning_effort are not supported"),
+        ({"tools": [{"type": "web_search"}]}, "invalid_value", "tools[0].type", "'function' and 'custom'"),
+        ({"plugins": [{"id": "web"}]}, "unknown_parameter", "plugins", "Unknown parameter: 'plugins'."),
+        ({"enable_search": True}, "unknown_parameter", "enable_search", "Unknown parameter: 'enable_search'."),
+    ],
+)
+def test_option_that_the_model_does_not_know_is_refused(
+    api: OpenaiApi, options: dict[str, Any], code: str | None, param: str, words: str
+) -> None:
+    """Whatever CHATGPT_OPTIONS may hold for another service."""
+    answer = post(api, options)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, code, param)
+    assert words in error["message"]
+    assert not api.asked
+
+
+def test_model_that_searches_names_its_source(api: OpenaiApi, client: openai.OpenAI) -> None:
+    """In the text, and where the annotation says."""
+    completion = ask(client, "Python 有什么新闻？", model="gpt-5-search-api")
+    ChatCompletion.model_validate_json(completion.to_json(), strict=True)
+    (annotation,) = completion.choices[0].message.annotations
+    source, text = annotation.url_citation, completion.choices[0].message.content
+    assert text[source.start_index : source.end_index] == f"([docs.python.org]({source.url}))"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"web_search_options": {}, "model": "gpt-5-search-api"},
+        {"response_format": {"type": "json_object"}, "messages": [{"role": "user", "content": "你好，用 JSON 回答"}]},
+        {"reasoning_effort": "xhigh"},
+        {"reasoning_effort": "none", "tools": [WEATHER]},
+    ],
+    ids=str,
+)
+def test_option_that_the_model_knows_is_taken(api: OpenaiApi, changes: dict[str, Any]) -> None:
+    """The other side of each refusal."""
+    assert post(api, changes).status_code == 200
+
+
+CALLED = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}
+CALL = {"role": "assistant", "content": None, "tool_calls": [CALLED]}
+RESULT = {"role": "tool", "tool_call_id": "call_1", "content": "晴"}
+
+
+def test_answered_call_of_a_tool_is_taken(api: OpenaiApi) -> None:
+    """The assistant says nothing beside it: its content is null."""
+    answer = post(api, {"messages": [*HELLO, CALL, RESULT]})
+    assert (answer.status_code, answer.json()["choices"][0]["message"]["content"]) == (200, "你好！有什么可以帮你？")
+
+
+@pytest.mark.parametrize(
+    ("messages", "param", "words"),
+    [
+        ([*HELLO, CALL], "messages", "did not have response messages: call_1"),
+        ([*HELLO, CALL, *HELLO], "messages", "did not have response messages: call_1"),
+        ([*HELLO, RESULT], "messages[1].role", "must be a response to a preceeding message"),
+        ([*HELLO, {"role": "assistant", "content": None}], "messages[1].content", "expected one of a string"),
+    ],
+)
+def test_call_or_result_alone_is_refused(api: OpenaiApi, messages: list[Any], param: str, words: str) -> None:
+    """A call needs its result, a result its call, and without a call there is a text."""
+    answer = post(api, {"messages": messages})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    assert words in answer.json()["error"]["message"]
 
 
 # The request types of the openai package know these, whoever asks ...
@@ -310,9 +405,9 @@ def test_what_the_types_or_a_range_refuse_is_refused(api: OpenaiApi, changes: di
         {"max_completion_tokens": 1},
         {"n": 1, "top_p": 0, "top_logprobs": 20, "logprobs": True},
         {"reasoning_effort": "low", "verbosity": "low"},
-        {"response_format": {"type": "json_object"}, "metadata": {"a": "1"}},
+        {"response_format": {"type": "text"}, "metadata": {"a": "1"}},
         {"stop": list("abcd"), "seed": 1, "store": False},
-        {"temperature": 2, "top_p": 1.0},
+        {"temperature": 2, "top_p": 1.0, "reasoning_effort": "none"},
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.stand_ins.server import MAX_BODY_BYTES, Answer, Received, StandIn, json_answer
+from tests.stand_ins.server import MAX_BODY_BYTES, Answer, Fault, Received, StandIn, json_answer
 
 
 class Echo(StandIn):
@@ -157,3 +157,19 @@ def test_altered_answer_is_sent_instead_until_the_reset(echo: Echo) -> None:
     assert exchange(echo, request, "GET")[0].headers["X-Path"] == "/a"
     echo.reset()
     assert exchange(echo, request, "GET")[0].headers["X-Path"] is None
+
+
+def test_endless_answer_goes_on_until_nobody_reads_it(echo: Echo) -> None:
+    """In chunks, without a length; the next request is answered as ever."""
+    echo.plan(Fault(status=200, body="again and " * 1000, endless=True))
+    port = int(echo.url.rpartition(":")[2])
+    endless, other = (http.client.HTTPConnection("127.0.0.1", port, timeout=5) for _ in range(2))
+    endless.request("POST", "/")
+    answer = endless.getresponse()
+    assert (answer.getheader("Transfer-Encoding"), answer.getheader("Content-Length")) == ("chunked", None)
+    assert answer.read(1_000_000) == b"again and " * 100_000
+    answer.close()
+    endless.close()
+    other.request("POST", "/", b"x")
+    assert json.loads(other.getresponse().read())["body"] == "x"
+    other.close()

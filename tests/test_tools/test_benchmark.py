@@ -1,4 +1,4 @@
-"""`python -m tests.benchmark`: it knows every budget, and a broken one makes it fail. Nothing here depends on time."""
+"""`python3 -m tests.benchmark`: it knows every budget, and a broken one makes it fail. Nothing here depends on time."""
 
 from __future__ import annotations
 

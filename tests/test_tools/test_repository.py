@@ -11,16 +11,13 @@ import textwrap
 from pathlib import Path
 
 import pytest
-import yaml
 
-from bot import settings
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
-PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
-VARIABLES = {
-    CONVERSATION: settings.variables(settings.ConversationSettings),
-    REPLY: settings.variables(settings.ReplySettings),
-}
+PACKAGES = {
+    CONVERSATION: {"fc2", "requests"},
+    REPLY: {"httpx2", "openai", "oss2", "requests"},
+}  # openai brings httpx2 along
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAX_LINE_OF_HANDLER, MAX_LINES_OF_FUNCTION, MAX_LINES_OF_FUNCTION_FILE, MAX_LINES_OF_ROOM = 100, 45, 250, 400
 ROOMS = {
@@ -28,7 +25,18 @@ ROOMS = {
     for file in (ROOT / "bot").rglob("*.py")
 }
 SOURCES = {CONVERSATION: ROOT / f"{CONVERSATION}.py", REPLY: ROOT / f"{REPLY}.py", **ROOMS}
-GROUND_FLOOR = {"bot", "connections", "deadline", "errors", "logs", "readers", "sentences", "settings", "values"}
+GROUND_FLOOR = {
+    "bot",
+    "connections",
+    "deadline",
+    "errors",
+    "logs",
+    "masking",
+    "readers",
+    "sentences",
+    "settings",
+    "values",
+}
 WINGS = {"chatgpt", "dingtalk", "function_compute", "oss"}
 JOINING = {"commands", "self_check"}  # use several wings, as the two function files do
 WITHOUT_A_WIRE = (  # are tested by plain calls
@@ -41,9 +49,9 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.parts",
         "dingtalk.signature",
     ),
-    *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "function_compute.request"),
+    *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "chatgpt.marks", "masking", "function_compute.request"),
 )
-WIRES = {"openai", "oss2", "requests", "fc2", "socket", "os"}
+WIRES = {"httpx2", "openai", "oss2", "requests", "fc2", "socket", "os"}
 
 each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 each_source = pytest.mark.parametrize("source", SOURCES)
@@ -188,7 +196,7 @@ def test_a_function_imports_with_its_rooms_alone_and_does_nothing_else(function:
 
 @each_function
 def test_a_function_needs_only_the_packages_that_it_may(function: str) -> None:
-    """The standard library and the four packages: Conversation runs on what the runtime already has."""
+    """The standard library and the packages: Conversation runs on what the runtime already has."""
     sources = {function, *reached(function)}
     used = {name.partition(".")[0] for source in sources for name in imports(source)}
     assert used - set(sys.stdlib_module_names) - {"bot"} == PACKAGES[function]
@@ -227,7 +235,7 @@ def test_only_the_handlers_look_at_the_environment() -> None:
     assert not [source for source in SOURCES if "getenv" in text_of(source)]
 
 
-# --- requirements, signature, settings ---
+# --- requirements, signature ---
 
 
 def test_every_requirement_is_pinned_and_explained() -> None:
@@ -248,56 +256,3 @@ def test_signature_is_compared_in_constant_time() -> None:
     compared = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Compare)]
     assert not [comparison for comparison in compared if "wanted" in comparison or "sign" in comparison]
     assert "hmac.compare_digest(wanted, sign" in ast.unparse(function)
-
-
-def setting_names(*functions: str) -> list[str]:
-    """The settings that the functions read, each once, in order of the alphabet."""
-    return sorted({variable.name for function in functions for variable in VARIABLES[function]})
-
-
-def required_names() -> list[str]:
-    """Those without which the functions do not work, in order of the alphabet."""
-    required = {each.name for several in VARIABLES.values() for each in several if each.default is settings.REQUIRED}
-    return sorted(required)
-
-
-@pytest.mark.parametrize("page", ["docs/en/settings.md", "docs/zh/settings.md"])
-def test_every_setting_is_documented_and_no_other(page: str) -> None:
-    """A setting that nobody can find does not exist, and one that is only documented does not work; required first."""
-    lines = (ROOT / page).read_text(encoding="utf-8").splitlines()
-    rows = [line.split("|") for line in lines if line.startswith("| `")]
-    documented = [name for row in rows for name in re.findall(r"`([A-Z_]+)`", row[1])]
-    assert sorted(documented) == setting_names(CONVERSATION, REPLY)
-    required = [name for row in rows for name in re.findall(r"`([A-Z_]+)`", row[1]) if "**" in row[3]]
-    assert sorted(required) == required_names()
-    assert documented[: len(required)] == required
-
-
-def test_every_setting_is_explained_in_the_example_of_dotenv_and_no_other() -> None:
-    """Below a comment; what has a default, or may be left out, is switched off."""
-    lines = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()
-    listed = [line.partition("=")[0] for line in lines if re.match(r"(# )?[A-Z_]+=", line)]
-    assert sorted(name.removeprefix("# ") for name in listed) == setting_names(CONVERSATION, REPLY)
-    assert sorted(name for name in listed if not name.startswith("#")) == required_names()
-
-
-@each_function
-def test_every_setting_is_passed_on_by_s_yaml_and_no_other(function: str) -> None:
-    """To the function that reads it, from the variable of the same name."""
-    services = yaml.safe_load((ROOT / "s.yaml").read_text(encoding="utf-8"))["services"].values()
-    (variables,) = [
-        service["props"]["function"]["environmentVariables"]
-        for service in services
-        if service["props"]["function"]["name"] == function
-    ]
-    assert variables == {name: f"${{env({name})}}" for name in setting_names(function)}
-
-
-def test_every_setting_is_in_s_fc3_yaml_and_no_other() -> None:
-    """What is in .env reaches the functions of 3.0 as well; a service they do not have."""
-    text = (ROOT / "s.fc3.yaml").read_text(encoding="utf-8")
-    deployed = re.findall(r"^ +([A-Z_]+): \$\{env\('([A-Z_]+)', ''\)\}$", text, re.MULTILINE)
-    assert all(name == variable for name, variable in deployed)
-    names = [*setting_names(REPLY), *setting_names(CONVERSATION)]
-    assert sorted(name for name, _ in deployed) == sorted(name for name in names if name != "SERVICE_NAME")
-    assert text.count("${env(") == len(deployed)
