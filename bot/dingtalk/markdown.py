@@ -25,20 +25,16 @@ FENCES = re.compile(r"^[ \t>]*(`{3,30}|~{3,30})[ \t]*([^`\n]*)$", re.MULTILINE)
 NOTE = re.compile(r"^[ \t>]*\[\^([^\]\s]{1,30})\]:", re.MULTILINE)
 HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
+HTML_NAMES = (
+    "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|fieldset"
+    "|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|menuitem|nav"
+    "|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|track|ul"
+)
 HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables first; "" is a blank line
     (r"(?:<[^<>]{1,200}>\s*){0,9}<table\b", "</table>"),
     (r"<(?:script|pre|style|textarea)(?![^\s>])", "</(?:script|pre|style|textarea)>"),
-    (r"<!--", "-->"),
-    (r"<\?", r"\?>"),
-    (r"<![a-z]", ">"),
-    (r"<!\[CDATA\[", r"\]\]>"),
-    (
-        r"</?(?:address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt"
-        r"|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu"
-        r"|menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr"
-        r"|track|ul)(?=\s|/?>|$)",
-        "",
-    ),
+    *((r"<!--", "-->"), (r"<\?", r"\?>"), (r"<!\[CDATA\[", r"\]\]>"), (r"<![a-z]", ">")),
+    (rf"</?(?:{HTML_NAMES})(?=\s|/?>|$)", ""),
     (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
 ]
 HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
@@ -57,10 +53,7 @@ class Container:
         self.restarted = False  # the same has ended its list before it: it goes on with its number
 
     def begin(self, moved: bool, rival: Container | None) -> str:
-        """Its marker; the rival is what stood in the same place before it.
-
-        The other sign stands behind the number where the list of the rival would go on with another number.
-        """
+        """Its marker; with the other sign where the list of the rival, which stood there before, would go on wrongly."""
         if self.number is not None and (self.restarted or moved):
             sign = self.marker.strip()[-1]
             if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
@@ -106,9 +99,7 @@ def render(block: Block, before: Block | None) -> str:
             around.append(container)
     text, code = block.text, block.code
     if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
-        code = "`" * (
-            9 if "```" in text else 3
-        )  # else it would be words of the item before it, which is one only in what is sent
+        code = "```"  # else it would be words of the item before it, which is one only in what is sent
     if code == INDENT:
         first, later = first + INDENT, later + INDENT
     elif code:
@@ -142,17 +133,15 @@ def blocks_in(text: str) -> Iterator[Block]:
 
 def without_outer_fence(text: str) -> str:
     """The text without a fence for Markdown that is around all of it."""
-    if not (outer := OUTER_FENCE.match(text)):
-        return text
-    inside = ""
-    for fence in FENCES.finditer(text, outer.end()):
+    outer, inside = OUTER_FENCE.match(text), ""
+    for fence in FENCES.finditer(text, outer.end()) if outer else ():
         if inside:
             inside = "" if fence[1].startswith(inside) and not fence[2] else inside
         elif fence[2] or not fence[1].startswith(outer[1]):
             inside = fence[1]
         else:
             return text if text[fence.end() :].strip() else text[outer.end() : fence.start()]
-    return text if inside else text[outer.end() :]  # it was cut off
+    return text[outer.end() :] if outer and not inside else text  # it was cut off
 
 
 class Walk:
@@ -203,8 +192,7 @@ class Walk:
             yield from self.read_block(line, depth)
         elif self.code == INDENT and inside:
             self.add(dedent(line, 4))
-        elif not self.table_goes_on():
-            # It ends the block, and an item that has none yet.
+        elif not self.table_goes_on():  # the blank line ends the block, and an item that has none yet
             empty = not self.kind and self.opened > 0 and self.containers[-1].marker != QUOTE_MARKER
             yield from self.close(depth - empty)
             self.gap = True
@@ -252,7 +240,7 @@ class Walk:
 
     def open(self, marker: str, sibling: Container | None) -> None:
         """Open a container; the sibling is the one that was open in its place."""
-        digits = re.search(r"\d+", marker)
+        digits = re.search("[0-9]+", marker)
         container = Container(marker, int(digits[0]) if digits else None)
         if digits and sibling and sibling.number is not None and sibling.marker.strip()[-1] == marker.strip()[-1]:
             container.number = sibling.number + 1
@@ -278,9 +266,10 @@ class Walk:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
                 self.lines, self.size = [], 0
-            if not inside:  # it gets the marks of the containers, where it could be more than words
-                line = INDENT + words if indented else as_words(words)
-            self.add(line)
+            lazy = (
+                INDENT + words if indented else as_words(words)
+            )  # with the marks of its containers, no more than words
+            self.add(line if inside else lazy)
         elif self.kind == "table" and inside and not indented and not begins:
             yield from self.read_row(cells_of(words, len(self.table.head)))
         elif self.code == INDENT and inside and indented:
