@@ -69,9 +69,9 @@ def read_level(text: str) -> int:
 
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
+    parts = urlsplit(text if "://" in text else "https://" + text)
     if "：" in text:
         raise Malformed(sentences.HALF_WIDTH_COLON)
-    parts = urlsplit(text if "://" in text else "https://" + text)
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         raise Malformed(sentences.NO_QUERY)
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc):
@@ -150,7 +150,7 @@ def read_options(text: str) -> dict[str, Any]:
 
 
 def json_slip_in(text: str, at: int) -> str:
-    """What went wrong where JSON is none any more: written as in Python, or its signs were lost or changed."""
+    """Why a text stops being JSON here: it was written as in Python, or lost or changed its signs on the way."""
     rest = text[at:]
     slips = (
         (rest.startswith("'"), sentences.DOUBLE_QUOTES),

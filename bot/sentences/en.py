@@ -280,6 +280,7 @@ TOO_SHORT = "(The answer reached its length limit and was cut off here.)"
 TAKEN_AWAY = "(The content filter refused the rest of the answer.)"
 TOOL_CALLED = "(The model also wanted to call a tool, and the bot has none.)"
 BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"
+NOT_ALL_SENT = "(The answer is too long: the rest was not sent. Ask me to go on, or ask something narrower.)"
 
 # --- OSS ---
 
