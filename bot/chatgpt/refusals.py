@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import html
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.bodies import frames_in, values_in
-from bot.chatgpt.causes import CODES, STATUSES, VAGUE, WAYS, cause_in, first_row
+from bot.chatgpt.causes import CODES, STATUSES, VAGUE, WAYS, cause_in
 from bot.masking import is_plain, quotable
+from bot.values import frames_in, packed_json, values_in
+from bot.words import first_row
 
 # The fields that hold them, in lower case and without signs, wherever they stand.
 CODE_FIELDS = (
@@ -110,25 +109,6 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
         collect(packed, field, refusal, depth + 1)
 
 
-def packed_json(text: str) -> tuple[int, Any]:
-    """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without.
-
-    Relays in Python also write {'code': None}.
-    """
-    start = text.find("{")
-    try:
-        if start >= 0:
-            return start, json.JSONDecoder().raw_decode(text[start:])[0]
-    except (ValueError, RecursionError):
-        pass
-    try:
-        if start >= 0:
-            return start, ast.literal_eval(text[start : text.rfind("}") + 1][:4000])
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        pass  # it only looked like JSON
-    return len(text), None
-
-
 def understood(refusal: Refusal) -> str | None:
     """The cause that the codes or the words of a refusal tell; None if they tell nothing.
 
@@ -143,7 +123,7 @@ def understood(refusal: Refusal) -> str | None:
     return known or told or cause_in([" ".join([*names, *refusal.texts])])
 
 
-def failure_of(refusal: Refusal, private: list[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
+def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
     """The failure that a refusal is; `seconds` are left for another try.
 
     The log gets its codes, never its words: services quote questions and keys.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -17,17 +18,17 @@ PRIVATE = ("sk-example", "https://ai.example.com/v1", "我想知道怎么离婚"
 QUOTED = "you sent: 我想知道怎么离婚, key sk-example, to https://ai.example.com/v1, organization org-abc123"
 
 
-def failure(status: int, body: Any, seconds: float = 60, **headers: str) -> ModelFailure:
+def failure(status: int, body: Any, headers: Mapping[str, str] | None = None) -> ModelFailure:
     """What an answer of a service is."""
     content = body.encode() if isinstance(body, str) else json.dumps(body).encode()
     try:
         if status == 200:
             raise AssertionError(read_answer(content))
     except Refused as refused:
-        return failure_of(refused.refusal, PRIVATE, headers, seconds)
+        return failure_of(refused.refusal, PRIVATE, {}, 60)
     except ModelFailure as failed:
         return failed
-    return failure_of(read_refusal(status, content), PRIVATE, headers, seconds)
+    return failure_of(read_refusal(status, content), PRIVATE, headers or {}, 60)
 
 
 def error(message: str, **fields: Any) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def test_hint_to_retry_within_the_time_means_busy(
     status: int, body: Any, headers: dict[str, str], cause: str, wait_seconds: float | None
 ) -> None:
     """Whatever else is said: a limit of a minute speaks of quotas and billing too."""
-    failed = failure(status, body, **headers)
+    failed = failure(status, body, headers)
     assert (failed.cause, failed.wait_seconds) == (cause, wait_seconds)
 
 
