@@ -37,6 +37,7 @@ GROUND_FLOOR = {
     "sentences",
     "settings",
     "values",
+    "words",
 }
 WINGS = {"chatgpt", "dingtalk", "function_compute", "oss"}
 JOINING = {"commands", "self_check"}  # use several wings, as the two function files do
