@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bot.dingtalk.html import TAG, html_end, rows_in
 from bot.dingtalk.inline import LONG, as_words, ready, with_breaks
-from bot.dingtalk.tables import TAG, Table, cells_of, head_of_table, rows_in
+from bot.dingtalk.tables import Table, cells_of, head_of_table
 
 MAX_CONTAINERS = 20  # of containers in each other; what is deeper is text, so that no line takes long
 QUOTE_MARKER = "> "
@@ -25,19 +26,6 @@ FENCES = re.compile(r"^[ \t>]*(`{3,30}|~{3,30})[ \t]*([^`\n]*)$", re.MULTILINE)
 NOTE = re.compile(r"^[ \t>]*\[\^([^\]\s]{1,30})\]:", re.MULTILINE)
 HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
-HTML_NAMES = (
-    "address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt|fieldset"
-    "|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu|menuitem|nav"
-    "|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr|track|ul"
-)
-HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables first; "" is a blank line
-    (r"(?:<[^<>]{1,200}>\s*){0,9}<table\b", "</table>"),
-    (r"<(?:script|pre|style|textarea)(?![^\s>])", "</(?:script|pre|style|textarea)>"),
-    *((r"<!--", "-->"), (r"<\?", r"\?>"), (r"<!\[CDATA\[", r"\]\]>"), (r"<![a-z]", ">")),
-    (rf"</?(?:{HTML_NAMES})(?=\s|/?>|$)", ""),
-    (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
-]
-HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
 
 
 # Blocks and containers
@@ -53,7 +41,7 @@ class Container:
         self.restarted = False  # the same has ended its list before it: it goes on with its number
 
     def begin(self, moved: bool, rival: Container | None) -> str:
-        """Its marker; with the other sign where the list of the rival, which stood there before, would go on wrongly."""
+        """Its marker, with the other sign if the list of the rival, which stands before it, would go on wrongly."""
         if self.number is not None and (self.restarted or moved):
             sign = self.marker.strip()[-1]
             if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
@@ -134,14 +122,16 @@ def blocks_in(text: str) -> Iterator[Block]:
 def without_outer_fence(text: str) -> str:
     """The text without a fence for Markdown that is around all of it."""
     outer, inside = OUTER_FENCE.match(text), ""
-    for fence in FENCES.finditer(text, outer.end()) if outer else ():
+    if outer is None:
+        return text
+    for fence in FENCES.finditer(text, outer.end()):
         if inside:
             inside = "" if fence[1].startswith(inside) and not fence[2] else inside
         elif fence[2] or not fence[1].startswith(outer[1]):
             inside = fence[1]
         else:
             return text if text[fence.end() :].strip() else text[outer.end() : fence.start()]
-    return text[outer.end() :] if outer and not inside else text  # it was cut off
+    return text if inside else text[outer.end() :]  # it was cut off
 
 
 class Walk:
@@ -176,8 +166,7 @@ class Walk:
         depth, line = self.match(line)
         words, inside = line.strip(" \t"), depth == len(self.containers)
         if self.kind == "code" and self.code != INDENT and inside:
-            fence = fence_of(self.code)
-            if indent_of(line) < 4 and words.startswith(fence) and not words.strip(fence[0]):
+            if indent_of(line) < 4 and words.startswith(fence_of(self.code)) and not words.strip(self.code[0]):
                 yield from self.close(depth)
             else:
                 self.add(dedent(line, self.indent))
@@ -199,15 +188,15 @@ class Walk:
 
     def table_goes_on(self) -> bool:
         """Whether this blank line stands in the middle of a table: above its rule, or above a row."""
-        if self.kind != "table" and not (self.kind == "text" and "|" in self.lines[-1]):
+        if self.kind not in ("text", "table"):
             return False
-        row, _, rule = self.text[self.place : self.place + LONG].partition("\n")
+        row, rule, *_ = [*self.text[self.place : self.place + LONG].split("\n", 2), "", ""]
         depth, row = self.match(row)
         if depth < len(self.containers) or not re.match(r" {0,3}\|", row):
             return False
         if self.kind == "text":
             return bool(head_of_table(self.lines[-1], row.strip(" \t")))
-        return not head_of_table(row, self.match(rule.partition("\n")[0])[1].strip(" \t"))
+        return not head_of_table(row, self.match(rule)[1].strip(" \t"))
 
     def match(self, line: str) -> tuple[int, str]:
         """How many of the open containers hold the line, and what is left of it in them."""
@@ -392,10 +381,3 @@ def is_rule(line: str) -> bool:
     """Whether it is a line across: '---', '* * *'."""
     signs = line.replace(" ", "").replace("\t", "")
     return len(signs) > 2 and signs[0] in "-_*" and not signs.strip(signs[0])
-
-
-def html_end(words: str, paragraph: bool) -> str | None:
-    """What ends the block of HTML that begins with these words, None if none does."""
-    found = HTML.match(words) if words[:1] == "<" else None
-    number = found.lastindex if found and found.lastindex else 0
-    return HTML_BLOCKS[number - 1][1] if number and not (paragraph and number == len(HTML_BLOCKS)) else None
