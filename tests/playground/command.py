@@ -93,7 +93,7 @@ def end(signal_number: int, frame: FrameType | None) -> None:
 
 
 def warm(cloud: LocalCloud, real_model: bool) -> None:
-    """Start an instance of each function, both at once: the first message is not to wait for one. Nothing is left of it."""
+    """Start an instance of each function, both at once: the first message is not to wait. Nothing is left of it."""
     message = cloud.dingtalk.message("\\help" if real_model else "1+1=?")  # a real model costs something
     nonsense = {"body": b"{}", "timeout": PUSH_SECONDS}  # it refuses this, and is warm
     conversation = threading.Thread(target=cloud.dingtalk.deliver, args=(message,), kwargs=nonsense)
