@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -48,6 +49,9 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.message",
         "dingtalk.markdown",
         "dingtalk.parts",
+        "dingtalk.inline",
+        "dingtalk.tables",
+        "dingtalk.html",
         "dingtalk.signature",
     ),
     *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "chatgpt.marks", "masking", "function_compute.request"),
@@ -58,7 +62,8 @@ each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 each_source = pytest.mark.parametrize("source", SOURCES)
 
 
-def imports(source: str) -> set[str]:
+@functools.cache
+def imports(source: str) -> frozenset[str]:
     """The full names of all modules that a file imports, wherever in it; of `from bot import x`, `bot.x`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text_of(source))):
@@ -68,7 +73,7 @@ def imports(source: str) -> set[str]:
             assert node.level == 0, "rooms import each other by their full names"
             inner = {f"{node.module}.{alias.name}" for alias in node.names} & SOURCES.keys()
             names.update(inner or {str(node.module)})
-    return names
+    return frozenset(names)
 
 
 def text_of(source: str) -> str:
