@@ -609,7 +609,7 @@ def test_every_example_is_answered(page: Page, language: int) -> None:
     """In the language of the page, but for the bot's own words to a picture or a file; then the next one is near."""
     page.browser.execute_script(f"setLanguage({language})")
     names = [each.text for each in page.all(".welcome .example b")]
-    assert len(names) == 10 and all(each.isascii() == bool(language) for each in names)
+    assert len(names) == 13 and all(each.isascii() == bool(language) for each in names)
     for number, name in enumerate(names):
         if number:
             page.click("#show-examples")
@@ -623,6 +623,9 @@ def test_every_example_is_answered(page: Page, language: int) -> None:
     assert page.all("#bubble-3-0 ol") and page.all("#bubble-3-0 pre")
     assert page.all("#bubble-5-0 ul ul ul") and page.all("#bubble-5-0 ul ol")
     assert page.all("#bubble-6-0 blockquote p + p") and page.all("[id='bubble-7-2']")
+    assert page.all("#bubble-12-0 li strong") and "*" not in page.text("#bubble-12-0 .words")
+    assert "\\frac" in page.text("#bubble-13-0 .words") and "[1]" in page.text("#bubble-13-0 .words")
+    assert page.all("[id='bubble-14-19']") and not page.all("[id='bubble-14-20']")
 
 
 @pytest.mark.full

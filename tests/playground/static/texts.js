@@ -230,6 +230,12 @@ const EXAMPLES = {
     { name: ["转发聊天记录|机器人看到每一句是谁说的", "A forwarded chat|the bot sees who said what"], says: [{ kind: "record" }] },
     { name: ["引用提问|引用一句话，问它是什么意思", "Ask with a quotation|quote a message and ask about it"],
       says: [{ text: ["这是什么意思？", "What does this mean?"], quotation: ["明天下午三点开会", "The meeting is at three"] }] },
+    { name: ["加粗和标点|加粗的词挨着中文标点", "Bold words|beside punctuation"],
+      says: [{ text: ["用加粗写出三个要点", "Give me three points in bold"] }] },
+    { name: ["脚注和公式|钉钉不显示公式，原样保留", "Footnotes and a formula|DingTalk shows none, so it is kept as it is"],
+      says: [{ text: ["用公式说说沸点，加上脚注", "Explain the boiling point with a formula and footnotes"] }] },
+    { name: ["没完没了|超过 20 条，后面的不发", "No end|what is beyond 20 messages is not sent"],
+      says: [{ text: ["写一篇没完没了的文章", "Write an endless text"] }] },
   ],
   group: [
     { name: ["@ 机器人提问|机器人回答时 @ 提问的人", "Ask with @|the bot mentions whoever asked"], says: [{ text: ["12×12=?", "12*12=?"] }] },
