@@ -29,7 +29,7 @@ from bot.values import digest, percent_encoded, text_in
 
 Line = dict[str, Any]
 
-TAIL_BYTES = 48 * 1024  # of the journal are read, however long it is: the last 200 messages
+TAIL_BYTES = 30 * 1024  # of the journal are read, however long it is: the last 140 messages or so
 OSS_TRIES = 3  # of an append that OSS neither did nor refused
 MIN_APPEND_SECONDS = 0.5  # with less left, another try is not worth beginning
 MOST_ID_CHARACTERS = 100  # a longer msgId becomes its digest: lines are short, so that the tail holds many

@@ -230,8 +230,8 @@ class LongTalk:
         for count in range(1, number):
             other = b"msg%021d==" % count
             piece = said.replace(msg_id.encode(), other)
-            where = b"[0, %d, %d]" % (len(words), len(piece))
-            journal += re.sub(rb"\[0, \d+, \d+\]", where, lines).replace(msg_id.encode(), other)
+            where = b"[0,%d,%d]" % (len(words), len(piece))
+            journal += re.sub(rb"\[0,0,\d+\]", where, lines).replace(msg_id.encode(), other)
             words += piece if number - count <= SHOWN else b""
         objects = {words_key: words, journal_key: journal}  # whose checksum the function does not look at
         self._objects = {key: Object(data, appendable=True, crc=0) for key, data in objects.items()}

@@ -33,7 +33,7 @@ NEW_CLIENT_PER_MESSAGE = (
     "@functools.lru_cache(maxsize=1)\ndef openai_client(",
     "def openai_client(",
 )
-WHOLE_JOURNAL = ("bot/oss/journal.py", "TAIL_BYTES = 48 * 1024", "TAIL_BYTES = 1024**3")
+WHOLE_JOURNAL = ("bot/oss/journal.py", "TAIL_BYTES = 30 * 1024", "TAIL_BYTES = 1024**3")
 
 
 def benchmark(*arguments: str, root: Path = ROOT) -> tuple[int, dict[str, Any], str]:
