@@ -10,7 +10,7 @@ from bot.deadline import LOAD_SHARE, Run
 from bot.dingtalk.message import OFF, Command
 from bot.oss.bucket import OssFailure
 from bot.oss.choices import Choices, read_choices, write_choices
-from bot.oss.commit import Reply
+from bot.oss.commit import Reply, not_cleared
 from bot.oss.journal import Journal
 from bot.settings import ReplySettings
 
@@ -39,11 +39,6 @@ def clear(journal: Journal) -> Reply:
     if journal.problem and not journal.denied:  # where it is denied, there may be none, and the commit shows that
         return not_cleared(journal.problem)
     return Reply("cleared", sentences.CLEARED, clear=True)
-
-
-def not_cleared(problem: str) -> Reply:
-    """Instead, when OSS fails."""
-    return Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
 
 
 def status(journal: Journal, choices: Choices, settings: ReplySettings) -> Reply:
