@@ -35,7 +35,15 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.parts",
         "dingtalk.signature",
     ),
-    *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "function_compute.request"),
+    *(
+        "chatgpt.answers",
+        "chatgpt.refusals",
+        "chatgpt.causes",
+        "chatgpt.responses",
+        "chatgpt.sources",
+        "chatgpt.pictures",
+        "function_compute.request",
+    ),
 )
 WIRES = {"openai", "oss2", "requests", "fc2", "socket", "os"}
 
