@@ -27,6 +27,8 @@ class Unseen(Exception):
         self.cause, self.detail = cause, detail
 
 
+Call = Callable[[str], tuple[int, dict[str, Any]]]  # with a token; the status and the object of the answer
+
 # What an error of the API means, by its code and its words; the first that fits.
 API_CAUSES = (
     ("quota", r"ApiCountLimit|90018"),
@@ -46,12 +48,20 @@ api_tokens: dict[
 
 
 def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, deadline: float) -> dict[str, Any]:
-    """What DingTalk answers to a call of its API, or Unseen. A token that it does not take any more is renewed once."""
+    """What DingTalk answers to a call of its API, or Unseen."""
+
+    def call(token: str) -> tuple[int, dict[str, Any]]:
+        return post_json(path, body, {"x-acs-dingtalk-access-token": token}, settings, deadline)
+
+    return with_token(call, settings, deadline)
+
+
+def with_token(call: Call, settings: ReplySettings, deadline: float) -> dict[str, Any]:
+    """What DingTalk answers to a call; or Unseen. A token that it does not take any more is renewed once."""
     renewed = False
     while True:
-        headers = {"x-acs-dingtalk-access-token": access_token(settings, deadline)}
-        status, answer = post_json(path, body, headers, settings, deadline)
-        if status == 200:
+        status, answer = call(access_token(settings, deadline))
+        if status == 200 and not answer.get("errcode"):  # which only the older API has
             return answer
         failure = api_failure(status, answer)
         if renewed or failure.cause != "token":
@@ -82,9 +92,13 @@ def post_json(
     path: str, body: dict[str, Any], headers: dict[str, str], settings: ReplySettings, deadline: float
 ) -> tuple[int, dict[str, Any]]:
     """The status and the object that the API answers, {} if it is none; or Unseen."""
-    url, headers = settings.dingtalk_api + path, {"Content-Type": "application/json", **headers}
-    send = functools.partial(post, api_connections(), url, json.dumps(body).encode(), headers)
-    response, data = in_time(deadline, send)
+    headers = {"Content-Type": "application/json", **headers}
+    return post_bytes(settings.dingtalk_api + path, json.dumps(body).encode(), headers, deadline)
+
+
+def post_bytes(url: str, body: bytes, headers: dict[str, str], deadline: float) -> tuple[int, dict[str, Any]]:
+    """As post_json."""
+    response, data = in_time(deadline, functools.partial(post, api_connections(), url, body, headers))
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError):
@@ -117,6 +131,6 @@ def api_failure(status: int, answer: dict[str, Any]) -> Unseen:
         cause = "token"
     elif not answer and status in (403, 429):  # a page for a browser: too much from this address
         cause = "busy"
-    request_id = answer.get("requestid", answer.get("requestId"))
-    detail = f"HTTP {status}, {plain_words(answer.get('code'), 80)}, its request {plain_words(request_id, 60)}"
+    code, request_id = answer.get("code", answer.get("errcode")), answer.get("requestid", answer.get("requestId"))
+    detail = f"HTTP {status}, {plain_words(code, 80)}, its request {plain_words(request_id, 60)}"
     return Unseen(cause or ("network" if status >= 500 else "refused"), detail=detail)

@@ -1,0 +1,67 @@
+"""Pictures of an answer, uploaded to DingTalk, which shows them in Markdown.
+
+https://open.dingtalk.com/document/development/upload-media-files
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+
+from urllib3 import encode_multipart_formdata
+
+from bot import sentences
+from bot.deadline import UPLOAD_SHARE, Run
+from bot.dingtalk.api import Unseen, post_bytes, with_token
+from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE, PICTURE_NAMES
+from bot.logs import log
+from bot.settings import ReplySettings
+
+API, OLDER_API = "https://api.dingtalk.com", "https://oapi.dingtalk.com"  # of somebody's own, one address takes all
+
+
+def upload_pictures(pictures: list[str], run: Run) -> tuple[list[str], str]:
+    """Markdown that shows each of the pictures, '' for one that is not shown; and why the first of these is not.
+
+    They are Base64. Each costs one metered call of the application.
+    """
+    shown, why, deadline = [], "", run.share(UPLOAD_SHARE)
+    if not run.settings.dingtalk_app_key or run.settings.reply_format == "text":
+        return [], "missing" if not run.settings.dingtalk_app_key else "text"
+    for picture in pictures:
+        try:
+            shown.append(f"![{sentences.PICTURE}]({upload(picture, run.settings, deadline)})")
+        except Unseen as unseen:
+            log.warning("request %s: not shown: %s: %s", run.context.request_id, unseen.cause, unseen.detail)
+            shown.append("")
+            why = why or ("unfit" if unseen.cause in ("picture", "large") else "failed")
+    return shown, why
+
+
+def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
+    """The media_id of a picture in Base64, or Unseen."""
+    if len(picture) > MOST_PICTURE_BYTES * 4 // 3 + 4:
+        raise Unseen("large", detail=f"{len(picture)} letters")
+    try:
+        data = base64.b64decode(picture.replace("-", "+").replace("_", "/") + "==")
+    except binascii.Error as error:
+        raise Unseen("picture", detail=str(error)) from None
+    kind = PICTURE.match(data)
+    if not kind:
+        raise Unseen("picture", detail=f"{len(data)} bytes")
+    name = PICTURE_NAMES[(kind.lastindex or 1) - 1]
+    file = (f"picture.{name}".replace("jpeg", "jpg"), data, f"image/{name}")
+    body, content_type = encode_multipart_formdata({"media": file})
+    url = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
+    answer = with_token(
+        lambda token: post_bytes(
+            f"{url}/media/upload?access_token={token}&type=image", body, {"Content-Type": content_type}, deadline
+        ),
+        settings,
+        deadline,
+    )
+    media_id = answer.get("media_id")
+    if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
+        raise Unseen("refused", detail="no media_id in the answer")
+    return media_id
