@@ -34,7 +34,7 @@ API_CAUSES = (
     ("quota", r"ApiCountLimit|90018"),
     ("busy", r"QpsLimit|throttl|punish|too many|90002|90020|system\.?(busy|err)"),
     ("ip", r"WhiteList"),
-    ("permission", r"PermissionDenied|requiredScopes|AccessDenied|Forbidden|NoPermission"),
+    ("permission", r"PermissionDenied|requiredScopes|AccessDenied|Forbidden|NoPermission|60011"),
     ("app", r"invalidClient|clientId|appKey|appSecret"),
     ("token", r"InvalidAuthentication|access.?token"),
     ("expired", r"downloadCode|expired|过期"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from typing import Any
 
 from urllib3 import encode_multipart_formdata
 
@@ -35,33 +36,28 @@ def upload_pictures(pictures: list[str], run: Run) -> tuple[list[str], str]:
         except Unseen as unseen:
             log.warning("request %s: not shown: %s: %s", run.context.request_id, unseen.cause, unseen.detail)
             shown.append("")
-            why = why or ("unfit" if unseen.cause in ("picture", "large") else "failed")
+            why = why or ("unfit" if unseen.cause == "picture" else "failed")
     return shown, why
 
 
 def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
     """The media_id of a picture in Base64, or Unseen."""
-    if len(picture) > MOST_PICTURE_BYTES * 4 // 3 + 4:
-        raise Unseen("large", detail=f"{len(picture)} letters")
     try:
         data = base64.b64decode(picture.replace("-", "+").replace("_", "/") + "==")
     except binascii.Error as error:
         raise Unseen("picture", detail=str(error)) from None
     kind = PICTURE.match(data)
-    if not kind:
+    if not kind or len(data) > MOST_PICTURE_BYTES:
         raise Unseen("picture", detail=f"{len(data)} bytes")
-    name = PICTURE_NAMES[(kind.lastindex or 1) - 1]
-    file = (f"picture.{name}".replace("jpeg", "jpg"), data, f"image/{name}")
-    body, content_type = encode_multipart_formdata({"media": file})
-    url = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
-    answer = with_token(
-        lambda token: post_bytes(
-            f"{url}/media/upload?access_token={token}&type=image", body, {"Content-Type": content_type}, deadline
-        ),
-        settings,
-        deadline,
-    )
-    media_id = answer.get("media_id")
+    name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
+    body, content_type = encode_multipart_formdata({"media": (f"picture.{name}", data, f"image/{name}")})
+    api = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
+
+    def call(token: str) -> tuple[int, dict[str, Any]]:
+        url = f"{api}/media/upload?access_token={token}&type=image"
+        return post_bytes(url, body, {"Content-Type": content_type}, deadline)
+
+    media_id = with_token(call, settings, deadline).get("media_id")
     if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
         raise Unseen("refused", detail="no media_id in the answer")
     return media_id
