@@ -41,12 +41,12 @@ import uuid
 from typing import Any
 
 from bot import sentences
-from bot.chatgpt.asking import ask
+from bot.chatgpt.answers import Answer
+from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
 from bot.commands import clear, status
 from bot.deadline import COMMIT_SHARE, ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run, epoch_ms, now_ms
-from bot.dingtalk.api import Unseen
-from bot.dingtalk.attachments import look_at
+from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
 from bot.dingtalk.parts import webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
@@ -207,12 +207,14 @@ def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
         return "not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit)
     run.sign.begin(message, run)
     try:
-        return "answered", ask_with_attachments(message, journal, run)
+        answer = ask_chatgpt(message, journal.turns, run)
+        run.tokens[:] = filter(None, [answer.tokens])
+        return "answered", answer.text
     except ModelFailure as failure:
         log.warning("request %s: ChatGPT did not answer: %s", run.context.request_id, failure)
-        return f"failed: {failure.cause}", sentences.FAILURES[failure.cause]
+        return f"failed: {failure.cause}", failure.sentence
     except Unseen as unseen:
-        return f"failed: {unseen.cause}", str(unseen)
+        return f"failed: {unseen.cause}", sentences.NOT_SEEN[unseen.cause]
 
 
 def why_not_allowed(message: Message, settings: ReplySettings) -> str | None:
@@ -238,29 +240,15 @@ def question_of(message: Message, scope: str) -> str:
     return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
 
 
-def ask_with_attachments(message: Message, journal: Journal, run: Run) -> str:
-    """ChatGPT's answer to a message, and below it a sentence for each picture or file that was not looked at.
-
-    If the service refuses pictures, or may do so, the words that came with them are asked alone. Unseen if there is
-    nothing to ask.
-    """
-    scope = run.settings.history_scope
-    if not (message.attachments and run.settings.dingtalk_app_key):
-        return ask(question_of(message, scope), [], journal.turns, run)
-    seen, pictures, notes = look_at(message, run)
-    question = question_of(seen, scope)
-    try:
-        answer = ask(question, pictures, journal.turns, run)
-    except ModelFailure as failure:
-        if not pictures or failure.cause not in sentences.PICTURES_REFUSED:
-            raise
-        log.warning("request %s: ChatGPT does not take the pictures: %s", run.context.request_id, failure)
-        note = sentences.PICTURES_REFUSED[failure.cause]
-        if message.unreadable and seen.quotation == message.quotation:
-            raise Unseen(failure.cause, note) from None
-        answer = ask(question, [], journal.turns, run)
-        notes.append(note)
-    return "\n\n".join([answer, *(sentences.NOTE.format(note=note) for note in dict.fromkeys(notes))])
+def ask_chatgpt(message: Message, turns: list[dict[str, Any]], run: Run) -> Answer:
+    """ChatGPT's answer to a message, with a sentence for each picture or file that was not looked at. Also Unseen."""
+    seen, pictures, notes = message, list[str](), list[str]()
+    if message.attachments and run.settings.dingtalk_app_key:
+        seen, pictures, notes = look_at(message, run)
+    stands_alone = not message.unreadable or seen.quotation != message.quotation
+    question = Question(question_of(seen, run.settings.history_scope), tuple(pictures), stands_alone)
+    answer = ask(question, turns, run)
+    return answer._replace(notes=tuple(dict.fromkeys([*answer.notes, *notes])))
 
 
 def send_reply(message: Message, text: str, journal: Journal, run: Run) -> None:

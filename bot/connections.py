@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import ssl
 import time
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -71,6 +72,20 @@ def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
         if len(data) > limit_bytes:
             raise ValueError(f"more than {limit_bytes} bytes")
     return bytes(data)
+
+
+def unpacked(data: bytes, limit_bytes: int) -> bytes:
+    """What gzip or deflate made of a text; anything else as it is. ValueError if it is over the limit."""
+    for window_bits in (zlib.MAX_WBITS + 32, -zlib.MAX_WBITS):  # gzip or zlib by its first bytes; deflate without any
+        unpack = zlib.decompressobj(window_bits)
+        try:
+            text = unpack.decompress(data, limit_bytes)
+        except zlib.error:
+            continue
+        if unpack.unconsumed_tail:
+            raise ValueError(f"more than {limit_bytes} bytes")
+        return text
+    return data
 
 
 class FreshConnections(VerifiedConnections):  # down here, because a class stands below its base

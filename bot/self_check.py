@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import functools
-import re
-from typing import Any
 
-import openai
 import oss2
 
 from bot import sentences
 from bot.chatgpt.asking import ask_once, messages_for
 from bot.chatgpt.refusals import ModelFailure
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run, call_until
-from bot.dingtalk.api import Unseen
+from bot.dingtalk.api import CallFailed
 from bot.dingtalk.attachments import fetch
-from bot.logs import plain_words
 from bot.oss.bucket import OSS_ERRORS, open_bucket, oss_problem, read_tail
 from bot.oss.journal import TAIL_BYTES
 from bot.settings import ReplySettings
@@ -32,8 +28,6 @@ def self_check(problems: list[str], run: Run) -> dict[str, str]:
     needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
     if time_out < needed:
         report[parts["time-out"]] = sentences.SHORT_TIME_OUT.format(seconds=time_out, needed=needed)
-    if warnings := option_warnings(settings.chatgpt_options):
-        report["CHATGPT_OPTIONS"] = sentences.BETWEEN.join(warnings)
     oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
     report["OSS"] = check_oss(run) if oss_is_set else sentences.OSS_NOT_CHECKED
     report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else sentences.CHATGPT_NOT_CHECKED
@@ -63,18 +57,13 @@ CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that
 
 
 def check_model(settings: ReplySettings) -> str:
-    """Ask the model one tiny question, just as a person's; if that fails, what to change, and the service's own words.
-
-    They may be quoted here, because no person's words are in them.
-    """
+    """Ask the model one tiny question, just as a person's; if that fails, what to change, and what the service says."""
     try:
-        messages = messages_for("1+1=?", [], settings.system_prompt)
+        messages = messages_for("1+1=?", (), [], settings.system_prompt)
         ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout))
     except ModelFailure as failure:
-        said = failure.said.replace(settings.chatgpt_api_key, "***")
-        said = re.sub(r"[A-Za-z0-9_*-]{20,}|\b(sk|ak)-[\w*-]+", "***", said)[:200]
-        sentence = sentences.SERVICE_SAYS if said else sentences.SERVICE_SILENT
-        return sentence.format(sentence=sentences.FAILURES[failure.cause], detail=failure.detail, said=said)
+        sentence = sentences.SERVICE_SAYS if failure.said else sentences.SERVICE_SILENT
+        return sentence.format(sentence=sentences.FAILURES[failure.cause], detail=failure.detail, said=failure.said)
     return "ok"
 
 
@@ -82,21 +71,7 @@ def check_dingtalk(run: Run) -> str:
     """Fetch a token, and ask for a file that does not exist: DingTalk looks at the permission before the code."""
     try:
         fetch("self-check", "", run.settings, run.share(CHECK_SHARE))
-    except Unseen as unseen:
-        if unseen.cause not in ("expired", "robot", "refused"):
-            return str(unseen)
+    except CallFailed as failure:
+        if failure.cause not in ("expired", "robot", "refused"):
+            return sentences.NOT_SEEN[failure.cause]
     return "ok"
-
-
-def option_warnings(options: dict[str, Any]) -> list[str]:
-    """What OpenAI would not take of CHATGPT_OPTIONS, for the self-check: compatible services may take it."""
-    request = openai.types.chat.completion_create_params.CompletionCreateParamsNonStreaming
-    known = {name: value for name, value in options.items() if name in request.__annotations__}
-    warnings = [sentences.UNKNOWN_OPTION.format(name=plain_words(name, 40)) for name in options if name not in known]
-    checked: Any = type("Checked", (openai.BaseModel,), {"__annotations__": {"body": request}, "__module__": __name__})
-    try:
-        checked.model_validate({"body": {"model": "", "messages": [], **known}})
-    except ValueError as error:  # pydantic's, which openai brings along
-        bad = {problem["loc"][1] for problem in error.errors()}  # type: ignore[attr-defined]
-        warnings += [sentences.ODD_OPTION.format(name=name) for name in known if name in bad]
-    return warnings

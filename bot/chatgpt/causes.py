@@ -2,184 +2,201 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from collections.abc import Iterable
 
-# Why a service refuses, by the code or type in its answer, in lower case and without signs. Here stand those whose
-# words would tell something else, or nothing; most codes are understood by the words that they are made of.
+# Codes that say more than the words beside them; most codes are made of words. Four digits are Zhipu's, 1008 and 1004
+# MiniMax's, 1009 and 1015 Cloudflare's, 20012 and 30011 SiliconFlow's, 40301 FastChat's, 11200 iFlytek's; Alibaba's
+# Model Studio throttles by tokens a minute and calls it a quota.
 CODES = {
-    "insufficientquota": "balance",
-    "creditbalanceexhausted": "balance",
-    "organizationspendlimitexceeded": "balance",
-    "organizationusagelimitexceeded": "balance",
-    "projectspendlimitexceeded": "balance",
-    "arrearage": "balance",  # Alibaba's Model Studio
-    "exceededcurrentquotaerror": "balance",  # Moonshot
-    "insufficientuserquota": "balance",  # one-api
-    "accountoverdueerror": "balance",  # Volcengine Ark; the limit of the next is one that the account has set itself
-    "setlimitexceeded": "balance",
-    "customerverificationrequired": "balance",  # Vercel, without a credit card
-    "1113": "balance",  # Zhipu, as the other numbers of four digits, but for 1008
-    "1309": "balance",
-    "1008": "balance",  # MiniMax
-    "30011": "balance",  # SiliconFlow
-    "throttlingallocationquota": "busy",  # Alibaba's Model Studio: tokens per minute
-    "throttlingratequota": "busy",
-    "1302": "busy",
-    "1303": "busy",
-    "1305": "busy",
-    "contextlengthexceeded": "long",
-    "exceedcontextsizeerror": "long",  # llama.cpp
-    "1261": "long",
-    "contentfilter": "filtered",
-    "datainspectionfailed": "filtered",  # Alibaba's Model Studio
-    "1301": "filtered",
-    "unsupportedcountryregionterritory": "region",
-    "modelnotfound": "model",
-    "modelnotopen": "model",  # Volcengine Ark
-    "codingplanmodelnotsupported": "model",  # Baidu Qianfan
-    "unsupportedmodel": "model",
-    "1211": "model",
-    "20012": "model",  # SiliconFlow
-    "40301": "model",  # FastChat
-    "invalidapikey": "key",
-    "1004": "key",  # Zhipu and MiniMax
-    "11200": "forbidden",  # iFlytek Spark
-    "unsupportedparameter": "options",
-    "unsupportedvalue": "options",
+    "balance": "1008 1113 1309 30011",
+    "busy": "1015 1302 1303 1305 throttlingallocationquota throttlingratequota",
+    "filtered": "1301",
+    "forbidden": "11200",
+    "key": "1004",
+    "long": "1261",
+    "model": "1211 20012 40301",
+    "region": "1009",
 }
-# Else by what its message says, a line at a time, in lower case and without addresses: the first row that is found. The
-# order counts: many messages about money speak of limits and rates, many about options name the model.
-CAUSE_WORDS = (
-    ("forbidden", r"账[户号].{0,12}(违规|封|锁定|禁用|停用)"),
-    ("forbidden", r"(account|organization|user).{0,60}\b(locked|banned|deactivated|terminated|been disabled)"),
-    ("filtered", r"content.{0,3}(filter|exist|policy|management|moderat|violat|safety|security)|high risk"),
-    ("filtered", r"data.?inspection|inappropriate|moderation|(?<!case[ -])sensitive|unsafe|flagged|harmful"),
-    ("filtered", r"prohibited.content|censor|nsfw|safety (system|filter|setting|check|polic|reason|guideline)"),
-    ("filtered", r"responsible ai|risk (control|detect)|jailbreak"),
-    ("filtered", r"(violat|against|blocked by).{0,60}(polic|guideline|terms|safety|rule)|usage (polic|guideline)"),
-    ("filtered", r"敏感|不安全|违规|违法|涉黄|涉政|内容.{0,2}(安全|审核|风险)|审核(未|没|不)|安全(策略|审核|检测)"),
-    ("filtered", r"不当内容|风控"),
-    ("long", r"context[ _-]*(length|window|size|limit|overflow)|context the overflow|n_ctx|range of input length"),
-    ("long", r"\b(request|prompt|input|message|body|payload|context)s?\b.{0,60}(too (large|long|big)|longer than)"),
-    ("long", r"\b(text|conversation|entity|string|query)s?\b.{0,60}too (large|long|big)|shorter input"),
-    ("long", r"超长|过长|太长"),
-    ("long", r"(reduce|shorten|decrease).{0,20}(length|size|message|prompt|input|context)"),
-    ("long", r"max\w{0,9}[ _](\w{1,20}[ _])?(seq\w{0,9}[ _])?len|(must|should) have less than \d+ tokens"),
-    ("busy", r"per[ -](minute|second|min)\b|\b[rt]pm\b|\bq[pm][sm]\b"),
-    ("busy", r"每分钟|每秒|频繁|频率|速率|并发|限流|限速|负载|饱和|过载|繁忙|拥挤|访问量|排队|算力"),
-    ("balance", r"insufficient.{0,40}(balance|credit|quota|fund|resource package)|arrear|overdue|overdraft|billing"),
-    (
-        "balance",
-        r"(balance|credit|fund)s?\b.{0,60}(insufficient|too low|not enough|exhaust|deplet|run out|used up|negative)",
-    ),
-    ("balance", r"not enough.{0,20}(balance|credit|money|fund|quota)|(any|no|out of|more|all available) credits"),
-    ("balance", r"payment|paid (balance|plan)|credit card|top.?up|recharge|balance.{0,20}required"),
-    ("balance", r"key limit exceeded|free.{0,20}per.day|(usage|spend\w{0,9}|credit|cost|inference) limit"),
-    ("balance", r"(exceed|reach|hit|over|out of|exhaust|used).{0,40}(quota|credits|budget|allowance|allocation)"),
-    ("balance", r"(quota|budget|allowance|allocation).{0,40}(exceed|exhaust|used|reach|deplet|run out|limit)"),
-    (
-        "balance",
-        r"free.?(tier|trial|quota|allocat\w{0,9}|allowance|credit|usage).{0,60}(exhaust|exceed|used|end|expired|over)",
-    ),
-    ("balance", r"(monthly|daily|weekly|session|hourly)( \w+){0,3} (limit|allocation|quota)"),
-    ("balance", r"subscription.{0,30}(expire|inactive|required|frozen)|no (valid|active).{0,20}(subscription|plan)"),
-    ("balance", r"余额|欠费|充值|额度|配额|资源包|续费|付费|账单|使用上限|次数限额"),
-    ("balance", r"套餐.{0,8}(到期|过期|用完|耗尽|用尽)|免费.{0,8}(用完|耗尽|用尽|到期|结束)"),
-    ("region", r"(country|region|territor|location)\w{0,9}.{0,40}(not|n't|un).{0,3}(support|available|allowed)"),
-    ("region", r"(not|n't|un).{0,3}(support\w{0,9}|available).{0,20}(country|region|territor|location)"),
-    ("region", r"geo.?(block|restrict)"),
-    ("region", r"(地区|国家|地域|区域).{0,12}(不支持|不可用|受限|限制|无法)|不支持.{0,12}(地区|国家|地域)"),
-    ("vision", r"(not|n't|only|that) (support|accept)\w{0,3}.{0,20}\b(image|vision|multi-?modal)|text-only"),
-    ("vision", r"\b(image|vision|multi-?modal)\w*.{0,60}(not|n't|only) support|not a (multi-?modal|vision)"),
-    ("vision", r"variant.{0,3}image|item type in content|content\.type"),
-    ("vision", r"不支持.{0,8}(图片|图像|视觉|多模态)|(图片|图像|多模态).{0,12}不支持"),
-    ("picture", r"(invalid|unsupported|corrupt|fail\w{0,3} to|could not|cannot|unable).{0,30}\bimage"),
-    ("picture", r"image_(parse|too|file)"),
-    ("picture", r"\bimage\b.{0,40}(invalid|corrupt|too (large|small)|size|format|decod|pars|download)"),
-    ("picture", r"(图片|图像).{0,20}(失败|过大|无效)"),
-    ("key", r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(invalid|incorrect|expired|missing|wrong)"),
-    (
-        "key",
-        r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(not (valid|found|exist|provided)|required|mismatch)",
-    ),
-    ("key", r"(api|access|auth\w{0,9}|secret)[ _-]?(key|token).{0,60}(revoked|disabled|leaked|no longer)|login fail"),
-    (
-        "key",
-        r"\b(invalid|incorrect|wrong|missing|no|bad|expired|unknown|provide an?)\b.{0,20}(key|token|credentials?)\b",
-    ),
-    ("key", r"(invalid|no|not|missing)\b.{0,12}(authentica|authorization|signature)|unauthenticated|unauthori[sz]ed"),
-    ("key", r"authentica\w{0,5}.{0,30}(fail|invalid|error|required)|failed to authenticate|authorization.{0,9}fail"),
-    ("key", r"credentials?\b.{0,30}(invalid|expired|missing)|signature.{0,40}(verif|invalid|match)"),
-    ("key", r"\btoken (is )?(invalid|expired)"),
-    ("key", r"登录.{0,4}(过期|失效)|(无效|错误|非法|过期|未提供|缺少).{0,3}(密钥|令牌|api.?key|token|认证|鉴权)"),
-    (
-        "key",
-        r"(密钥|令牌|api.?key|\btoken\b|鉴权|认证|身份验证|签名).{0,20}(无效|错误|过期|失效|不存在|未提供|不正确|不可用)",
-    ),
-    ("key", r"(密钥|令牌|api.?key|\btoken\b|鉴权|(?<!实名)认证|身份验证|签名).{0,20}(非法|失败|禁用|缺失|有误)"),
-    ("busy", r"overload|too many (requests|people)|rate.?limit|throttl|capacity|concurren|slow.?down|too frequent"),
-    ("busy", r"server.{0,4}busy|retry (after|in|shortly)|try again (in|after) \d|max (request|rpm|tpm)"),
-    ("busy", r"unable to handle|resource exhausted|(temporarily|currently) (unavailable|loading)|loading model"),
-    ("busy", r"high (traffic|demand|load)"),
-    ("long", r"too many (input |prompt )?tokens|(input|prompt|message)s?\b.{0,30}(exceed|length|maximum)"),
-    ("long", r"tokens?\b.{0,60}(exceed|must be (<|less)|(greater|larger) than|> ?\d)|exceed.{0,40}tokens?\b"),
-    ("long", r"less than \d+ tokens|token count.{0,60}(only|limit|max)"),
-    ("long", r"(超过|超出|大于).{0,16}(长度|上下文|字数|token|最大)"),
-    ("long", r"(长度|字数|上下文|token|输入|prompt|内容).{0,16}(超过|超出|超限|上限|过大|大于)"),
-    ("busy", r"token limit"),
-    ("model", r"(invalid|unknown|no such|nonexist\w{1,9}|unrecognized|non-serverless|not support) model"),
-    ("model", r"model disabled"),
-    (
-        "options",
-        r"(unsupported|unknown|unrecognized|invalid|unexpected|extra|missing|illegal) .{0,20}(param|argument|field)",
-    ),
-    (
-        "options",
-        r"(unsupported|unknown|unrecognized|invalid|unexpected|extra|missing|illegal) .{0,20}(option|propert|input)",
-    ),
-    ("options", r"(unsupported|unrecognized|invalid|unexpected|missing|illegal|incorrect) .{0,20}(value|keyword|json)"),
-    (
-        "options",
-        r"\b(param\w{0,6}|argument|field|input|value|option)s?\b.{0,60}\bnot? (permit|allow|support|valid|recogni)",
-    ),
-    ("options", r"\bparam\w{0,6}\b.{0,60}(must|should|required|range|fail|invalid|incorrect|illegal)|field required"),
-    ("options", r"does(n't| not) support|range (is|of|should)|enable_thinking|reasoning_effort"),
-    ("options", r"max_(completion_|new_)?tokens|temperature|top_p|response_format|tool_choice"),
-    ("options", r"参数|字段"),
-    (
-        "model",
-        r"model.{0,100}(not (been )?(exist|found|available|support|open|activat|valid|served|enabled|deployed|loaded))",
-    ),
-    ("model", r"model.{0,100}(n't (exist|support)|notfound|unknown|unsupported|invalid|decommission|deprecat|retired)"),
-    ("model", r"model.{0,100}(no longer|offline|discontinu|shut ?down)|(unsupported|incorrect|found the) model"),
-    ("model", r"chat model|no (\w+ ){0,2}(deployment|endpoint|channel|provider|models? loaded)"),
-    ("model", r"deployment.{0,60}not (exist|found)|activat\w{1,5} (the |this )?model"),
-    ("model", r"access to (the |this )?(requested )?model|try pulling|on-demand throughput|specified model"),
-    ("model", r"function .{0,80}not found for account|only (supported|available) in|must be verified"),
-    ("model", r"无可用.{0,2}渠道|没有可用.{0,6}(渠道|模型)|暂未开放|模型.{0,30}(未部署|下线|下架|找不到|未找到)"),
-    ("model", r"模型.{0,30}(不存在|不可用|不支持|未开通|没有开通|未激活)"),
-    ("model", r"(不存在|无效|未知|不支持|找不到|未找到|开通).{0,12}模型"),
-    ("model", r"模型(名称?|名字|代码|编码| ?id|标识).{0,6}(错误|有误|无效|不正确)"),
-    ("address", r"invalid url|url error|check (the )?url|unknown (url|path|endpoint|route)|no route"),
-    ("address", r"cannot (post|get)\b|(page|route) not found|method not allowed|openapi method|no such api"),
-    ("address", r"(接口|路径).{0,6}不存在"),
-    ("forbidden", r"denied|permission|forbidden|not (allowed|authorized|permitted|entitled)|no.?auth|no access"),
-    ("forbidden", r"not active|suspended|banned|blocked|verif\w{1,5} your|real.?name"),
-    ("forbidden", r"无权|权限|授权|禁止|封禁|停用|冻结|白名单|网段|实名"),
-    ("timeout", r"timed? ?out|timeout|deadline exceeded"),
-    ("timeout", r"超时"),
-    ("down", r"(internal|server|unknown|upstream|service|system).?error|bad gateway|service.{0,20}unavailable"),
-    ("down", r"(内部|系统|服务|网络).{0,4}(错误|异常|不可用)"),
-)
+# Else the words decide: the first row of which a line is found in one sentence. `a, b + c - d` is: a or b, and c, but
+# not d, in any order; behind a comma or a plus it goes on below. A word is found where one begins with it, with a dot
+# behind it only where it is the whole word; "don't" and "cannot" are read as "do not" and "can not".
+#
+# The order is the point. First comes what only one kind of trouble is called; money before keys and rates, because its
+# messages speak of them too; last what any trouble may be called: "invalid", "not found", "not allowed".
+TABLE = """
+address    firewall, anti bot, bot protection, bot detection, virtual network, waf., captcha, browser signature
+forbidden  account, organization, user., 账户, 账号 + locked, banned, deactivated, terminated, disabled, 违规, 封, 锁定,
+           禁用, 停用
+tools      tool use failed, call a function, call a tool, called a tool
+filtered   content filter, content policy, content management, content safety, content security, moderation, guardrail
+           censor, data inspection, inappropriate, unsafe, flagged, harmful, prohibited content, nsfw, jailbreak
+           usage polic, usage guideline, safety check, safety system, safety filter, safety setting, responsible ai
+           high risk, exists risk, risk control
+           sensitive - case sensitive
+           content, prompt, input, output, entity, keyword, polic, guideline, terms., safety + blocked, violat, reject
+           敏感, 不安全, 违规, 违法, 涉黄, 涉政, 内容安全, 内容审核, 内容风险, 审核未, 审核没, 审核不, 风控, 不当内容,
+           安全策略, 安全审核
+           内容 + 拦截, 屏蔽, 过滤
+picture    image + invalid, valid., corrupt, format, decod, pars, process, download, too, size., width,
+           height - variant, vision
+           图片, 图像 + 失败, 过大, 过小, 太大, 太小, 无效, 格式, 尺寸
+long       context length, context window, context size, context limit, n ctx, 超长, 过长, 太长
+           context + overflow, exceed
+           request, prompt, input, message, body., payload, context, text., conversation, entity, query + too large,
+           too long
+           prompt, input, string, content + longer than, shorter, too big
+           reduce, shorten, decrease + length, size, message, prompt, input, context
+           length + max, must be, exceed, less than, limit, range of
+busy       per minute, per second, per min., rpm., tpm., qps., qpm., link token limit, 每分钟, 每秒
+balance    insufficient, not enough, too low, exhaust, deplet, run out, ran out, out of, used up, negative, exceed,
+           reached, hit., no., any., more., available, increase, required + balance, credit, quota, fund, budget,
+           allowance, allocation, resource package - credential
+           arrear, overdue, overdraft, billing, top up, recharge, payment, paid balance, good standing, credit card
+           key limit, usage limit, spend limit, spending limit, inference limit, cost limit, credit limit
+           monthly, daily, weekly, hourly, session, per day + limit, quota, allocation
+           free tier, free trial, free quota, free allocat, free usage + exhaust, exceed, used, end, expired, over.,
+           only., limit
+           subscription + expire, inactive, required, frozen, no active, no valid, not active
+           余额, 欠费, 充值, 额度, 配额, 资源包, 续费, 付费, 账单, 使用上限, 次数限额
+           套餐, 免费 + 到期, 过期, 用完, 耗尽, 用尽, 结束
+region     country, region, territor, location, geo. + not., unsupported, unavailable, only., restrict, block, denied
+           地区, 国家, 地域, 区域 + 不, 无法, 未, 受限, 限制
+vision     image, vision, multimodal, multi modal + not., no., non, only., unsupported, unknown variant
+           图片, 图像, 视觉, 多模态 + 不支持
+           item type + content
+           content type + text, 参数
+           text only
+key        api key, access key, secret key, auth key, access token, auth token, credential, authenticat,
+           authorization, signature + invalid, incorrect, wrong, missing, expired, unknown, not valid, not found,
+           not exist, provide, require, match, revoked, leaked, disabled, no longer, fail, not be verified
+           密钥, 令牌, api key, token., 鉴权, 认证, 身份验证, 签名 + 无效, 错误, 过期, 失效, 不存在, 未提供, 不正确,
+           不可用, 非法, 失败, 禁用, 缺失, 缺少, 有误 - 实名
+           token., key. + invalid, expired, revoked, incorrect, missing, no longer - json, unexpected
+           no api key, no auth, no credential, bad credential, unauthenticated, login fail, no connected db, 登录过期,
+           登录失效
+busy       overload, too many requests, too many people, rate limit, throttl, capacity, concurren, slow down,
+           too frequent
+           busy., retry after, retry in, retry shortly, try again in, max request, unable to handle, resource exhausted
+           high traffic, high demand, high load, loading model, model is loading, no deployments available
+           temporarily, currently + unavailable
+           频繁, 频率, 速率, 并发, 限流, 限速, 负载, 饱和, 过载, 繁忙, 拥挤, 访问量, 排队, 算力
+options    max tokens, max new tokens, max completion tokens, max output tokens, completion tokens,
+           output tokens - input, prompt, context, messages
+long       token, prompt, input., inputs, messages + exceed, too many, less than, longer, greater than, larger than,
+           max, limit
+           长度, 上下文, 字数, token, 输入, prompt, 内容 + 超过, 超出, 超限, 上限, 过大, 大于
+model      invalid model, unknown model, no such model, unsupported model, unrecognized model, model disabled,
+           model not, non serverless
+           key model access, team model access, user model access, org model access
+options    parameter, param., params, argument, field., value., property, keyword, options, inputs + un, invalid,
+           extra, missing, illegal, incorrect, not permitted, not allowed, not support, not valid, must, should,
+           required, range, fail
+           does not support., do not support., 参数, 字段
+           temperature, top p., response format, tool choice, enable thinking, reasoning effort, thinking, web search,
+           max tokens
+           role., roles, system message, instruction + not support, not allowed, not enabled, only, must, invalid, un
+model      model, deployment, function + not exist, not been, not found, not available, not support, not open,
+           not activat, not a valid, not valid, not served, not enabled, not deployed, not loaded, not accessible,
+           not have access, notfound, no access, unknown, unsupported, invalid, incorrect, decommission, deprecat,
+           retired, no longer, offline, discontinu, shut down, try pulling, on demand, must be verified, memory,
+           activate - denied
+           no. + deployment, endpoint, channel, provider, models loaded
+           chat model, specified model, requested model
+           模型 + 不存在, 不可用, 不支持, 未, 没有, 开通, 下线, 下架, 找不到, 无效, 错误, 有误, 不正确
+           渠道 + 无可用, 没有可用
+address    url., path., page., route., endpoint + invalid, error, check, unknown, no., not found
+           can not post, can not get, method not allowed, openapi method, no such api, blocked.
+           接口, 路径 + 不存在
+           拦截, 阻断
+forbidden  denied, permission, forbidden, not allowed, not authorized, not permitted, not entitled, no access, no auth
+           not active, suspended, banned, verify your, real name
+           无权, 权限, 授权, 禁止, 封禁, 停用, 冻结, 白名单, 网段, 实名
+down       internal, server, unknown, upstream, service, system + error, unavailable
+           bad gateway, timed out, time out, timeout, deadline exceeded, degraded, unexpectedly stopped
+           内部, 系统, 服务, 网络 + 错误, 异常, 不可用
+           超时
+"""
+VAGUE = ("options", "model", "address", "forbidden", "down")  # a code made of words tells more than a text that says so
 # Else by the status, which means little: services use 400, 403, 404 and 429 for nearly everything.
 STATUSES = {
     401: "key", 402: "balance", 403: "forbidden", 404: "address", 405: "address", 408: "down", 413: "long", 429: "busy",
+    446: "filtered", 451: "filtered",
 }  # fmt: skip
+# What may be had in another way: as events, or with the words of the system before the first question.
+WAYS = """
+stream     stream + set to true, must be true, only support, only., 只支持, 仅支持
+no system  role., roles, system message, system prompt, instruction + not support, not allowed, not enabled, only.,
+           must, invalid, un, 不支持
+           does not support. + system
+"""
+Line = tuple[tuple[tuple[str, ...], ...], tuple[str, ...]]  # one of each group has to be there, none of the last
 
 
-def cause_in(texts: list[str], status: int) -> str | None:
-    """The cause of the first pattern in CAUSE_WORDS that is found: 'ModelNotOpen' is read as 'model not open'."""
-    text = re.sub(r"https?://\S+", "", "\n".join(texts)[:8000]).replace("’", "'")
-    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower()
-    causes = (cause for cause, pattern in CAUSE_WORDS if re.search(pattern, text))
-    return next((cause for cause in causes if cause != "timeout" or status < 500), None)
+def cause_in(texts: list[str]) -> str | None:
+    """The cause that texts tell, None if they tell none."""
+    cause = first_row(TABLE, texts)
+    return "options" if cause == "long" and answer_is_longer(" ".join(texts)) else cause
+
+
+def first_row(table: str, texts: Iterable[str]) -> str | None:
+    """The name of the first row of a table that is found in one sentence of the texts."""
+    said = [sentence for text in texts for sentence in sentences_of(text)]
+    return next((name for name, line in rows(table) if any(has(sentence, line) for sentence in said)), None)
+
+
+@functools.cache
+def rows(table: str) -> list[tuple[str, Line]]:
+    """The lines of a table, each with the name of its row: 'a, b. + c - d' -> ((' a', ' b '), (' c',)), (' d',)."""
+    found: list[tuple[str, Line]] = []
+    for text in re.sub(r"([,+])\n +", r"\1 ", table).strip().splitlines():
+        wanted, _, unwanted = text[11:].partition(" - ")
+        groups = tuple(words_in(group) for group in wanted.split(" + "))
+        found.append((text[:11].strip() or found[-1][0], (groups, words_in(unwanted))))
+    return found
+
+
+def words_in(group: str) -> tuple[str, ...]:
+    """'a, b., 余额' -> (' a', ' b ', '余额'): in Chinese no blank tells where a word begins."""
+    words = (f" {word}" if word.isascii() else word for word in group.split(", ") if word)
+    return tuple(word.replace(".", " ") for word in words)
+
+
+def has(sentence: str, line: Line) -> bool:
+    """Whether a sentence has what a line asks for."""
+    wanted, unwanted = line
+    found = all(any(word in sentence for word in group) for group in wanted)
+    return found and not any(word in sentence for word in unwanted)
+
+
+def sentences_of(text: str) -> list[str]:
+    """Its sentences in lower case, without signs: "ModelNotOpen: X isn't" -> ' model not open ', ' x is not '.
+
+    Of an address only what it links to stays.
+    """
+    text = re.sub(r"\S{0,200}/\S{0,200}/[^\s#]*", " ", text[:8000]).replace("#", " link ")
+    text = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text.replace("’", "'").replace("n't", " not").replace("annot", "an not"))
+    text = text.lower().replace("<", " less than ").replace(">", " greater than ")
+    text = re.sub(r"(?<=[a-z0-9])(?=[\u3400-\u9fff])|(?<=[\u3400-\u9fff])(?=[a-z0-9])", " ", text)
+    parts = re.split(r"[.!?;:](?=\s)|[\n。！；]", text)
+    return [" " + " ".join(re.findall(r"[^\W_]+", part)) + " " for part in parts]
+
+
+ASKED = re.compile(r"(\d{1,12})[^\d,.;()]{0,30}(?:input|prompt|message)")
+ROOM = re.compile(
+    r"max_\w{0,20}tokens\W{0,3}(?:is too large\W{0,3})?(\d{1,12})|(\d{1,12})[^\d,.;()]{0,30}(?:completion|output|max_)"
+)
+SUM = re.compile(r"(\d{1,12}) \+ (\d{1,12}) ?>")  # of both, in this order
+ROOM_ONLY = re.compile(r"(?<!and )(?<![+&] )[`'\"]?max_\w{0,20}tokens[`'\"]? (is too|must|should|can ?not)")
+
+
+def answer_is_longer(text: str) -> bool:
+    """Whether not the question is too long, but the room for the answer that CHATGPT_OPTIONS asks for is too large."""
+    text = text[:8000].lower()
+    total, asked, room = SUM.search(text), ASKED.search(text), ROOM.search(text)
+    if total:
+        return int(total[2]) > int(total[1])
+    if asked and room:
+        return int(room[1] or room[2]) > int(asked[1])
+    return bool(ROOM_ONLY.search(text))

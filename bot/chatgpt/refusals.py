@@ -2,35 +2,68 @@
 
 from __future__ import annotations
 
+import ast
+import html
 import json
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
-from bot.chatgpt.causes import CODES, STATUSES, cause_in
+from bot import sentences
+from bot.chatgpt.bodies import frames_in, values_in
+from bot.chatgpt.causes import CODES, STATUSES, VAGUE, WAYS, cause_in, first_row
+from bot.masking import is_plain, quotable
 
 # The fields that hold them, in lower case and without signs, wherever they stand.
-CODE_FIELDS = ("code", "type", "status", "statuscode", "httpcode", "errorcode", "errcode", "errortype", "reason")
+CODE_FIELDS = (
+    "code",
+    "type",
+    "status",
+    "statuscode",
+    "httpcode",
+    "errorcode",
+    "errcode",
+    "errortype",
+    "reason",
+    "quotaid",
+)
 SAYING_FIELDS = (
     "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
     "title", "description", "errordescription", "raw", "displaymsg", "en",
 )  # fmt: skip
+WAITING_FIELDS = ("retrydelay", "retryafter", "retryafterseconds")
 SKIPPED_FIELDS = ("input", "messages", "choices", "prompt")  # where services quote the question, or the answer stands
 MAX_REFUSAL_BYTES, MAX_REFUSAL_TEXTS = 64 * 1024, 50  # are read of a refusal: what counts stands at its beginning
-LIKE_SECRETS = re.compile(  # long numbers, digests, keys, addresses
-    r"\d{9}|[0-9a-fA-F]{12}|(?=[a-zA-Z]*\d)[a-zA-Z0-9]{16}|^(sk|ak|key|bce|org)-"
-    r"|:\d|\d\.\d+\.\d|\.(com|cn|net|org|io|ai)\b"
+QUOTED = (  # the causes about which a deployer must do something, or which may be misread: the service's words help
+    *("key", "forbidden", "region", "model", "address", "balance", "options", "vision", "picture", "strange", "down"),
+    "ended",
+)
+WAIT = re.compile(
+    r"\b(?:retry|again|wait)\b[^\d\n]{0,20}(?:(\d{1,3})h)?(?:(\d{1,3})m)?(\d{1,6}(?:\.\d{1,20})?) ?(ms|s)"
+    r"|(?P<seconds>\d{1,6}) ?秒.{0,9}(?:重试|再试)",
+    re.IGNORECASE,
 )
 
 
 class ModelFailure(Exception):
-    """ChatGPT gave no answer; the person sees FAILURES[cause], the log `detail`, the self-check also `said`."""
+    """ChatGPT gave no answer. The log gets the cause and the detail, the person `sentence`."""
 
-    def __init__(self, cause: str, detail: object, said: str = "", doubtful: bool = False, wait: str = "") -> None:
+    def __init__(self, cause: str, detail: object, **more: Any) -> None:
         super().__init__(f"{cause} ({detail})")
-        self.cause, self.detail, self.said = cause, detail, said
-        self.doubtful = doubtful  # a refusal of which nothing was understood but the status
-        self.retry_after_seconds = int(wait) if re.fullmatch("[0-9]{1,9}", wait) else None
+        self.cause, self.detail = cause, detail
+        self.said: str = more.get("said", "")  # the service's own words, with nothing private in them
+        self.doubtful: bool = more.get("doubtful", False)  # a refusal of which nothing was understood but the status
+        self.way: str | None = more.get("way")  # of WAYS, in which it may be had
+        self.wait_seconds: float | None = more.get("wait_seconds")
+        self.with_pictures = False  # it may be due to the pictures of the question
+
+    @property
+    def sentence(self) -> str:
+        """What the person sees; where a deployer must act, the service's own words below: a guess must not lie."""
+        sentence = (sentences.PICTURES_REFUSED if self.with_pictures else sentences.FAILURES)[self.cause]
+        witness = sentences.SERVICE_SAID.format(said=self.said) if self.said and self.cause in QUOTED else ""
+        return "\n".join(filter(None, (sentence, witness)))
 
 
 class Refusal(NamedTuple):
@@ -39,6 +72,9 @@ class Refusal(NamedTuple):
     status: int
     codes: list[str]
     texts: list[str]
+    waits: list[str]  # how long to wait, in seconds
+    bare: bool  # no error of an API, but a page, a word, or nothing: what stands between may have refused
+    title: str  # of a page
 
 
 class Refused(Exception):
@@ -50,15 +86,15 @@ class Refused(Exception):
 
 
 def read_refusal(status: int, content: bytes, *more: Any) -> Refusal:
-    """The codes and the words in the body of an error, whatever its shape; none in a page for a browser."""
+    """The codes and the words in the body of an error, whatever its shape; of a page for a browser only the title."""
     text = content[:MAX_REFUSAL_BYTES].decode("utf-8-sig", "replace").strip()
-    try:
-        body = json.loads(text)
-    except (ValueError, RecursionError):
-        body = "" if text.startswith("<") else text
-    refusal = Refusal(status, [], [])
-    for value in (body, *more):
+    values = [] if text.startswith("<") else values_in(frames_in(content[:MAX_REFUSAL_BYTES]))
+    title = re.search(r"<title>([^<]{1,200})", text) if text.startswith("<") else None
+    bare = not any(isinstance(value, (dict, list)) and value for value in values)
+    refusal = Refusal(status, [], [], [], bare, html.unescape(title[1]) if title else "")
+    for value in (*(values or ([] if text.startswith("<") else [text])), *more):
         collect(value, "message", refusal, 0)
+    refusal.codes.extend(re.findall(r"\Aerror code:? (\d{3,4})\Z", text))
     return refusal
 
 
@@ -73,6 +109,8 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
     elif isinstance(value, list):
         for part in value:
             collect(part, field, refusal, depth + 1)
+    elif field in WAITING_FIELDS and type(value) in (str, int, float):
+        refusal.waits.append(str(value).removesuffix("s"))
     elif field in CODE_FIELDS and type(value) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(value)):
         refusal.codes.append(str(value).strip())
     elif field in CODE_FIELDS + SAYING_FIELDS and isinstance(value, str) and value.strip():
@@ -82,42 +120,90 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
 
 
 def packed_json(text: str) -> tuple[int, Any]:
-    """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without."""
+    """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without.
+
+    Relays in Python also write {'code': None}.
+    """
     start = text.find("{")
     try:
         if start >= 0:
             return start, json.JSONDecoder().raw_decode(text[start:])[0]
     except (ValueError, RecursionError):
+        pass
+    try:
+        if start >= 0:
+            return start, ast.literal_eval(text[start : text.rfind("}") + 1][:4000])
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         pass  # it only looked like JSON
     return len(text), None
 
 
 def understood(refusal: Refusal) -> str | None:
-    """The cause that the codes or the words of a refusal tell; None if they tell nothing."""
-    causes = (CODES.get(re.sub(r"[\W_]", "", code).lower()) for code in refusal.codes)
-    return next(filter(None, causes), None) or cause_in(refusal.texts, refusal.status)
+    """The cause that the codes or the words of a refusal tell; None if they tell nothing.
+
+    A code that is made of words names the trouble more exactly than a text that only says no.
+    """
+    plain = {re.sub(r"[\W_]", "", code).lower() for code in refusal.codes}
+    known = next((cause for cause, codes in CODES.items() if plain & {*codes.split()}), None)
+    names = [re.sub(r"[_.:-]", " ", code) for code in refusal.codes if not GENERIC.fullmatch(code)]
+    by_text, by_name = cause_in(refusal.texts), cause_in(names)
+    named = by_name and (by_name == "model" or by_name not in VAGUE)
+    told = by_name if by_text in VAGUE and named else by_text or by_name
+    return known or told or cause_in([" ".join([*names, *refusal.texts])])
 
 
-def failure_of(refusal: Refusal, private: list[str], headers: Mapping[str, str]) -> ModelFailure:
-    """The failure that a refusal is. The log gets its codes, never its words: services quote questions and keys."""
-    status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
-    by_status = STATUSES.get(status, "down" if status >= 500 else "options" if status >= 400 else "strange")
-    names = [re.sub(r"[_.:-]", " ", code) for code in refusal.codes if code != "upstream_error"]
+GENERIC = re.compile(
+    r"(?i)(invalid|bad)[_ ]?(request|argument)([_ ]?error)?|(upstream|api|server|runtime)_?error|error"
+)
+
+
+def failure_of(refusal: Refusal, private: list[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
+    """The failure that a refusal is; `seconds` are left for another try.
+
+    The log gets its codes, never its words: services quote questions and keys.
+    """
     sure = understood(refusal)
-    cause = sure or cause_in(names, refusal.status) or by_status
+    cause = sure or cause_by_status(refusal)
+    if refusal.bare and refusal.status in (401, 403) and cause in ("key", "forbidden", "strange"):
+        cause = "address" if sure != "key" else cause
+    wait_seconds = wait_in(refusal, headers)
+    passing = refusal.status in (402, 403, 429) or refusal.status >= 500
+    if (
+        passing
+        and wait_seconds is not None
+        and wait_seconds < seconds
+        and not first_row("per day    per day", [*refusal.texts, *refusal.codes])
+    ):
+        cause = "busy"  # whatever else is said, such as that of a quota
     codes = [code for code in dict.fromkeys(refusal.codes) if is_plain(code, private)][:3]
     request_id = headers.get("x-request-id", "")
     request_id = request_id if re.fullmatch(r"[\w.:-]{1,80}", request_id, re.ASCII) else "unknown"
     return ModelFailure(
         cause,
         f"HTTP {refusal.status}, {' '.join(codes) or 'no code'}, its request {request_id}",
-        said=" ".join(" ".join(refusal.texts).split()),
+        said=quotable([*refusal.texts, refusal.title], private),
         doubtful=cause in ("options", "strange") and not sure and bool(refusal.codes or refusal.texts),
-        wait=headers.get("retry-after", ""),
+        way=first_row(WAYS, refusal.texts) if cause in VAGUE else None,
+        wait_seconds=wait_seconds,
     )
 
 
-def is_plain(code: str, private: list[str]) -> bool:
-    """Whether a code may stand in the log: a short word, no part of what is private, nor like a key or an address."""
-    plain = re.fullmatch(r"[A-Za-z0-9_.:-]{1,60}", code) and not LIKE_SECRETS.search(code)
-    return bool(plain) and not any(code in text for text in private)
+def cause_by_status(refusal: Refusal) -> str:
+    """The cause if nothing that is said is understood."""
+    status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
+    words = {phrase.phrase.lower() for phrase in HTTPStatus} | {"access denied"}
+    only_status = all(text.lower().rstrip(".") in words for text in refusal.texts) and not refusal.codes
+    if 300 <= status < 400 or (status == 403 and (refusal.bare or only_status)) or (status == 401 and refusal.bare):
+        return "address"  # nothing of the API has spoken: a redirect, a firewall, a proxy
+    return STATUSES.get(status, "down" if status >= 500 else "options" if status >= 400 else "strange")
+
+
+def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:
+    """The seconds after which the service wants to be asked again, if it says so."""
+    found = WAIT.search(" ".join(refusal.texts))
+    if found:
+        hours, minutes, seconds, unit = found.groups()[:4]
+        scale = 0.001 if unit and unit.lower() == "ms" else 1
+        return 3600 * int(hours or 0) + 60 * int(minutes or 0) + scale * float(seconds or found["seconds"])
+    told = [headers.get("retry-after", ""), *refusal.waits]
+    return next((float(wait) for wait in told if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", wait, re.ASCII)), None)

@@ -12,18 +12,17 @@ from typing import Any
 
 import requests
 
-from bot import sentences
 from bot.connections import FreshConnections, post
 from bot.deadline import T, call_until
 from bot.logs import plain_words
 from bot.settings import ReplySettings
 
 
-class Unseen(Exception):
-    """A picture or a file was not looked at; the person sees the message."""
+class CallFailed(Exception):
+    """DingTalk did not do what was asked of its API: the cause, and for the log the detail."""
 
-    def __init__(self, cause: str, sentence: str = "", detail: str = "") -> None:
-        super().__init__(sentence or sentences.NOT_SEEN[cause])
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(f"{cause}: {detail}")
         self.cause, self.detail = cause, detail
 
 
@@ -48,7 +47,7 @@ api_tokens: dict[
 
 
 def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, deadline: float) -> dict[str, Any]:
-    """What DingTalk answers to a call of its API, or Unseen."""
+    """What DingTalk answers to a call of its API, or CallFailed."""
 
     def call(token: str) -> tuple[int, dict[str, Any]]:
         return post_json(path, body, {"x-acs-dingtalk-access-token": token}, settings, deadline)
@@ -57,7 +56,7 @@ def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, dead
 
 
 def with_token(call: Call, settings: ReplySettings, deadline: float) -> dict[str, Any]:
-    """What DingTalk answers to a call; or Unseen. A token that it does not take any more is renewed once."""
+    """What DingTalk answers to a call; or CallFailed. A token that it does not take any more is renewed once."""
     renewed = False
     while True:
         status, answer = call(access_token(settings, deadline))
@@ -82,7 +81,7 @@ def access_token(settings: ReplySettings, deadline: float) -> str:
     if status != 200:
         raise api_failure(status, answer)
     if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
-        raise Unseen("refused", detail="no token in the answer")
+        raise CallFailed("refused", "no token in the answer")
     lives_seconds = min(seconds, MOST_TOKEN_SECONDS) if isinstance(seconds, int) else 0
     api_tokens[owner] = (token, time.time() + lives_seconds - RENEW_SECONDS)
     return token
@@ -91,7 +90,7 @@ def access_token(settings: ReplySettings, deadline: float) -> str:
 def post_json(
     path: str, body: dict[str, Any], headers: dict[str, str], settings: ReplySettings, deadline: float
 ) -> tuple[int, dict[str, Any]]:
-    """The status and the object that the API answers, {} if it is none; or Unseen."""
+    """The status and the object that the API answers, {} if it is none; or CallFailed."""
     headers = {"Content-Type": "application/json", **headers}
     return post_bytes(settings.dingtalk_api + path, json.dumps(body).encode(), headers, deadline)
 
@@ -113,17 +112,17 @@ def api_connections() -> FreshConnections:
 
 
 def in_time(deadline: float, request: Callable[[tuple[float, float]], T]) -> T:
-    """What a request gives, which gets its time-outs, to connect and for each read; or Unseen."""
+    """What a request gives, which gets its time-outs, to connect and for each read; or CallFailed."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
-        raise Unseen("network", detail="time is up")
+        raise CallFailed("network", "time is up")
     try:
         return call_until(deadline, functools.partial(request, (min(3, seconds), seconds)))
     except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
-        raise Unseen("network", detail=type(error).__name__) from error
+        raise CallFailed("network", type(error).__name__) from error
 
 
-def api_failure(status: int, answer: dict[str, Any]) -> Unseen:
+def api_failure(status: int, answer: dict[str, Any]) -> CallFailed:
     """What an error of the API means, with its code and its request id for the log."""
     told = json.dumps(answer, ensure_ascii=False)[:2000]
     cause = next((cause for cause, words in API_CAUSES if re.search(words, told, re.IGNORECASE)), "")
@@ -133,4 +132,4 @@ def api_failure(status: int, answer: dict[str, Any]) -> Unseen:
         cause = "busy"
     code, request_id = answer.get("code", answer.get("errcode")), answer.get("requestid", answer.get("requestId"))
     detail = f"HTTP {status}, {plain_words(code, 80)}, its request {plain_words(request_id, 60)}"
-    return Unseen(cause or ("network" if status >= 500 else "refused"), detail=detail)
+    return CallFailed(cause or ("network" if status >= 500 else "refused"), detail)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
+import codecs
 import functools
 import ipaddress
 import re
-import socket
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import requests
@@ -16,17 +15,25 @@ import requests
 from bot import sentences
 from bot.connections import FreshConnections, read_up_to
 from bot.deadline import FETCH_SHARE, Run
-from bot.dingtalk.api import BUSY_SECONDS, Unseen, call_dingtalk, in_time
-from bot.dingtalk.message import Message
+from bot.dingtalk.api import BUSY_SECONDS, CallFailed, call_dingtalk, in_time
+from bot.dingtalk.message import PICTURE, Message
 from bot.logs import log
 from bot.readers import is_loopback
 from bot.settings import ReplySettings
 from bot.values import BLANKS, first_object
 
-EACH_ITS_OWN = ("expired", "refused", "large", "picture", "file")  # with other causes the next one need not be tried
+EACH_ITS_OWN = ("expired", "refused")  # with other causes of DingTalk's the next one need not be tried
 MOST_ATTACHMENTS, MOST_PICTURE_BYTES, MOST_TEXT_BYTES = 4, 5 * 1024 * 1024, 100 * 1024
 PICTURE_NAMES = ("png", "jpeg", "webp", "gif")
-PICTURE = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF.{4}WEBP)|(GIF8[79]a)", re.DOTALL)
+PICTURE_BYTES = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF.{4}WEBP)|(GIF8[79]a)", re.DOTALL)
+
+
+class Unseen(Exception):
+    """A picture or a file was not looked at: the cause, a key of NOT_SEEN, and for the log the detail."""
+
+    def __init__(self, cause: str, detail: str) -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
 
 
 def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
@@ -35,45 +42,75 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
     Unseen if there is nothing else in it.
     """
     deadline = run.share(FETCH_SHARE)
-    pictures, text, quotation, failures = [], message.text, message.quotation, []
+    pictures, text, quotation, causes = [], message.text, message.quotation, []
     for part in message.attachments[:MOST_ATTACHMENTS]:
         try:
             data = fetch(part.code, message.robot_code, run.settings, deadline)
-            kind = PICTURE.match(data)
+            kind = PICTURE_BYTES.match(data)
             if kind:
                 name = PICTURE_NAMES[(kind.lastindex or 1) - 1]
                 pictures.append(f"data:image/{name};base64,{base64.b64encode(data).decode()}")
-            elif part.noun == "图片":
-                raise Unseen("picture", detail=f"{len(data)} bytes")
+            elif part.noun == PICTURE:
+                raise Unseen("picture", f"{len(data)} bytes")
             else:
                 quotation = f"{quotation.replace(part.words, '')}\n{part.words}\n{text_of_file(data)}".strip()
-        except Unseen as unseen:
-            log.warning("request %s: not seen: %s: %s", run.context.request_id, unseen.cause, unseen.detail)
-            failures.append(unseen)
-            if unseen.cause not in EACH_ITS_OWN:
+        except (CallFailed, Unseen) as failure:
+            log.warning("request %s: not seen: %s", run.context.request_id, failure)
+            causes.append(failure.cause)
+            if isinstance(failure, CallFailed) and failure.cause not in EACH_ITS_OWN:
                 break
     if len(message.attachments) > MOST_ATTACHMENTS:
-        failures.append(Unseen("many"))
+        causes.append("many")
     if message.unreadable:  # there are no words
         if not pictures and quotation == message.quotation:
-            raise failures[0]
+            raise Unseen(causes[0], "and nothing else was sent")
         several = sentences.PICTURES_QUESTION if len(pictures) > 1 else sentences.PICTURE_QUESTION
         text = several if pictures else sentences.FILE_QUESTION
-    return message._replace(text=text, quotation=quotation), pictures, list(map(str, failures))
+    notes = [sentences.NOTE.format(note=sentences.NOT_SEEN[cause]) for cause in causes]
+    return message._replace(text=text, quotation=quotation), pictures, notes
+
+
+# What a text may be written in, and the first bytes of its everyday signs there: rare ones are a sign of a wrong guess.
+ENCODINGS = (("gb18030", 0xA1, 0xD7), ("big5", 0xA1, 0xC6), ("shift_jis", 0x81, 0x97))
+BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+EVERYDAY = 0.7  # of the signs that are not ASCII, at least
 
 
 def text_of_file(data: bytes) -> str:
-    """The words of a text file, by its content; Unseen if it is none."""
+    """The words of a text file, by its content; Unseen if it is none, is empty, or is written in an unknown way."""
     if len(data) > MOST_TEXT_BYTES:
-        raise Unseen("large", detail=f"{len(data)} bytes")
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if text.strip(BLANKS) and not re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text):
-            return text
-    raise Unseen("file", detail=f"{len(data)} bytes")
+        raise Unseen("large", f"{len(data)} bytes")
+    mark, encoding = next((each for each in BYTE_ORDER_MARKS if data.startswith(each[0])), (b"", "utf-8"))
+    text = decoded(data[len(mark) :], encoding)
+    if text is None and b"\0" not in data:
+        guesses = [(everyday_share(data, *guess), decoded(data, guess[0])) for guess in ENCODINGS]
+        share, text = max(guesses, key=lambda guess: (guess[1] is not None, guess[0]))
+        if text is not None and share < EVERYDAY:
+            raise Unseen("encoding", f"{len(data)} bytes")
+    if text is None or re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text):
+        raise Unseen("file", f"{len(data)} bytes")
+    if not text.strip(BLANKS):
+        raise Unseen("nothing in it", f"{len(data)} bytes")
+    return text
+
+
+def decoded(data: bytes, encoding: str) -> str | None:
+    """The text that these bytes are in an encoding, None if they are none."""
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def everyday_share(data: bytes, encoding: str, first: int, last: int) -> float:
+    """How many of the signs that are not ASCII are everyday ones, if the bytes are in this encoding; 0 if they are not.
+
+    Of two bytes the second also tells: GB 2312, the everyday part of GB18030, has none below 0xA1.
+    """
+    signs = [sign.encode(encoding) for sign in decoded(data, encoding) or "" if not sign.isascii()]
+    lowest = 0xA1 if encoding == "gb18030" else 0x40
+    usual = sum(first <= sign[0] <= last and sign[-1] >= lowest for sign in signs)
+    return usual / len(signs) if signs else 0.0
 
 
 def fetch(code: str, robot_code: str, settings: ReplySettings, deadline: float) -> bytes:
@@ -82,8 +119,8 @@ def fetch(code: str, robot_code: str, settings: ReplySettings, deadline: float) 
     call = functools.partial(call_dingtalk, "/v1.0/robot/messageFiles/download", body, settings, deadline)
     try:
         answer = call()
-    except Unseen as unseen:
-        if unseen.cause != "busy":
+    except CallFailed as failure:
+        if failure.cause != "busy":
             raise
         time.sleep(BUSY_SECONDS)
         answer = call()
@@ -91,10 +128,10 @@ def fetch(code: str, robot_code: str, settings: ReplySettings, deadline: float) 
     local = is_loopback(settings.dingtalk_api)
     scheme = "https?" if local else "https"
     if not isinstance(url, str) or not re.fullmatch(rf"{scheme}://[A-Za-z0-9.-]+(:\d{{1,5}})?[/?][!-~]*", url):
-        raise Unseen("refused", detail="its downloadUrl is no https address")
+        raise CallFailed("refused", "its downloadUrl is no https address")
     status, data = in_time(deadline, functools.partial(get_file, file_connections(local), url))
     if status != 200:
-        raise Unseen("network" if status >= 500 else "expired", detail=f"the file answers HTTP {status}")
+        raise CallFailed("network" if status >= 500 else "expired", f"the file answers HTTP {status}")
     return data
 
 
@@ -105,7 +142,7 @@ def get_file(connections: FreshConnections, url: str, timeout: tuple[float, floa
         try:
             return answer.status_code, read_up_to(MOST_PICTURE_BYTES, answer.iter_content(64 * 1024))
         except ValueError as error:
-            raise Unseen("large", detail=str(error)) from None
+            raise Unseen("large", str(error)) from None
 
 
 @functools.lru_cache(maxsize=2)
@@ -121,15 +158,11 @@ def file_connections(local: bool) -> FreshConnections:
 def to_public_addresses(pool_class: Any, local: bool) -> Any:
     """The same kind of connection pool, whose connections lead to no address that only this network knows."""
 
-    def check(addresses: Iterable[str]) -> None:
-        for address in map(ipaddress.ip_address, addresses):
-            if not (address.is_global or (local and address.is_loopback)):
-                raise Unseen("refused", detail="its downloadUrl leads to a private address")
-
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:
-            check(str(found[4][0]) for found in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM))
             super().connect()
-            check([self.sock.getpeername()[0]])  # by now the name may lead elsewhere
+            address = ipaddress.ip_address(self.sock.getpeername()[0])  # not what the name leads to, which may change
+            if not (address.is_global or (local and address.is_loopback)):
+                raise CallFailed("refused", "its downloadUrl leads to a private address")
 
     return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})

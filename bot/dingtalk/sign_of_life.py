@@ -7,7 +7,7 @@ import time
 
 from bot import sentences
 from bot.deadline import Run
-from bot.dingtalk.api import Unseen, call_dingtalk
+from bot.dingtalk.api import CallFailed, call_dingtalk
 from bot.dingtalk.message import Message
 from bot.logs import log
 
@@ -73,7 +73,7 @@ class SignOfLife:
         }
         try:
             call_dingtalk(f"/v1.0/robot/emotion/{verb}", body, run.settings, run.share((MOST_CALL_SECONDS, 1)))
-        except Unseen as unseen:
-            log.info("request %s: no emotion/%s: %s: %s", run.context.request_id, verb, unseen.cause, unseen.detail)
-            return unseen.cause
+        except CallFailed as failure:
+            log.info("request %s: no emotion/%s: %s", run.context.request_id, verb, failure)
+            return failure.cause
         return ""

@@ -14,7 +14,7 @@ from urllib3 import encode_multipart_formdata
 
 from bot import sentences
 from bot.deadline import UPLOAD_SHARE, Run
-from bot.dingtalk.api import Unseen, post_bytes, with_token
+from bot.dingtalk.api import CallFailed, post_bytes, with_token
 from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE, PICTURE_NAMES
 from bot.logs import log
 from bot.settings import ReplySettings
@@ -33,22 +33,22 @@ def upload_pictures(pictures: list[str], run: Run) -> tuple[list[str], str]:
     for picture in pictures:
         try:
             shown.append(f"![{sentences.PICTURE}]({upload(picture, run.settings, deadline)})")
-        except Unseen as unseen:
-            log.warning("request %s: not shown: %s: %s", run.context.request_id, unseen.cause, unseen.detail)
+        except CallFailed as failure:
+            log.warning("request %s: not shown: %s: %s", run.context.request_id, failure.cause, failure.detail)
             shown.append("")
-            why = why or ("unfit" if unseen.cause == "picture" else "failed")
+            why = why or ("unfit" if failure.cause == "picture" else "failed")
     return shown, why
 
 
 def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
-    """The media_id of a picture in Base64, or Unseen."""
+    """The media_id of a picture in Base64, or CallFailed."""
     try:
         data = base64.b64decode(picture.replace("-", "+").replace("_", "/") + "==")
     except binascii.Error as error:
-        raise Unseen("picture", detail=str(error)) from None
+        raise CallFailed("picture", str(error)) from None
     kind = PICTURE.match(data)
     if not kind or len(data) > MOST_PICTURE_BYTES:
-        raise Unseen("picture", detail=f"{len(data)} bytes")
+        raise CallFailed("picture", f"{len(data)} bytes")
     name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
     body, content_type = encode_multipart_formdata({"media": (f"picture.{name}", data, f"image/{name}")})
     api = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
@@ -59,5 +59,5 @@ def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
 
     media_id = with_token(call, settings, deadline).get("media_id")
     if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
-        raise Unseen("refused", detail="no media_id in the answer")
+        raise CallFailed("refused", "no media_id in the answer")
     return media_id

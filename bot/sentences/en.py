@@ -186,6 +186,8 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "Please convert it and send it again.",
     "file": "I cannot read this file, only text files in UTF-8 or GB18030 such as .txt, .md, .csv, .json and code. "
     "Please copy what you want to ask about out of a PDF, Word or Excel file into a message.",
+    "nothing in it": "This file is empty, or has nothing but blanks in it. Please check it and send it again.",
+    "encoding": "I cannot tell how the text in this file is encoded. Please save it as UTF-8 and send it again.",
     "many": "I look at 4 pictures or files at most, so I left out the rest. Please send them in several messages.",
 }
 NOT_SEEN["token"] = NOT_SEEN["app"]
@@ -230,7 +232,9 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "Deployer: deploy in another region, or set CHATGPT_BASE_URL.",
     "model": "ChatGPT does not have this model, or it is not activated for this account. "
     "Deployer: check CHATGPT_MODEL, and activate the model in the provider's console.",
-    "address": "There is no ChatGPT API at this address. Deployer: check CHATGPT_BASE_URL.",
+    "address": "No ChatGPT API answered at this address: the address may be wrong, the provider's firewall may have "
+    "blocked the request, or the provider does not serve the function's region. "
+    "Deployer: check CHATGPT_BASE_URL, and ask the provider.",
     "balance": "The ChatGPT account has run out of money or quota (perhaps a free quota). "
     "Deployer: top it up, or raise its limit.",
     "busy": "ChatGPT is too busy, or was asked too often. Please ask again in a moment.",
@@ -238,17 +242,20 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "filtered": "ChatGPT's content filter refused this question or its answer. Please ask in other words.",
     "vision": "This model cannot look at pictures. Please ask in words, "
     "or ask the deployer to set CHATGPT_MODEL to a model that can.",
-    "picture": "ChatGPT cannot read this picture. Please try a smaller PNG or JPEG, or ask in words.",
+    "picture": "ChatGPT cannot read this picture. It may be too large, too small or in a format that it does not know. "
+    "Please try another PNG or JPEG, or ask in words.",
     "options": "ChatGPT does not accept this request. Deployer: check CHATGPT_OPTIONS and CHATGPT_MODEL.",
     "timeout": "ChatGPT did not finish in time. Please ask again later, or ask in smaller steps. "
     "The deployer can raise TIMEOUT; the function's time-out has to be at least 30 seconds more.",
     "network": "ChatGPT cannot be reached. Please ask again later. "
     "If it keeps happening, deployer: check CHATGPT_BASE_URL and the function's network.",
-    "down": "ChatGPT has a temporary problem. Please ask again later.",
+    "down": "ChatGPT has a temporary problem. Please ask again later. If it keeps happening, deployer: "
+    "check CHATGPT_BASE_URL, and ask the provider whether it blocks the function's region.",
     "strange": "ChatGPT's answer could not be understood. "
     "Deployer: check that CHATGPT_BASE_URL is a service compatible with OpenAI.",
     "empty": "ChatGPT's answer is empty. Please ask in other words. "
     "If it keeps happening, deployer: check the length limit in CHATGPT_OPTIONS.",
+    "ended": "ChatGPT ended without an answer. Please ask in other words, or ask again later.",
     "thoughts": "The model only gave its reasoning, and no answer. Please ask again. If it keeps happening, deployer: "
     "raise the length limit in CHATGPT_OPTIONS (such as max_tokens), "
     'or switch reasoning off (such as {"enable_thinking": false}).',
@@ -263,10 +270,12 @@ PICTURES_REFUSED = {  # what may be due to the pictures of a question, and what 
     "options": "ChatGPT does not accept a question with pictures; perhaps this model cannot look at them. "
     "Please ask in words, or ask the deployer to check CHATGPT_MODEL and CHATGPT_OPTIONS.",
 }
-PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
+PICTURES_REFUSED["strange"] = PICTURES_REFUSED["down"] = PICTURES_REFUSED["options"]
+SERVICE_SAID = "(The service says: {said})"  # below a sentence about which a deployer must act
 # Below an answer that ends too early.
 TOO_SHORT = "(The answer reached its length limit and was cut off here.)"
 TAKEN_AWAY = "(The content filter refused the rest of the answer.)"
+TOOL_CALLED = "(The model also wanted to call a tool, and the bot has none.)"
 BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"
 
 # --- OSS ---
@@ -314,5 +323,3 @@ VERSIONED = (
     "the bucket has, or had, versioning: after \\clear the words stay as an earlier version, and nothing may be saved "
     "any more. Use a bucket that never had it"
 )
-UNKNOWN_OPTION = "{name} is no parameter of OpenAI's; only a compatible service may know it"
-ODD_OPTION = "the value of {name} is not what OpenAI asks for"

@@ -148,6 +148,8 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
     "file": "这个文件我读不了，只能读 UTF-8 或 GB18030 编码的文本文件，例如 .txt、.md、.csv、.json、代码。"
     "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
+    "nothing in it": "这个文件是空的，或者只有空白。请检查以后再发。",
+    "encoding": "我认不出这个文件的文字编码。请把它另存为 UTF-8 编码以后再发。",
     "many": "一次最多看 4 张图片或文件，后面的没有看。请分几次发。",
 }
 NOT_SEEN["token"] = NOT_SEEN["app"]
@@ -177,20 +179,24 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
     "model": "ChatGPT 没有这个模型，或者这个账户还没有开通它。"
     "请部署者检查环境变量 CHATGPT_MODEL，并在服务的控制台里开通这个模型。",
-    "address": "这个地址上没有 ChatGPT 的接口。请部署者检查环境变量 CHATGPT_BASE_URL。",
+    "address": "在这个地址上没有遇到 ChatGPT 的接口：地址可能不对，也可能是服务商的防火墙拦住了请求，"
+    "或者不接受函数所在的地域。"
+    "请部署者检查环境变量 CHATGPT_BASE_URL，并问问服务商。",
     "balance": "ChatGPT 账户的余额或额度用完了（也可能是免费额度用完了）。请部署者充值，或者提高额度上限。",
     "busy": "ChatGPT 现在太忙，或者提问太频繁了。请过一会儿再问。",
     "long": "这个问题太长，模型读不完。请缩短以后再问。",
     "filtered": "这个问题或它的回答没有通过 ChatGPT 的内容审核。请换一种问法。",
     "vision": "这个模型看不了图片。请用文字提问，或者请部署者把环境变量 CHATGPT_MODEL 换成能看图片的模型。",
-    "picture": "ChatGPT 读不了这张图片。请换一张小一些的 PNG 或 JPEG 图片，或者用文字提问。",
+    "picture": "ChatGPT 读不了这张图片。它可能太大、太小，或者格式不对。请换一张 PNG 或 JPEG 图片，或者用文字提问。",
     "options": "ChatGPT 不接受这样的请求。请部署者检查环境变量 CHATGPT_OPTIONS 和 CHATGPT_MODEL。",
     "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
     "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
     "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
-    "down": "ChatGPT 暂时出错了。请稍后再问。",
+    "down": "ChatGPT 暂时出错了。请稍后再问；"
+    "如果一直这样，请部署者检查环境变量 CHATGPT_BASE_URL，并问问服务商是不是拦住了函数所在的地域。",
     "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
     "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
+    "ended": "ChatGPT 没有回答就结束了。请换一种问法，或者稍后再问。",
     "thoughts": "模型只给出了思考（推理）过程，没有给出回答。请再问一次；如果一直这样，请部署者"
     '在环境变量 CHATGPT_OPTIONS 里调大长度限制（例如 max_tokens），或者关掉思考（例如 {"enable_thinking": false}）。',
     "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请换一种问法；如果一直这样，请部署者换一个模型。",
@@ -203,10 +209,12 @@ PICTURES_REFUSED = {  # what may be due to the pictures of a question, and what 
     "options": "ChatGPT 不接受带图片的提问，可能是这个模型看不了图片。请用文字提问，"
     "或者请部署者检查环境变量 CHATGPT_MODEL 和 CHATGPT_OPTIONS。",
 }
-PICTURES_REFUSED["strange"] = PICTURES_REFUSED["options"]
+PICTURES_REFUSED["strange"] = PICTURES_REFUSED["down"] = PICTURES_REFUSED["options"]
+SERVICE_SAID = "（服务的原话：{said}）"  # below a sentence about which a deployer must act
 # Below an answer that ends too early.
 TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完。）"
 TAKEN_AWAY = "（后面的内容没有通过内容审核，回答没有说完。）"
+TOOL_CALLED = "（模型还想调用工具，但机器人没有工具。）"
 BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
 
 # --- OSS ---
@@ -255,5 +263,3 @@ SERVICE_SILENT = "{sentence}（{detail}）"
 VERSIONED = (
     "Bucket 开启过版本控制：\\clear 以后原来的内容仍留在历史版本里，也可能再也存不进去。请换一个没有开启过的 Bucket"
 )
-UNKNOWN_OPTION = "{name} 不是 OpenAI 的参数，只有兼容服务可能认识"
-ODD_OPTION = "{name} 的值不是 OpenAI 规定的那样"

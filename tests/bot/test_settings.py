@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import pytest
@@ -404,28 +403,6 @@ def test_option_that_is_none_is_refused_by_its_name(reply: Reply) -> None:
     shown = reply.ask("你好")
     assert "CHATGPT_OPTIONS 格式不对，不能有 extra_body、stream" in shown
     assert "do-not-show" not in shown
-
-
-@pytest.mark.parametrize(
-    ("options", "warned"),
-    [
-        ({}, []),
-        ({"temperature": 0.5, "reasoning_effort": "low", "stop": ["。"], "response_format": {"type": "text"}}, []),
-        ({"enable_thinking": False}, ["enable_thinking"]),
-        ({"temperature": "warm", "max_tokens": 1.5, "top_k": 5}, ["top_k", "temperature", "max_tokens"]),
-    ],
-)
-def test_option_that_openai_does_not_know_is_a_warning(
-    warm_reply: ModuleType, options: dict[str, Any], warned: list[str]
-) -> None:
-    """A compatible service may know it, so it is sent all the same."""
-    assert [warning.split(" ")[0] for warning in warm_reply.option_warnings(options)] == warned
-
-
-def test_warnings_about_options_are_in_the_self_check(reply: Reply) -> None:
-    """Where the deployer looks when the service refuses."""
-    reply.environment["CHATGPT_OPTIONS"] = '{"enable_thinking": false}'
-    assert "enable_thinking" in reply.run(b"{}")["CHATGPT_OPTIONS"]
 
 
 # -- what people are told ---------------------------------------------------------------------------------------

@@ -14,7 +14,10 @@ import pytest
 
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
-PACKAGES = {CONVERSATION: {"fc2", "requests"}, REPLY: {"openai", "oss2", "requests"}}
+PACKAGES = {
+    CONVERSATION: {"fc2", "requests"},
+    REPLY: {"httpx2", "openai", "oss2", "requests"},
+}  # openai brings httpx2 along
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 MAX_LINE_OF_HANDLER, MAX_LINES_OF_FUNCTION, MAX_LINES_OF_FUNCTION_FILE, MAX_LINES_OF_ROOM = 100, 45, 250, 400
 ROOMS = {
@@ -22,7 +25,18 @@ ROOMS = {
     for file in (ROOT / "bot").rglob("*.py")
 }
 SOURCES = {CONVERSATION: ROOT / f"{CONVERSATION}.py", REPLY: ROOT / f"{REPLY}.py", **ROOMS}
-GROUND_FLOOR = {"bot", "connections", "deadline", "errors", "logs", "readers", "sentences", "settings", "values"}
+GROUND_FLOOR = {
+    "bot",
+    "connections",
+    "deadline",
+    "errors",
+    "logs",
+    "masking",
+    "readers",
+    "sentences",
+    "settings",
+    "values",
+}
 WINGS = {"chatgpt", "dingtalk", "function_compute", "oss"}
 JOINING = {"commands", "self_check"}  # use several wings, as the two function files do
 WITHOUT_A_WIRE = (  # are tested by plain calls
@@ -35,17 +49,10 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.parts",
         "dingtalk.signature",
     ),
-    *(
-        "chatgpt.answers",
-        "chatgpt.refusals",
-        "chatgpt.causes",
-        "chatgpt.responses",
-        "chatgpt.sources",
-        "chatgpt.pictures",
-        "function_compute.request",
-    ),
+    *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "chatgpt.marks", "masking", "function_compute.request"),
+    *("chatgpt.responses", "chatgpt.sources", "chatgpt.pictures"),
 )
-WIRES = {"openai", "oss2", "requests", "fc2", "socket", "os"}
+WIRES = {"httpx2", "openai", "oss2", "requests", "fc2", "socket", "os"}
 
 each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 each_source = pytest.mark.parametrize("source", SOURCES)
@@ -190,7 +197,7 @@ def test_a_function_imports_with_its_rooms_alone_and_does_nothing_else(function:
 
 @each_function
 def test_a_function_needs_only_the_packages_that_it_may(function: str) -> None:
-    """The standard library and the four packages: Conversation runs on what the runtime already has."""
+    """The standard library and the packages: Conversation runs on what the runtime already has."""
     sources = {function, *reached(function)}
     used = {name.partition(".")[0] for source in sources for name in imports(source)}
     assert used - set(sys.stdlib_module_names) - {"bot"} == PACKAGES[function]

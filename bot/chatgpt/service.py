@@ -1,0 +1,104 @@
+"""One request to the service, through the openai package."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import functools
+import re
+import time
+from typing import Any
+
+import httpx2  # comes with openai
+import openai
+
+from bot import VERSION
+from bot.chatgpt.answers import Answer, read_answer
+from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
+from bot.connections import MAX_IDLE_SECONDS, read_up_to, tls_context, unpacked
+from bot.deadline import call_until, refuse_if_late
+from bot.logs import trace
+
+MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
+
+
+def complete(request: dict[str, Any], private: list[str], settings: Any, seconds: float) -> Answer:
+    """What the service answers to this request; or ModelFailure with the cause."""
+    client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
+    deadline, timeout = time.monotonic() + seconds, openai.Timeout(seconds, connect=min(seconds, 5))
+    try:
+        # Not chat.completions.create: in the messages it looks for values that need another form, and compares each one
+        # with all kinds of messages, which is a third of the CPU of an answer; and what it gives is not what came.
+        options = {"timeout": timeout}
+        call = functools.partial(
+            client.post, "/chat/completions", cast_to=httpx2.Response, body=request, options=options
+        )
+        response: httpx2.Response = call_until(deadline, call)
+        return read_answer(response.content)
+    except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
+        openai_client.cache_clear()
+        client.close()  # or the thread that was left behind would go on reading
+        unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
+        raise ModelFailure("network" if unconnected else "timeout", type(error).__name__) from error
+    except openai.APIConnectionError as error:
+        raise ModelFailure("network", type(error.__cause__).__name__) from error
+    except openai.APIStatusError as error:
+        refusal, headers = read_refusal(error.status_code, error.response.content), error.response.headers
+        raise failure_of(refusal, private, headers, deadline - time.monotonic()) from error
+    except Refused as error:
+        raise failure_of(error.refusal, private, response.headers, deadline - time.monotonic()) from error
+    except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
+        raise ModelFailure("options", trace(error)) from error
+
+
+@functools.lru_cache(maxsize=1)
+def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
+    """The client, made once per instance because that takes 25 ms, with its connections kept between messages.
+
+    An address without a version gets OpenAI's, 'https://a.com' -> 'https://a.com/v1', unless it is that of the request
+    itself: the openai package adds /chat/completions to 'https://a.com/x' out of 'https://a.com/x/chat/completions'.
+    """
+    if base_url.endswith("/chat/completions"):
+        base_url = base_url.removesuffix("/chat/completions")
+    elif not re.search(r"/v\d\w*(/|$)", base_url):
+        base_url += "/v1"
+    http_client = openai.DefaultHttpxClient(
+        event_hooks={"request": [make_ours], "response": [take_whole]},
+        follow_redirects=False,  # the question and the key are for nobody else
+        limits=dataclasses.replace(openai.DEFAULT_CONNECTION_LIMITS, keepalive_expiry=MAX_IDLE_SECONDS),
+        verify=tls_context(),
+    )
+    headers = {"User-Agent": f"dingtalk-chatgpt/{VERSION}", "Accept-Encoding": "gzip, deflate"}
+    return openai.OpenAI(
+        api_key=api_key, base_url=base_url, default_headers=headers, max_retries=0, http_client=http_client
+    )
+
+
+def make_ours(request: httpx2.Request) -> None:
+    """Before a request has a connection: firewalls of services and relays refuse what tells of the openai package.
+
+    And have refuse_if_late called when it has one, before anything is sent.
+    """
+    for name in [name for name in request.headers if name.lower().startswith("x-stainless-")]:
+        del request.headers[name]
+
+    def trace_event(name: str, _: Any) -> None:
+        if name.endswith("send_request_headers.started"):
+            refuse_if_late()
+
+    request.extensions["trace"] = trace_event
+
+
+def take_whole(response: httpx2.Response) -> None:
+    """Read the body of a response, up to a limit, and unpack it by what it is: what is said of it may be wrong."""
+    stream = response.stream
+    assert isinstance(stream, httpx2.SyncByteStream)
+    try:
+        data = read_up_to(MOST_BYTES, stream)
+        packed = response.headers.pop("content-encoding", "identity") != "identity" or data.startswith(b"\x1f\x8b")
+        data = unpacked(data, MOST_BYTES) if packed else data
+    except ValueError as error:
+        raise ModelFailure("strange", error) from None
+    finally:
+        stream.close()
+    response.stream = httpx2.ByteStream(data)  # as if it had come like that
