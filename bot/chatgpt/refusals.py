@@ -195,7 +195,8 @@ def cause_by_status(refusal: Refusal) -> str:
     only_status = all(text.lower().rstrip(".") in words for text in refusal.texts) and not refusal.codes
     if 300 <= status < 400 or (status == 403 and (refusal.bare or only_status)) or (status == 401 and refusal.bare):
         return "address"  # nothing of the API has spoken: a redirect, a firewall, a proxy
-    return STATUSES.get(status, "down" if status >= 500 else "options" if status >= 400 else "strange")
+    failed = status >= 500 or "failed" in refusal.codes  # as a response is that came as a 200
+    return STATUSES.get(status, "down" if failed else "options" if status >= 400 else "strange")
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

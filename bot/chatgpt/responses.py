@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-ENDING = "/responses"  # of an address that wants this form
 FINAL = "final_answer"  # the phase of a message; one before it is a remark on the way
 # What a model calls and nobody carries out.
 OURS = ("function_call", "custom_tool_call", "computer_call", "local_shell_call", "shell_call")
@@ -61,6 +60,7 @@ def as_completion(response: dict[str, Any]) -> dict[str, Any]:
     usage = usage if isinstance(usage, dict) else {}
     return {
         "choices": [{"message": message, "finish_reason": reason or ("error" if failed else "stop")}],
+        "status": response.get("status"),
         "error": error,
         "sources": []
         if has_annotations(messages)

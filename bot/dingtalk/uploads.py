@@ -15,7 +15,7 @@ from urllib3 import encode_multipart_formdata
 from bot import sentences
 from bot.deadline import UPLOAD_SHARE, Run
 from bot.dingtalk.api import CallFailed, post_bytes, with_token
-from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE, PICTURE_NAMES
+from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE_BYTES, PICTURE_NAMES
 from bot.logs import log
 from bot.settings import ReplySettings
 
@@ -46,7 +46,7 @@ def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
         data = base64.b64decode(picture.replace("-", "+").replace("_", "/") + "==")
     except binascii.Error as error:
         raise CallFailed("picture", str(error)) from None
-    kind = PICTURE.match(data)
+    kind = PICTURE_BYTES.match(data)
     if not kind or len(data) > MOST_PICTURE_BYTES:
         raise CallFailed("picture", f"{len(data)} bytes")
     name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
