@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from urllib3 import encode_multipart_formdata
@@ -22,7 +23,7 @@ from bot.settings import ReplySettings
 API, OLDER_API = "https://api.dingtalk.com", "https://oapi.dingtalk.com"  # of somebody's own, one address takes all
 
 
-def upload_pictures(pictures: list[str], run: Run) -> tuple[list[str], str]:
+def upload_pictures(pictures: Sequence[str], run: Run) -> tuple[list[str], str]:
     """Markdown that shows each of the pictures, '' for one that is not shown; and why the first of these is not.
 
     They are Base64. Each costs one metered call of the application.

@@ -32,7 +32,9 @@ def upload(cloud: LocalCloud) -> Upload:
     application = {name.lower(): value for name, value in cloud.application().items()}
 
     def upload(*pictures: bytes, seconds: float = 30, **settings: object) -> tuple[list[str], str]:
-        values = SimpleNamespace(**{"reply_format": "auto", "dingtalk_api": cloud.dingtalk.url, **application, **settings})
+        values = SimpleNamespace(
+            **{"reply_format": "auto", "dingtalk_api": cloud.dingtalk.url, **application, **settings}
+        )
         context = SimpleNamespace(request_id="request-1")
         run = SimpleNamespace(settings=values, context=context, share=lambda _: time.monotonic() + seconds)
         return upload_pictures([base64.b64encode(data).decode() for data in pictures], run)  # type: ignore[arg-type]
