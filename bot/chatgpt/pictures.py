@@ -31,22 +31,16 @@ def take_pictures(text: str, code: re.Pattern[str]) -> tuple[str, list[str]]:
     if "data:image/" not in text:
         return text, pictures
     codes = [found.span() for found in itertools.islice(code.finditer(text), MOST_LOOKS)]
-    pieces, below, end, seen = [], "", 0, 0
+    pieces, end, seen = [], 0, 0
     for data in itertools.islice(DATA_URL.finditer(text), MOST_LOOKS // 10):
         before = BEFORE.search(text, max(end, data.start() - 300), data.start())
         after = AFTER.match(text, data.end()) if before else None
-        start, stop = (before.start(), after.end()) if before and after else data.span()
-        seen = stop
-        if any(first <= start < last for first, last in codes):
-            if len(data[0]) < MOST_IN_CODE:
-                continue
-            start, stop, below = *data.span(), below + mark_of(data[1], pictures)
-            pieces += [text[end:start], "…"]
-        else:
-            pieces += [text[end:start], mark_of(data[1], pictures)]
-        end = stop
-    pieces += [text[end:seen], DATA_URL.sub(MARKS[-1], text[seen:]), "\n\n" * bool(below), below]
-    return "".join(pieces), pictures
+        start, seen = (before.start(), after.end()) if before and after else data.span()
+        in_code = any(first <= start < last for first, last in codes)
+        if not in_code or len(data[0]) > MOST_IN_CODE:
+            pieces += [text[end:start], MARKS[-1] if in_code else mark_of(data[1], pictures)]
+            end = seen
+    return "".join([*pieces, text[end:seen], DATA_URL.sub(MARKS[-1], text[seen:])]), pictures
 
 
 def mark_of(data: str, pictures: list[str]) -> str:
