@@ -51,6 +51,14 @@ def slip_in(text: str, name: str) -> str:
     return next((advice for found, advice in slips if found), "")
 
 
+def read_model(text: str) -> str:
+    """The name of a model, in any language: it only stands in JSON."""
+    slip = slip_in(text, "CHATGPT_MODEL")
+    if slip not in ("", sentences.ONLY_ASCII) or not text.isprintable():
+        raise Malformed(slip)
+    return text
+
+
 def read_level(text: str) -> int:
     """A log level by name or number: 'debug' -> 10, '25' -> 25."""
     level = int(text) if text.isdecimal() else logging.getLevelName(text.upper())
@@ -62,11 +70,13 @@ def read_level(text: str) -> int:
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
     parts = urlsplit(text if "://" in text else "https://" + text)
+    if "：" in text:
+        raise Malformed(sentences.HALF_WIDTH_COLON)
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         raise Malformed(sentences.NO_QUERY)
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc):
         raise Malformed(sentences.HTTPS)
-    if parts.netloc in ("http", "https") or parts.port == 0 or not re.fullmatch(r"[!-~]*", parts.path):
+    if parts.netloc in ("http", "https") or parts.port == 0 or not re.fullmatch(r"[!-\[\]-~]*", parts.path):
         raise Malformed(sentences.HTTPS)
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
 
@@ -129,8 +139,8 @@ def read_options(text: str) -> dict[str, Any]:
         options = json.loads(text, parse_constant=no_number, parse_float=finite, object_pairs_hook=without_repeats)
     except Malformed:
         raise
-    except (ValueError, RecursionError):
-        raise Malformed(sentences.JSON_OBJECT) from None
+    except (ValueError, RecursionError) as error:
+        raise Malformed(json_slip_in(text, getattr(error, "pos", 0))) from None
     if not isinstance(options, dict):
         raise Malformed(sentences.BRACES)
     bad = [key for key in options if key.strip().lower() in NO_OPTIONS or not key.strip()]
@@ -146,6 +156,20 @@ def own_tools(tools: Any) -> bool:
     """Whether these are tools that the service itself carries out: nobody else would."""
     kinds = [tool.get("type") if isinstance(tool, dict) else None for tool in tools] if isinstance(tools, list) else []
     return bool(kinds) and all(isinstance(kind, str) and kind.strip().lower() not in ("", "function") for kind in kinds)
+
+
+def json_slip_in(text: str, at: int) -> str:
+    """Why a text stops being JSON here: it was written as in Python, or lost or changed its signs on the way."""
+    rest = text[at:]
+    slips = (
+        (rest.startswith("'"), sentences.DOUBLE_QUOTES),
+        (rest.startswith("\\"), sentences.NO_BACKSLASH),
+        (not rest[:1].isascii(), sentences.HALF_WIDTH),
+        (re.match(r"(True|False|None)\b", rest), sentences.NO_PYTHON),
+        (re.match(r",?\s*[}\]]", rest) and "," in (rest[0], text[:at].rstrip()[-1:]), sentences.NO_LAST_COMMA),
+        (rest[:1].isalpha(), sentences.LOST_QUOTES),
+    )
+    return next((advice for found, advice in slips if found), sentences.JSON_OBJECT)
 
 
 def no_number(name: str) -> None:

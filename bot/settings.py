@@ -47,7 +47,7 @@ class ReplySettings:
     oss_region: str | None = setting(readers.read_region, None)
     access_key_id: str | None = setting(SECRET, None)
     access_key_secret: str | None = setting(SECRET, None)
-    chatgpt_model: str = setting(r"[!-~]+", "gpt-6-luna")
+    chatgpt_model: str = setting(readers.read_model, "gpt-6-luna")
     chatgpt_base_url: str = setting(readers.read_base_url, "https://api.openai.com")
     chatgpt_options: dict[str, Any] = setting(readers.read_options, {})
     system_prompt: str | None = setting(str, None)
@@ -58,7 +58,7 @@ class ReplySettings:
     reply_format: str = setting("auto|text|markdown", "auto")
     allowed_users: tuple[str, ...] = setting(readers.read_list, ())
     allowed_groups: tuple[str, ...] = setting(readers.read_list, ())
-    daily_limit: int | None = setting(range(1, 1_000_001), None)
+    daily_limit: int | None = setting(range(1, 10_001), None)  # what USAGE_BYTES can hold
     dingtalk_app_key: str | None = setting(SECRET, None)
     dingtalk_app_secret: str | None = setting(SECRET, None)
     dingtalk_api: str = setting(readers.read_dingtalk_api, "https://api.dingtalk.com")

@@ -12,10 +12,12 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,20 +38,41 @@ PYODIDE_INTEGRITY = "sha512-5fu5P8ys8V8tKTsK9lag0HattbZQuFRdnNzv1LLOLCieM9A96OPs
 
 DOWNLOAD_SECONDS = 600
 COMPILE_SECONDS = 300
+TELL_SECONDS = 10  # between two signs of life
+# Tried, 2026-11: 20.0 and from 20.3 on. Older ones do not read `3.10`; 20.1 and 20.2 look for the tag cp3_10.
+MIN_PIP, ALSO_GOOD_PIP = (20, 3), (20, 0)
 
+NO_PIP = """\
+这个 Python（{python}）没有 pip。Debian 和 Ubuntu 用 sudo apt install python3-pip 安装；其他系统运行
+{python} -m ensurepip ，或者安装官网的 Python。
+This Python ({python}) has no pip. On Debian and Ubuntu: sudo apt install python3-pip ; elsewhere run
+{python} -m ensurepip , or install Python from its own page."""
+OLD_PIP = """\
+pip {version} 太旧，至少要 {needed} 。请运行 {python} -m pip install --upgrade pip
+pip {version} is too old, {needed} or newer is needed. Run {python} -m pip install --upgrade pip"""
 NO_PACKAGES = """\
-Python 包下载失败，原因见上面 pip 的输出。请检查这个 Python 有没有 pip（{python} -m pip --version），
-以及能不能连上 PyPI 或镜像站。
-The packages could not be downloaded; pip says above why. Check that this Python has pip ({python} -m pip --version)
-and that it reaches PyPI or a mirror."""
+Python 包没有下载成功，原因见上面 pip 的输出：多半是连不上 PyPI。在中国内地可以先换镜像，再运行一次：
+The packages could not be downloaded; pip says above why. Mostly PyPI is not reached: check the network, and run this
+again. In mainland China use a mirror:
+
+  {python} -m pip config set global.index-url https://mirrors.aliyun.com/pypi/simple/"""
+NO_PYODIDE = """\
+Node.js 有，但 npm 没有下载到编译器（7 MB）：多半是连不上 npm。在中国内地可以先换镜像，再构建一次：
+Node.js is there, but npm could not download the compiler (7 MB). Mostly npm's registry is not reached: check the
+network, and build again. In mainland China use a mirror:
+
+  npm config set registry https://registry.npmmirror.com"""
 WITH_BYTECODE = "已构建，带字节码（由 {how} 编译），启动快 / built, with bytecode (compiled by {how}) for a quick start"
 NO_BYTECODE = """\
 没有字节码：可以部署，但每次冷启动要多用一倍的 CPU。安装 CPython 3.10，或者 Node.js 18 及以上版本，再构建一次即可。
 No bytecode: this can be deployed, but a cold start takes twice the CPU. Install CPython 3.10, or Node.js 18 or newer,
 and build again."""
-WRONG_FILE = """\
-{file} 的内容不对。请删除它，再构建一次。
-{file} has the wrong content. Delete it and build again."""
+NOT_COMPILED = """\
+Node.js 没能编译，原因见上面。
+Node.js could not compile; it says above why."""
+DOWNLOADING = "正在下载 Python 包，约 20 MB / Downloading the Python packages, about 20 MB ..."
+DOWNLOADING_COMPILER = "正在用 npm 下载编译器，7 MB / Downloading the compiler with npm, 7 MB ..."
+COMPILING = "正在编译字节码 / Compiling bytecode ..."
 
 NO_FILE = """\
 找不到 {file}，请从仓库里恢复。
@@ -66,6 +89,8 @@ class Problem(Exception):
 def build(name: str) -> None:
     """Make .package/<name> anew; until the new one is complete, the old one stays as it is."""
     folder, new, old = (PACKAGES / f"{name}{suffix}" for suffix in ("", ".new", ".old"))
+    if old.exists() and not folder.exists():  # the last build was stopped between the two steps at the end
+        old.rename(folder)
     for leftover in (new, old):
         if leftover.exists():
             shutil.rmtree(leftover)
@@ -134,14 +159,14 @@ def archives(requirements: Path) -> list[Path]:
     """The archives whose hashes the file names, downloaded by pip if they are not there yet."""
     FILES.mkdir(parents=True, exist_ok=True)
     if not has_downloaded(requirements):
-        print("正在下载 Python 包 / Downloading Python packages ...", flush=True)
+        need_pip()
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-input"]
         # One platform, because pip before 20.3 takes no more; every wheel in reply.txt has this name among others.
         target = ["--platform", "manylinux2014_x86_64", "--python-version", "3.10", "--implementation", "cp"]
         # Without --no-deps, --platform would refuse what has no wheels.
         what = ["--no-deps", "--require-hashes", "--requirement", str(requirements), "--dest", str(FILES)]
         try:
-            run([*pip, *target, *what], DOWNLOAD_SECONDS)
+            run([*pip, *target, *what], DOWNLOAD_SECONDS, DOWNLOADING)
         except (OSError, subprocess.SubprocessError) as error:
             raise Problem(NO_PACKAGES.format(python=sys.executable)) from error
     files = downloaded()
@@ -163,9 +188,50 @@ def hashes_in(requirements: Path) -> list[str]:
     return re.findall("--hash=sha256:([0-9a-f]{64})", requirements.read_text(encoding="utf-8"))
 
 
-def run(command: list[str], seconds: float, **options: Any) -> None:
-    """Run a program to its end; OSError or SubprocessError if it cannot start, fails or takes too long."""
-    subprocess.run(command, check=True, timeout=seconds, stdin=subprocess.DEVNULL, **options)
+def need_pip() -> None:
+    """A Problem if this Python has no pip, or one that does not know what is asked of it."""
+    tell = [sys.executable, "-m", "pip", "--version"]  # "pip 20.0.2 from ..."
+    told = subprocess.run(tell, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    version = re.match(r"pip (\d+)\.(\d+)\S*", told.stdout.decode(errors="replace"))
+    if not version:
+        raise Problem(NO_PIP.format(python=sys.executable))
+    numbers = (int(version[1]), int(version[2]))
+    if numbers < MIN_PIP and numbers != ALSO_GOOD_PIP:
+        needed = ".".join(map(str, MIN_PIP))
+        raise Problem(OLD_PIP.format(version=version[0][4:], needed=needed, python=sys.executable))
+
+
+def run(command: list[str], seconds: float, doing: str, **options: Any) -> None:
+    """Run a program to its end and say that it goes on; OSError or SubprocessError if it fails or takes too long."""
+    print(doing, flush=True)
+    started = time.monotonic()
+    # A group of its own: Ctrl-C ends us, and we end the program with all that it started.
+    own_group: dict[str, Any] = {"start_new_session": True} if os.name == "posix" else {"creationflags": 0x200}
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, **own_group, **options) as process:
+        try:
+            while True:
+                try:
+                    status = process.wait(TELL_SECONDS)
+                    break
+                except subprocess.TimeoutExpired:
+                    passed = time.monotonic() - started
+                    print(f"  ... {passed:.0f} s", flush=True)
+                    if passed > seconds:
+                        raise
+        except BaseException:
+            end(process)
+            raise
+    if status:
+        raise subprocess.CalledProcessError(status, command)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a program that `run` started, and what it started itself."""
+    if os.name == "posix":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+    process.wait()
 
 
 def members(archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -213,16 +279,10 @@ def compile_all(folder: Path) -> str:
         # PYTHON* could switch other bytecode on; the order of sets, which is part of it, is to be the same each time.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         environment["PYTHONHASHSEED"] = "0"
-        run([*python, "-s", str(script), str(folder)], COMPILE_SECONDS, env=environment)
+        run([*python, "-s", str(script), str(folder)], COMPILE_SECONDS, COMPILING, env=environment)
         return WITH_BYTECODE.format(how="CPython 3.10")
     node = shutil.which("node")
-    if node:
-        try:
-            compile_with_node(node, script, folder)
-            return WITH_BYTECODE.format(how="Node.js")
-        except (OSError, subprocess.SubprocessError) as error:
-            print(error, file=sys.stderr)
-    return NO_BYTECODE
+    return compile_with_node(node, script, folder) if node else NO_BYTECODE
 
 
 def python_310() -> list[str] | None:
@@ -238,18 +298,33 @@ def python_310() -> list[str] | None:
     return None
 
 
-def compile_with_node(node: str, script: Path, folder: Path) -> None:
-    """Run the script in PYODIDE, which npm fetches if it is not there yet."""
+def compile_with_node(node: str, script: Path, folder: Path) -> str:
+    """Run the script in PYODIDE, which npm fetches if it is not there whole; says whether that succeeded."""
     archive = FILES / f"{PYODIDE}.tgz"
-    if not archive.exists():
-        FILES.mkdir(parents=True, exist_ok=True)
-        npm = shutil.which("npm") or "npm"  # on Windows npm.cmd, which only its full name starts
-        fetch = [npm, "pack", "--loglevel=error", PYODIDE.replace("-", "@")]
-        run(fetch, DOWNLOAD_SECONDS, cwd=FILES, stdout=subprocess.DEVNULL)
-    digest = hashlib.sha512(archive.read_bytes()).digest()
-    if f"sha512-{base64.b64encode(digest).decode()}" != PYODIDE_INTEGRITY:
-        raise Problem(WRONG_FILE.format(file=archive))
+    try:
+        if not is_pyodide(archive):
+            FILES.mkdir(parents=True, exist_ok=True)
+            npm = shutil.which("npm") or "npm"  # on Windows npm.cmd, which only its full name starts
+            fetch = [npm, "pack", "--loglevel=error", PYODIDE.replace("-", "@")]
+            run(fetch, DOWNLOAD_SECONDS, DOWNLOADING_COMPILER, cwd=FILES, stdout=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        pass  # then it is still not there
+    if not is_pyodide(archive):
+        return f"{NO_BYTECODE}\n{NO_PYODIDE}"
     with tempfile.TemporaryDirectory() as home:
         for path, data in members(archive):
             Path(home, Path(path).name).write_bytes(data)  # it has no folders
-        run([node, str(HERE / "compile_310.js"), home, str(script), str(folder)], COMPILE_SECONDS)
+        compile_in_it = [node, str(HERE / "compile_310.js"), home, str(script), str(folder)]
+        try:
+            run(compile_in_it, COMPILE_SECONDS, COMPILING)
+        except (OSError, subprocess.SubprocessError):
+            return f"{NO_BYTECODE}\n{NOT_COMPILED}"
+    return WITH_BYTECODE.format(how="Node.js")
+
+
+def is_pyodide(archive: Path) -> bool:
+    """Whether the archive is there, whole and as it was published."""
+    if not archive.exists():
+        return False
+    digest = hashlib.sha512(archive.read_bytes()).digest()
+    return f"sha512-{base64.b64encode(digest).decode()}" == PYODIDE_INTEGRITY

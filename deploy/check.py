@@ -15,15 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT
-from bot.settings import REQUIRED, ConversationSettings, ReplySettings, read_settings, variables
+from bot.settings import REQUIRED, ConversationSettings, ReplySettings, conflicts, read_settings, variables
 
-from . import dotenv
+from . import dotenv, environment, mistakes, regions
 from .build import (
     FUNCTIONS,
     HERE,
     NO_BYTECODE,
-    NO_FILE,
-    NOT_UTF_8,
     PACKAGES,
     ROOT,
     Problem,
@@ -31,17 +29,15 @@ from .build import (
     contents,
     fingerprint,
     has_downloaded,
+    source_of,
 )
+from .environment import CREDENTIALS, REFERENCE, TEMPLATES, Environment, Template, text_of
 
 SETTINGS: dict[str, Any] = {"conversation": ConversationSettings, "reply": ReplySettings}
 VARIABLES = {name: variables(kind) for name, kind in SETTINGS.items()}
 MAX_ENVIRONMENT_BYTES = 4096  # of Function Compute, all variables together
-CREDENTIALS = {"AccountID", "AccessKeyID", "AccessKeySecret"}  # what `s` itself takes from .env
+FOLDERS = ("chat-history", "chat-journal", "chat-settings", "chat-usage")  # of the bucket: the bot writes to no other
 
-REFERENCE = re.compile(r"\$\{env\((\w+)\)\}|\$\{env\('(\w+)', ''\)\}")  # in s.yaml, in s.fc3.yaml
-
-NO_DOTENV = """\
-没有 .env：请把 .env.example 复制为 .env，再填写。 / No .env: copy .env.example to it, then fill it in."""
 NOT_READ = """\
 还没有构建，所以没有检查 {file}：请运行 python3 -m deploy，再检查一次。\
  / Nothing is built yet, so {file} was not checked: run python3 -m deploy, then check again."""
@@ -60,105 +56,104 @@ The role on 3.0 needs this policy (once); the steps are in docs/en/permissions.m
 """
 
 
-class Template(NamedTuple):
-    """A file that `s` deploys by, and how it is written."""
-
-    generation: int
-    file: str
-    place: str  # of what it says about a function
-    name: str  # what it calls the function's name
-    code: str  # and its package
-    needless: frozenset[str] = frozenset()  # settings that mean nothing there
-
-
-TEMPLATES = {
-    2: Template(2, "s.yaml", "services.{}.props.function", "name", "codeUri"),
-    3: Template(3, "s.fc3.yaml", "resources.{}.props", "functionName", "code", frozenset({"SERVICE_NAME"})),
-}
-
-
 def main(generation: int) -> int:
     """Print what is wrong with a deployment to this generation of Function Compute; the exit status."""
-    count = 0
-    for name in overridden(dict(os.environ)):
+    count, template = 0, TEMPLATES[generation]
+    found = environment.read(template, os.environ)
+    for name in sorted(name for name, value in found.file.items() if value and os.environ.get(name, value) != value):
         print(OVERRIDDEN.format(name=name), flush=True)
-    for problem in find_problems(TEMPLATES[generation], dict(os.environ)):
+    for problem in find_problems(template, found):
         print(f"- {problem}", flush=True)
         count += 1
+    for note in mistakes.notes({**found.values, "REGION": found.region}):
+        print(f"注意 / note: {note.chinese}。 / {note.english}.")
     print(f"问题 / problems: {count}")
+    where = regions.called(found.region) if found.region in regions.REGIONS else "?"
+    print(f"部署到 / deploys to: {where}, Function Compute {generation}.0 ({template.file})")
     if generation == 3:
-        values = arriving_values(TEMPLATES[3], dict(os.environ))[0]
-        bucket = values.get("OSS_BUCKET_NAME", "")
+        bucket = found.values.get("OSS_BUCKET_NAME", "")
         print(policy_text(bucket if re.fullmatch("[a-z0-9-]{3,63}", bucket) else "your-bucket"))
     return 1 if count else 0
 
 
-def find_problems(template: Template, shell: Mapping[str, str]) -> Iterator[str]:
+def find_problems(template: Template, found: Environment) -> Iterator[str]:
     """A sentence in Chinese and one in English for each thing that is wrong: what to change, never a value.
 
     .env comes first: for that nothing has to be downloaded.
     """
-    text = text_of(ROOT / template.file)
-    values, told = arriving_values(template, shell)
-    yield from told.values()
-    used = {match[1] or match[2] for match in REFERENCE.finditer(text)}
-    settings = {variable.name for each in VARIABLES.values() for variable in each}
-    if (ROOT / ".env").exists():
-        file = dotenv.read(text_of(ROOT / ".env"))[0]
-        for name in sorted(file.keys() - CREDENTIALS - template.needless - used):
-            alike = [each for each in difflib.get_close_matches(name, settings) if not values.get(each)]
-            if alike:
-                told[alike[0]] = ""
-            what = f"应该是 {alike[0]} 吧？" if alike else "请检查名称。"
-            hint = f"is it {alike[0]}?" if alike else "check the name."
-            yield f".env：{template.file} 没有设置 {name}，{what} / .env: {template.file} does not use {name}; {hint}"
-    else:
-        yield NO_DOTENV
-        told.update(dict.fromkeys(settings - shell.keys(), ""))  # that they are not set is no second cause
-    document = read_yaml(text, template.file) if can_read_yaml() else None
     for name in FUNCTIONS:
-        if document is None:  # nothing is built, and nothing has been downloaded yet
-            function: Mapping[str, Any] = {"environmentVariables": references(text, name), "timeout": math.inf}
-        else:
-            function = function_in(document, name, template)
+        source_of(ROOT / FUNCTIONS[name])  # a Problem if it is not there
+    text = text_of(ROOT / template.file)
+    document = read_yaml(text, template.file) if can_read_yaml() else None
+    if document is None:  # nothing is built, and nothing has been downloaded yet
+        functions = {name: {"environmentVariables": references(text, name), "timeout": math.inf} for name in FUNCTIONS}
+    else:
+        functions = {name: function_in(document, name, template) for name in FUNCTIONS}
+    yield from value_problems(template, found, functions)
+    for name, function in functions.items():
+        if document is not None:
             yield from template_problems(name, function, template)
-        yield from settings_problems(name, function, values, template, told)
         yield from package_problems(PACKAGES / name, partial(contents, name))
     if document is None:
         yield NOT_READ.format(file=template.file)
 
 
-def arriving_values(template: Template, shell: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What would be deployed for each variable; and a sentence for each name whose value would not arrive as meant."""
-    file, problems = dotenv.read(text_of(ROOT / ".env") if (ROOT / ".env").exists() else "")
-    used = {match[1] or match[2] for match in REFERENCE.finditer(text_of(ROOT / template.file))}
-    told = {**dotenv.changes(file, shell, used, template.generation), **problems}
-    return dotenv.arriving(file, shell, template.generation), told
+def value_problems(template: Template, found: Environment, functions: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """What is wrong with the values that the functions would have."""
+    settings = {variable.name for each in VARIABLES.values() for variable in each}
+    if not found.has_file:
+        found.told.pop("REGION", "")
+        yield environment.missing_file()
+    yield from found.problems()
+    if found.has_file:
+        yield from unused_names(template, found, settings)
+    else:
+        found.told.update(dict.fromkeys(settings - os.environ.keys(), ""))  # that they are not set is no second cause
+    for name, function in functions.items():
+        for named, sentence in settings_problems(name, function, found.values, template, found.told):
+            yield found.located(named, sentence)
 
 
-def overridden(shell: Mapping[str, str]) -> list[str]:
-    """The names in .env that have another value in the shell's environment."""
-    file = dotenv.read(text_of(ROOT / ".env"))[0] if (ROOT / ".env").exists() else {}
-    return sorted(name for name, value in file.items() if value and shell.get(name, value) != value)
+def unused_names(template: Template, found: Environment, settings: set[str]) -> Iterator[str]:
+    """Names in .env that nothing uses: misspelt, mostly."""
+    for name in sorted(found.file.keys() - CREDENTIALS - template.needless - found.used):
+        alike = [each for each in difflib.get_close_matches(name, settings) if not found.values.get(each)]
+        if alike:
+            found.told[alike[0]] = ""
+        what = f"应该是 {alike[0]} 吧？" if alike else "请检查名称。"
+        hint = f"is it {alike[0]}?" if alike else "check the name."
+        sentence = f".env：{template.file} 没有设置 {name}，{what} / .env: {template.file} does not use {name}; {hint}"
+        yield found.located(name, sentence)
 
 
 def before_deploying(name: str, generation: int) -> Iterator[str]:
     """What `s` is to say before it creates anything: of .env, for one function, and with nothing downloaded."""
     template = TEMPLATES[generation]
-    file, _ = dotenv.read(text_of(ROOT / ".env") if (ROOT / ".env").exists() else "")
-    # The tool has put what it made of .env into the environment by now: it does not come from the shell.
-    shell = {variable: value for variable, value in os.environ.items() if variable not in file}
-    values, told = arriving_values(template, shell)
+    found = environment.read(template, without_dotenv(os.environ))
     names = {each: {variable.name for variable in several} for each, several in VARIABLES.items()}
-    others = set().union(*(names[each] for each in FUNCTIONS if each != name)) if name == "reply" else told.keys()
-    yield from (sentence for each, sentence in told.items() if each in names[name] or each not in others)
-    deployed = {variable: values.get(variable, "") for variable in references(text_of(ROOT / template.file), name)}
+    others = set().union(*(names[each] for each in FUNCTIONS if each != name)) if name == "reply" else found.told.keys()
+    told = ((each, sentence) for each, sentence in found.told.items() if each in names[name] or each not in others)
+    yield from (found.located(each, sentence) for each, sentence in told)
+    references_in = references(text_of(ROOT / template.file), name)
+    deployed = {variable: found.values.get(variable, "") for variable in references_in}
     missing = [variable.name for variable in VARIABLES[name] if variable.default is REQUIRED]
     missing = [setting for setting in missing if not deployed.get(setting)]
     if missing:
-        yield NOT_SET.format(
-            names=", ".join(missing), where=".env" if (ROOT / ".env").exists() else "没有 .env / no .env"
-        )
+        where = ".env" if found.has_file else "没有 .env / no .env"
+        yield NOT_SET.format(names=", ".join(missing), where=where)
+
+
+def refuse_to_move(generation: int) -> None:
+    """A Problem if `s` would deploy to no region, or to one that is none: it finds out only when the role is made."""
+    found = environment.read(TEMPLATES[generation], without_dotenv(os.environ))
+    if found.told.get("REGION"):
+        raise Problem(found.located("REGION", found.told["REGION"]) if found.has_file else environment.missing_file())
+
+
+def without_dotenv(shell: Mapping[str, str]) -> dict[str, str]:
+    """The environment as it was before the tool put what it made of .env into it."""
+    file, _ = dotenv.read(text_of(ROOT / ".env") if (ROOT / ".env").exists() else "")
+    return {name: value for name, value in shell.items() if name not in file}
 
 
 def policy_text(bucket: str) -> str:
@@ -172,21 +167,11 @@ def policy_text(bucket: str) -> str:
         {
             "Effect": "Allow",
             "Action": ["oss:GetObject", "oss:PutObject", "oss:DeleteObject"],
-            "Resource": [f"acs:oss:*:*:{bucket}/chat-history/*", f"acs:oss:*:*:{bucket}/chat-usage/*"],
+            "Resource": [f"acs:oss:*:*:{bucket}/{folder}/*" for folder in FOLDERS],
         },
         {"Effect": "Allow", "Action": "log:PostLogStoreLogs", "Resource": "acs:log:*:*:project/*/logstore/*"},
     ]
     return POLICY + json.dumps({"Version": "1", "Statement": statement}, indent=2)
-
-
-def text_of(file: Path) -> str:
-    """The text in a file; a Problem if it is missing or not UTF-8."""
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise Problem(NO_FILE.format(file=file.name)) from error
-    except UnicodeDecodeError as error:
-        raise Problem(NOT_UTF_8.format(file=file.name)) from error
 
 
 def can_read_yaml() -> bool:
@@ -198,7 +183,7 @@ def can_read_yaml() -> bool:
 def references(text: str, name: str) -> dict[str, str]:
     """The variables of a function, as s.yaml or s.fc3.yaml passes them on, if nobody can read YAML."""
     found = {match[1] or match[2]: match[0] for match in REFERENCE.finditer(text)}
-    return {each.name: found[each.name] for each in VARIABLES[name] if each.name in found}
+    return {variable.name: found[variable.name] for variable in VARIABLES[name] if variable.name in found}
 
 
 def read_yaml(text: str, file: str) -> Any:
@@ -248,31 +233,53 @@ def settings_problems(
     environment: Mapping[str, str],
     template: Template,
     told: dict[str, str],
-) -> Iterator[str]:
-    """What is wrong with the environment variables that `s` would give to a function, but for what is told already."""
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the variables that `s` would give to a function, but for what is told: a name, a sentence."""
     where = f"{template.file}: {template.place.format(name)}"
     deployed = {}
     for variable, text in (function.get("environmentVariables") or {}).items():
         deployed[variable] = REFERENCE.sub(lambda match: value_of(match, environment), str(text))
     for wanted in (each.name for each in VARIABLES[name]):
         if wanted not in deployed and wanted not in template.needless:
-            yield f"{where}.environmentVariables 缺少 {wanted} 。 / {where}.environmentVariables lacks {wanted}"
-    settings, problems = read_settings(SETTINGS[name], deployed)
-    for problem in problems:
-        named = problem.split()[0]
-        if named not in told:
-            told[named] = f".env：{problem}。 / .env: {named} is not set, or not as .env.example explains."
-            yield told[named]
+            place = f"{where}.environmentVariables"
+            yield "", f"{place} 缺少 {wanted} 。 / {place} lacks {wanted}"
+    for said in said_of(name, deployed):
+        if said.name not in told and (not said.lacks or said.lacks - told.keys()):
+            told[said.name] = f".env：{said.chinese}。 / .env: {said.english}."
+            yield said.name, told[said.name]
     size = sum(len(text.encode()) for variable in deployed.items() for text in variable)
     if size > MAX_ENVIRONMENT_BYTES:
-        yield (
-            f".env：{FUNCTIONS[name]} 的环境变量共 {size} 字节，最多 {MAX_ENVIRONMENT_BYTES} 字节。"
-            f" / .env: the variables of {FUNCTIONS[name]} are {size} bytes, limit {MAX_ENVIRONMENT_BYTES}."
-        )
+        sizes = f".env：{FUNCTIONS[name]} 的环境变量共 {size} 字节，最多 {MAX_ENVIRONMENT_BYTES} 字节。"
+        limit = f"the variables of {FUNCTIONS[name]} are {size} bytes, limit {MAX_ENVIRONMENT_BYTES}."
+        yield "", f"{sizes} / .env: {limit}"
     if name == "reply":
-        seconds = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
+        seconds = read_settings(ReplySettings, deployed)[0].timeout + MOST_SECONDS_WITHOUT_CHATGPT
         if function.get("timeout", 60) < seconds:
-            yield f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
+            yield "", f"{where}.timeout 至少是 {seconds} 。 / {where}.timeout must be at least {seconds}"
+
+
+class Said(NamedTuple):
+    """What a function itself says of a setting, or of one that needs others."""
+
+    name: str
+    lacks: set[str]
+    chinese: str
+    english: str
+
+
+def said_of(name: str, deployed: Mapping[str, str]) -> Iterator[Said]:
+    """What a function itself says of these variables."""
+    problems, between = [], []
+    for language in ("zh", "en"):
+        settings, bad = read_settings(SETTINGS[name], deployed, language)
+        problems.append(bad)
+        between.append(conflicts(settings) if name == "reply" else [])
+    for chinese, english in zip(*problems):  # noqa: B905 - Python 3.8 has no `strict`
+        yield Said(chinese.split()[0], set(), chinese, english)
+    for chinese, english in zip(*between):  # noqa: B905
+        names = re.findall(r"[A-Z_]{6,}", chinese)
+        given = [each for each in names if not re.fullmatch(r"\s*|\$\{env\(\w+\)\}", deployed.get(each, ""))]
+        yield Said(given[0], set(names) - set(given), chinese, english)
 
 
 def value_of(reference: re.Match[str], environment: Mapping[str, str]) -> str:

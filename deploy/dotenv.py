@@ -35,7 +35,7 @@ def read(text: str) -> tuple[dict[str, str], dict[str, str]]:
             value = quoted[2]
             if quoted[1] == '"':
                 value = value.replace("\\n", "\n").replace("\\r", "\r")
-        elif match[3] and text[match.start(3) - 1] not in " \t":
+        elif match[3] and (text[match.start(3) - 1] not in " \t" or is_cut_by_a_blank(name, value)):
             problems[name] = (
                 f".env：{name} 的值里有 #，# 后面的内容会丢失，请用引号把值括起来。"
                 f" / .env: {name} has a #, and what follows it is lost; put the value into quotes."
@@ -46,6 +46,49 @@ def read(text: str) -> tuple[dict[str, str], dict[str, str]]:
         if line.strip() and not line.lstrip().startswith("#"):
             problems[f"line {number}"] = f".env：第 {number} 行不是“名称=值”。 / .env: line {number} is not NAME=value."
     return values, problems
+
+
+def is_cut_by_a_blank(name: str, value: str) -> bool:
+    """Whether ` #` belongs to a value rather than begins a comment: only in a text of many words, or an open object."""
+    return bool(value) and (name == "SYSTEM_PROMPT" or (value[0] == "{" and value[-1] != "}"))
+
+
+def lines(text: str) -> dict[str, int]:
+    """Name -> number of the line on which it gets its value."""
+    text = text.replace("\r\n", "\n")
+    return {match[1]: text.count("\n", 0, match.start(1)) + 1 for match in ASSIGNMENT.finditer(text)}
+
+
+def inside_values(text: str) -> dict[str, int]:
+    """Name -> number of a line like NAME=value inside a quoted value, if nothing else sets the name.
+
+    On 2.0 such a line is a setting: there the tool also reads the file as it did long ago, line by line.
+    """
+    text, found = text.replace("\r\n", "\n"), {}
+    for match in ASSIGNMENT.finditer(text):
+        first = text.count("\n", 0, match.start(1)) + 1
+        for number, line in enumerate(match[0].split("\n")[1:], first + 1):
+            inner = re.match(r"[ \t]*([\w.-]+)[ \t]*=", line)
+            if inner:
+                found[inner[1]] = number
+    return {name: number for name, number in found.items() if name not in lines(text)}
+
+
+def with_line(text: str, name: str, value: str, generation: int) -> str:
+    """The file with this value, in place of the one that counts so far or of the example that is switched off."""
+    line = f"{name}={quoted(written(value, generation))}"
+    before = [match for match in ASSIGNMENT.finditer(text) if match[1] == name]
+    before = before[-1:] or list(re.finditer(rf"^# {name}=.*$", text, re.MULTILINE))
+    if not before:
+        return f"{text.rstrip()}\n{line}\n"
+    return text[: before[0].start()] + line + text[before[0].end() :]
+
+
+def quoted(value: str) -> str:
+    """The value with quotes around it if the tool would otherwise read something else."""
+    if re.fullmatch(r"[^\s#'\"`]*|\{[^#\n]*\}", value):
+        return value
+    return next((f"{sign}{value}{sign}" for sign in "'`" if sign not in value), value)
 
 
 def arriving(values: Mapping[str, str], shell: Mapping[str, str], generation: int) -> dict[str, str]:
@@ -113,9 +156,11 @@ def changes(values: Mapping[str, str], shell: Mapping[str, str], used: set[str],
     for name in sorted(values.keys() | (used & shell.keys())):
         value = shell[name] if name in shell else meant(values[name])
         if "${" in value:
+            sent, home = ("，还会在报错时把它发给 Serverless Devs", " and, failing, reports home with its text")
+            sent, home = (sent, home) if generation == 3 else ("", "")
             told[name] = (
-                f"{name} 的值里有 ${{ ，部署工具会把它当作变量：请留空，部署以后在控制台里设置 {name}。"
-                f" / {name} has a ${{, which the tool takes for a variable: leave it empty, and set"
+                f".env：{name} 的值里有 ${{ ，部署工具会把它当作变量{sent}：请留空，部署以后在控制台里设置 {name}。"
+                f" / .env: {name} has a ${{, which the tool takes for a variable{home}: leave it empty, and set"
                 f" {name} in the console after deploying."
             )
         elif arrived[name] == value or (name not in shell and is_written_so(values[name], arrived[name], generation)):

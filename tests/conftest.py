@@ -24,7 +24,7 @@ with warnings.catch_warnings():
 from tests.conversation import SECRETS
 from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
-from tests.stand_ins.local_cloud import REPLY, ROOT, LocalCloud, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
 
 
@@ -109,10 +109,16 @@ def only_our_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCapt
     caplog.set_level(logging.INFO)
 
 
+@pytest.fixture(scope="session")
+def warm_conversation() -> ModuleType:
+    """One instance for all tests of a process."""
+    return load(ROOT / f"{CONVERSATION}.py")
+
+
 @pytest.fixture
-def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversation:
+def conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, warm_conversation: ModuleType) -> Conversation:
     """Dingtalk_Conversation in this process, on the generation that the cloud is of."""
-    return (Conversation if cloud.generation == 2 else Conversation3)(monkeypatch, cloud)
+    return (Conversation if cloud.generation == 2 else Conversation3)(monkeypatch, cloud, warm_conversation)
 
 
 @pytest.fixture
@@ -124,6 +130,12 @@ def no_secret_in_log(conversation: Conversation, caplog: pytest.LogCaptureFixtur
     records = caplog.get_records("call")
     assert not SECRETS.findall("\n".join(logging.Formatter().format(record) for record in records))
     assert "root" not in {record.name for record in records}  # where aliyun-fc2 logs its headers
+
+
+@pytest.fixture
+def cold_conversation(monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> Conversation:
+    """Dingtalk_Conversation in this process, new, on 2.0."""
+    return Conversation(monkeypatch, cloud, load(ROOT / f"{CONVERSATION}.py"))
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,9 @@ from tests.stand_ins.dingtalk import Dingtalk, signature
 from tests.stand_ins.function_compute import Function, FunctionCompute
 from tests.stand_ins.generation_3 import body_fields
 from tests.stand_ins.instance import make_context
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
+from tests.stand_ins.oss import Access
+from tests.stand_ins.server import Received
 
 Message = dict[str, Any]
 
@@ -95,15 +97,43 @@ def deploy_source(compute: FunctionCompute, folder: Path, source: str, **setting
     compute.deploy("f", Function(file, **settings))
 
 
-def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好") -> str:
-    """A journal with so many turns before the message."""
-    key = f"chat-history/{quote(message['conversationId'], safe='')}/{message['senderStaffId']}.jsonl"
-    lines = [
-        {"msgId": f"m{number}", "at": 1, "run": "r", "question": f"问题 {number}", "answer": answer}
-        for number in range(count)
-    ]
+def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好", **fields: Any) -> str:
+    """A journal with so many turns before the message, and their words; `fields` are more of each line. Its key."""
+    place = f"{quote(message['conversationId'], safe='')}/{message['senderStaffId']}"
+    lines, words = [], b""
+    for number in range(count):
+        said = {"msgId": f"m{number}", "at": 1, "question": f"问题 {number}", "answer": answer}
+        piece = json.dumps(said, ensure_ascii=False).encode() + b"\n"
+        where = {"words": [0, len(words), len(piece)], "turn": True}
+        lines.append({"msgId": f"m{number}", "at": 1, "run": "r", "until": 1, **where, **fields})
+        words += piece
+    key = f"chat-journal/{place}.jsonl"
     cloud.oss.write(key, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    if count:
+        cloud.oss.write(f"chat-history/{place}/0.jsonl", words)
     return key
+
+
+def is_get(received: Received) -> bool:
+    """For Fault.where: a read of OSS."""
+    return received.method == "GET"
+
+
+def is_append(received: Received) -> bool:
+    """For Fault.where: an append to an object of OSS."""
+    return received.method == "POST"
+
+
+def is_commit(received: Received) -> bool:
+    """For Fault.where: the line of the journal that commits a reply."""
+    return is_append(received) and b'"until"' in received.body and b'"sent"' not in received.body
+
+
+def deny(cloud: LocalCloud, *actions: str) -> None:
+    """The role loses these permissions."""
+    everything = Access("").actions
+    rights = everything - {f"oss:{action}" for action in actions}
+    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", rights)}
 
 
 def png(width: int = 1, height: int = 1, size: int = 0) -> bytes:
@@ -169,10 +199,10 @@ class HttpAnswer(NamedTuple):
 class Conversation:
     """Dingtalk_Conversation in this process, called as FC calls it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, cloud: LocalCloud, module: ModuleType) -> None:
         self._monkeypatch = monkeypatch
         self.cloud = cloud
-        self.module = load(ROOT / f"{CONVERSATION}.py")
+        self.module = module
         self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
         self.context: Any = role_context()
 

@@ -7,6 +7,7 @@ import codecs
 import functools
 import ipaddress
 import re
+import socket
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from bot import sentences
 from bot.connections import FreshConnections, read_up_to
 from bot.deadline import FETCH_SHARE, Run
 from bot.dingtalk.api import BUSY_SECONDS, CallFailed, call_dingtalk, in_time
-from bot.dingtalk.message import PICTURE, Message
+from bot.dingtalk.message import FILE, PICTURE, Message
 from bot.logs import log
 from bot.readers import is_loopback
 from bot.settings import ReplySettings
@@ -56,7 +57,8 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
                 quotation = f"{quotation.replace(part.words, '')}\n{part.words}\n{text_of_file(data)}".strip()
         except (CallFailed, Unseen) as failure:
             log.warning("request %s: not seen: %s", run.context.request_id, failure)
-            causes.append(failure.cause)
+            not_here = message.in_group and part.noun == FILE and failure.cause in EACH_ITS_OWN
+            causes.append("missing" if not_here else failure.cause)
             if isinstance(failure, CallFailed) and failure.cause not in EACH_ITS_OWN:
                 break
     if len(message.attachments) > MOST_ATTACHMENTS:
@@ -159,10 +161,12 @@ def to_public_addresses(pool_class: Any, local: bool) -> Any:
     """The same kind of connection pool, whose connections lead to no address that only this network knows."""
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
-        def connect(self) -> None:
-            super().connect()
-            address = ipaddress.ip_address(self.sock.getpeername()[0])  # not what the name leads to, which may change
-            if not (address.is_global or (local and address.is_loopback)):
-                raise CallFailed("refused", "its downloadUrl leads to a private address")
+        def _new_conn(self) -> socket.socket:
+            connected: socket.socket = super()._new_conn()  # before TLS
+            address = ipaddress.ip_address(connected.getpeername()[0])  # not what its name leads to, which may change
+            if address.is_global or (local and address.is_loopback):
+                return connected
+            connected.close()
+            raise CallFailed("refused", "its downloadUrl leads to a private address")
 
     return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})

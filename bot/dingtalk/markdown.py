@@ -11,23 +11,37 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bot.dingtalk.inline import LONG, as_words, ready, with_breaks
+from bot.dingtalk.tables import TAG, Table, cells_of, head_of_table, rows_in
+
 MAX_CONTAINERS = 20  # of containers in each other; what is deeper is text, so that no line takes long
-MAX_COLUMNS = 100  # a wider table is text
-LONG = 10_000  # characters: a paragraph is handed over in pieces of this size, a longer line stays as it is
 QUOTE_MARKER = "> "
 INDENT = "    "  # makes a line code, unless it goes on with a paragraph
 QUOTE = re.compile(r" {0,3}>[ \t]?")
-ITEM = re.compile(r"( {0,3}(?:[-+*]|(\d{1,9})[.)]))(?:[ \t]+|$)")
+ITEM = re.compile(r"( {0,3}(?:[-+*]|([0-9]{1,9})[.)]))(?:[ \t]+|$)")
 FENCE = re.compile(r"(`{3,30}(?!`)(?=[^`]*$)|~{3,30}(?!~))[ \t]*(.*)")
+OUTER_FENCE = re.compile(r"\s*(`{3,30}|~{3,30})[ \t]*(?:markdown|md)[ \t]*\n", re.IGNORECASE)
+FENCES = re.compile(r"^[ \t>]*(`{3,30}|~{3,30})[ \t]*([^`\n]*)$", re.MULTILINE)
+NOTE = re.compile(r"^[ \t>]*\[\^([^\]\s]{1,30})\]:", re.MULTILINE)
 HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
-TABLE_RULE = re.compile(r"\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?")
-STARTER = re.compile(r">|(?:[-+*]|\d{1,9}[.)]|#{1,6})(?=\s|$)|```|~~~|=+[ \t]*$|[-_*][-_* \t]*$", re.MULTILINE)
-CODE_SPAN = r"(?<!`)(`+)(?!`)(?:.{1,2000}?)(?<!`)\1(?!`)"
-BR = re.compile(rf"\\.|{CODE_SPAN}|<br ?/?>", re.DOTALL | re.IGNORECASE)
-LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
-BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
-PAIRS = re.compile(rf"\\.|{CODE_SPAN}|(\*+)(?=\S)[^*]+(?<=\S)\2|([*`]+)")
+HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables first; "" is a blank line
+    (r"(?:<[^<>]{1,200}>\s*){0,9}<table\b", "</table>"),
+    (r"<(?:script|pre|style|textarea)(?![^\s>])", "</(?:script|pre|style|textarea)>"),
+    (r"<!--", "-->"),
+    (r"<\?", r"\?>"),
+    (r"<![a-z]", ">"),
+    (r"<!\[CDATA\[", r"\]\]>"),
+    (
+        r"</?(?:address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt"
+        r"|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu"
+        r"|menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr"
+        r"|track|ul)(?=\s|/?>|$)",
+        "",
+    ),
+    (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
+]
+HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
 
 
 # Blocks and containers
@@ -37,24 +51,25 @@ class Container:
     """A quotation or a list item: before its first line stands the marker, before the others > or so many blanks."""
 
     def __init__(self, marker: str, number: int | None) -> None:
-        self.marker = marker  # with blanks: "> ", "- ", " 12. "
+        self.marker = self.shown = marker  # with blanks: "> ", "- ", " 12. "; as it was read, and as it is sent
         self.number = number  # of an item in an ordered list, as a reader counts
         self.left = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
         self.restarted = False  # the same has ended its list before it: it goes on with its number
 
-    def begin(self, left: int) -> str:
-        """Its marker, when so many containers around it were left.
+    def begin(self, moved: bool, rival: Container | None) -> str:
+        """Its marker; the rival is what stood in the same place before it.
 
-        An item whose outer item was left gets the other sign behind its number: else the outer list would go on with
-        the numbers of the inner one.
+        The other sign stands behind the number where the list of the rival would go on with another number.
         """
-        if self.number is None or not (self.restarted or left):
-            return self.marker
-        number, sign = re.findall(r"\d+|[.)]", self.marker)
-        return self.marker.replace(number + sign, f"{self.number}{').'[sign == ')'] if left else sign}")
+        if self.number is not None and (self.restarted or moved):
+            sign = self.marker.strip()[-1]
+            if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
+                sign = ")" if sign == "." else "."
+            self.shown = re.sub("[0-9]+[.)]", f"{self.number}{sign}", self.marker)
+        return self.shown
 
-    def go_on(self, left: int) -> str:
-        return self.marker if self.marker == QUOTE_MARKER else " " * len(self.begin(left))
+    def go_on(self) -> str:
+        return self.marker if self.marker == QUOTE_MARKER else " " * len(self.shown)
 
 
 class Block(NamedTuple):
@@ -64,7 +79,6 @@ class Block(NamedTuple):
     containers: tuple[Container, ...] = ()  # outermost first
     opened: int = 0  # so many of them, the innermost, begin here
     gap: bool = False  # a blank line stands before it
-    lazy: bool = False  # only its first line stands in the containers, and a reader takes the others as if they did
     code: str = ""  # the line that opens its fence, or INDENT
 
 
@@ -82,22 +96,26 @@ def render(block: Block, before: Block | None) -> str:
     """What shows the block behind the block before it in the same part."""
     outer = len(block.containers) - block.opened
     first = later = ""
-    left = 0
+    around: list[Container] = []  # of its containers, those that are not left
+    rivals = [one for one in before.containers if not one.left] if before else []
     for depth, container in enumerate(block.containers):
-        if container.left:
-            left += 1
-        else:
-            first += container.begin(left) if depth >= outer else container.go_on(left)
-            later += container.go_on(left)
+        if not container.left:
+            rival = rivals[len(around)] if len(rivals) > len(around) and rivals[: len(around)] == around else None
+            first += container.begin(len(around) < depth, rival) if depth >= outer else container.go_on()
+            later += container.go_on()
+            around.append(container)
     text, code = block.text, block.code
     if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
-        code = "```"  # else it would be words of the item before it, which is one only in what is sent
+        code = "`" * (
+            9 if "```" in text else 3
+        )  # else it would be words of the item before it, which is one only in what is sent
     if code == INDENT:
         first, later = first + INDENT, later + INDENT
     elif code:
-        text = f"{code}\n{text}\n{fence_of(code)}" if text else f"{code}\n{fence_of(code)}"
-    if block.lazy:
-        later = ""
+        fence = fence_of(code)
+        like = re.findall(rf"^ {{0,3}}({fence}+)[ \t]*$", text, re.MULTILINE)  # which stood further right
+        more = fence[0] * (len(max(like, default="")) - len(fence) + 1 if like else 0)
+        text = f"{more}{code}\n{text}\n{more}{fence}" if text else f"{code}\n{fence}"
     return join(before, block) + (first + text.replace("\n", "\n" + later) if text else first.rstrip())
 
 
@@ -109,7 +127,7 @@ def join(before: Block | None, block: Block) -> str:
     if not (block.gap or (empty and before.text) or any(container.left for container in ended(before, block))):
         return "\n"
     around = (one for one in block.containers if one in before.containers and not one.left)
-    return "\n" + "".join(one.go_on(0) for one in around).rstrip() + "\n"
+    return "\n" + "".join(one.go_on() for one in around).rstrip() + "\n"
 
 
 def ended(before: Block | None, block: Block) -> list[Container]:
@@ -119,15 +137,22 @@ def ended(before: Block | None, block: Block) -> list[Container]:
 
 def blocks_in(text: str) -> Iterator[Block]:
     """The blocks of a Markdown text, one after the other, made ready for DingTalk."""
-    walk = Walk()
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    start = 0
-    while (end := text.find("\n", start)) >= 0:  # split() would take twenty times the memory of short lines
-        yield from walk.read(text[start:end])
-        start = end + 1
-    if start < len(text):
-        yield from walk.read(text[start:])
-    yield from walk.close(0)
+    return Walk(without_outer_fence(text.replace("\r\n", "\n").replace("\r", "\n"))).blocks()
+
+
+def without_outer_fence(text: str) -> str:
+    """The text without a fence for Markdown that is around all of it."""
+    if not (outer := OUTER_FENCE.match(text)):
+        return text
+    inside = ""
+    for fence in FENCES.finditer(text, outer.end()):
+        if inside:
+            inside = "" if fence[1].startswith(inside) and not fence[2] else inside
+        elif fence[2] or not fence[1].startswith(outer[1]):
+            inside = fence[1]
+        else:
+            return text if text[fence.end() :].strip() else text[outer.end() : fence.start()]
+    return text if inside else text[outer.end() :]  # it was cut off
 
 
 class Walk:
@@ -136,28 +161,39 @@ class Walk:
     A block is handed over before the next container is opened, which has to know whether its list was left.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.text, self.place = text, 0  # where the next line begins
+        self.notes = {found[1] for found in itertools.islice(NOTE.finditer(text), 999)}  # labels of footnotes
         self.containers: list[Container] = []  # that are open
         self.opened = 0  # so many of them, the innermost, have no block yet
-        self.kind = ""  # of the block that is open: "text", "heading", "code" or "table"
+        self.kind = ""  # of the block that is open: "text", "heading", "code", "html" or "table"
         self.lines: list[str] = []  # of it
         self.size = 0  # of them, in characters
         self.code, self.indent = "", 0  # the line that opened its fence, or INDENT; how far that was indented
-        self.gap = self.lazy = False  # see Block
-        self.head: list[str] = []  # of the table that is open: the names of its columns
-        self.rows = 0  # of it, so far
-        self.spare = 0  # characters by which names that are repeated may make a table longer
+        self.end = ""  # what ends its HTML, "" is a blank line
+        self.gap = False  # see Block
+        self.table: Table  # that is open
+
+    def blocks(self) -> Iterator[Block]:
+        while self.place < len(self.text):  # split() would take twenty times the memory of short lines
+            end = self.text.find("\n", self.place)
+            line = self.text[self.place : end if end >= 0 else None]
+            self.place += len(line) + 1
+            yield from self.read(line)
+        yield from self.close(0)
 
     def read(self, line: str) -> Iterator[Block]:
         """The blocks that end with this line."""
         depth, line = self.match(line)
-        words = line.strip(" \t")
-        fenced = self.kind == "code" and self.code != INDENT and depth == len(self.containers)
-        fence = fence_of(self.code)
-        if fenced and indent_of(line) < 4 and words.startswith(fence) and not words.strip(fence[0]):
-            yield from self.close(depth)
-        elif fenced:
-            self.add(dedent(line, self.indent))
+        words, inside = line.strip(" \t"), depth == len(self.containers)
+        if self.kind == "code" and self.code != INDENT and inside:
+            fence = fence_of(self.code)
+            if indent_of(line) < 4 and words.startswith(fence) and not words.strip(fence[0]):
+                yield from self.close(depth)
+            else:
+                self.add(dedent(line, self.indent))
+        elif self.kind == "html" and inside and (words or self.end):
+            yield from self.read_html(line)
         elif words:
             while depth < MAX_CONTAINERS and (found := self.container_in(line, depth)):
                 sibling = self.containers[depth] if depth < len(self.containers) else None
@@ -165,12 +201,25 @@ class Walk:
                 self.open(found[0], sibling)
                 line, depth = found[1], depth + 1
             yield from self.read_block(line, depth)
-        elif self.code == INDENT and depth == len(self.containers):
+        elif self.code == INDENT and inside:
             self.add(dedent(line, 4))
-        else:
-            # A blank line ends the block, and an item that has none yet: an item begins with one blank line at most.
-            yield from self.close(depth if self.kind else depth - self.opened)
+        elif not self.table_goes_on():
+            # It ends the block, and an item that has none yet.
+            empty = not self.kind and self.opened > 0 and self.containers[-1].marker != QUOTE_MARKER
+            yield from self.close(depth - empty)
             self.gap = True
+
+    def table_goes_on(self) -> bool:
+        """Whether this blank line stands in the middle of a table: above its rule, or above a row."""
+        if self.kind != "table" and not (self.kind == "text" and "|" in self.lines[-1]):
+            return False
+        row, _, rule = self.text[self.place : self.place + LONG].partition("\n")
+        depth, row = self.match(row)
+        if depth < len(self.containers) or not re.match(r" {0,3}\|", row):
+            return False
+        if self.kind == "text":
+            return bool(head_of_table(self.lines[-1], row.strip(" \t")))
+        return not head_of_table(row, self.match(rule.partition("\n")[0])[1].strip(" \t"))
 
     def match(self, line: str) -> tuple[int, str]:
         """How many of the open containers hold the line, and what is left of it in them."""
@@ -214,8 +263,9 @@ class Walk:
     def read_block(self, line: str, depth: int) -> Iterator[Block]:
         """The blocks that end with this line or before it; it is not blank, and begins no container."""
         words, inside, indented = line.strip(" \t"), depth == len(self.containers), indent_of(line) >= 4
-        begins = not indented and (FENCE.fullmatch(words) or HEADING.match(words) or is_rule(words))
         paragraph = self.kind == "text"
+        html = None if indented else html_end(words, paragraph)
+        begins = not indented and (FENCE.fullmatch(words) or HEADING.match(words) or is_rule(words) or html is not None)
         if paragraph and inside and not indented and UNDERLINE.fullmatch(words):
             self.kind = "heading"
             self.add(line)
@@ -223,22 +273,23 @@ class Walk:
         elif paragraph and inside and not indented and (head := head_of_table(self.lines[-1], words)):
             del self.lines[-1]
             yield from self.close(depth)
-            self.kind, self.head, self.rows, self.spare, self.gap = "table", head, 0, 4000, True
+            self.kind, self.table, self.gap = "table", Table(head, self.notes), True
         elif paragraph and not begins:
             if self.size > LONG:
-                yield self.block(with_breaks("\n".join(self.lines)) + "  ")
+                yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
                 self.lines, self.size = [], 0
-            self.lazy = self.lazy or not inside
+            if not inside:  # it gets the marks of the containers, where it could be more than words
+                line = INDENT + words if indented else as_words(words)
             self.add(line)
         elif self.kind == "table" and inside and not indented and not begins:
-            yield from self.read_row(words)
+            yield from self.read_row(cells_of(words, len(self.table.head)))
         elif self.code == INDENT and inside and indented:
             self.add(dedent(line, 4))
         else:
             yield from self.close(depth)
-            yield from self.begin(line)
+            yield from self.begin(line, html)
 
-    def begin(self, line: str) -> Iterator[Block]:
+    def begin(self, line: str, html: str | None) -> Iterator[Block]:
         """Open a block; a heading or a rule ends with its line."""
         words = line.strip(" \t")
         if indent_of(line) >= 4:
@@ -247,12 +298,23 @@ class Walk:
         elif FENCE.fullmatch(words):
             self.kind, self.code, self.indent = "code", words[:100], indent_of(line)
         elif HEADING.match(words) or is_rule(words):
+            if self.opened and is_rule(self.containers[-1].marker + words):
+                yield self.block("")  # '- ---' would be a line across
             self.kind = "heading"
             self.add(line[:1000] if is_rule(line) else line)
             yield from self.close(len(self.containers))
-        else:
+        elif html is not None:
+            self.kind, self.end = "html", html
+            yield from self.read_html(line)
+        elif words:
             self.kind = "text"
             self.add(line)
+
+    def read_html(self, line: str) -> Iterator[Block]:
+        """The block of HTML, if it ends with this line."""
+        self.add(line)
+        if self.end and re.search(self.end, line, re.IGNORECASE):
+            yield from self.close(len(self.containers))
 
     def add(self, line: str) -> None:
         """Add a line to the block that is open."""
@@ -270,13 +332,17 @@ class Walk:
                 yield self.block("")  # the marker stays, the code goes to the margin
             yield self.block(text.rstrip("\n") if code == INDENT else text, code)
             self.gap = self.gap or code == INDENT
+        elif kind == "html" and self.end == "</table>":
+            yield from self.read_html_table(text)
+        elif kind == "html":
+            yield self.block(text.rstrip("\n"))
         elif kind == "heading":
-            yield self.block(mark_br(text).replace("\r", " ") if "<" in text else text)
-        elif kind == "text" and (text := with_breaks(text)):
+            yield self.block(ready(text, self.notes).replace("\r", " "))
+        elif kind == "text" and (text := with_breaks(text, self.notes)):
             yield self.block(text)
         elif kind == "table":
-            if not self.rows:
-                yield self.block(bold("；".join(filter(None, self.head))))
+            if not self.table.rows:
+                yield self.block(self.table.about())
             self.gap = True
         if self.opened and depth < len(self.containers):
             yield self.block("")
@@ -284,29 +350,34 @@ class Walk:
 
     def block(self, text: str, code: str = "") -> Block:
         """The block of this text, with the containers that no block has begun with."""
-        block = Block(text, tuple(self.containers), self.opened, self.gap, self.lazy, code)
-        self.opened, self.gap, self.lazy = 0, False, False
+        block = Block(text, tuple(self.containers), self.opened, self.gap, code)
+        self.opened, self.gap = 0, False
         return block
 
-    def read_row(self, row: str) -> Iterator[Block]:
+    def read_html_table(self, text: str) -> Iterator[Block]:
+        """A table in HTML as a list; what stands behind it in the same line is a paragraph."""
+        table, *rest = re.split("</table>", text, maxsplit=1, flags=re.IGNORECASE)
+        for cells in rows_in(table):
+            if self.kind == "table":
+                yield from self.read_row(cells)
+            else:
+                self.kind, self.table, self.gap = "table", Table(cells, self.notes), True
+        yield from self.close(len(self.containers))
+        if words := TAG.sub("", "".join(rest)).strip():
+            yield self.block(with_breaks(words, self.notes))
+
+    def read_row(self, cells: list[str]) -> Iterator[Block]:
         """A row of a table as a list item; before the first one, what the table is about."""
-        cells = cells_of(row, len(self.head))
-        cells += [""] * (len(self.head) - len(cells))
-        names = self.head[1:] if len(self.head) > 2 else []
-        named = sum(map(len, names)) <= 100
-        about = self.head if len(self.head) == 2 or not named else self.head[:1]
-        if not self.rows and any(about):
-            yield self.block(bold("：".join(filter(None, about))))
-        self.rows += 1
-        self.spare += len(row) - sum(map(len, names))
-        text = item_of_row(cells, names if named and self.spare > 0 else [])
-        if text:
+        item = self.table.item(cells)
+        if self.table.rows == 1 and (about := self.table.about()):
+            yield self.block(about)
+        if item:
             self.open("- ", None)
-            yield self.block(as_words(text))
+            yield self.block(as_words(item))
             del self.containers[-1]
 
 
-# Lines, tables and words
+# Lines
 
 
 def fence_of(code: str) -> str:
@@ -334,72 +405,8 @@ def is_rule(line: str) -> bool:
     return len(signs) > 2 and signs[0] in "-_*" and not signs.strip(signs[0])
 
 
-def head_of_table(line: str, rule: str) -> list[str] | None:
-    """The cells of the line if, with the rule below it, it is the head of a table."""
-    if "|" not in line + rule or max(line.count("|"), rule.count("|")) > MAX_COLUMNS or not TABLE_RULE.fullmatch(rule):
-        return None
-    head = cells_of(line)
-    return head if len(head) == len(cells_of(rule)) else None
-
-
-def cells_of(row: str, columns: int = MAX_COLUMNS) -> list[str]:
-    r"""What stands between the signs of a row: '| `a \| b` | c<br>d |' -> ['`a | b`', 'c；d']."""
-    row = row.strip(" \t").removeprefix("|")
-    if row.endswith("|") and not row.endswith("\\|"):
-        row = row[:-1]
-    cells = []
-    for cell in re.split(r"(?<!\\)\|", row, maxsplit=columns)[:columns]:
-        cell = mark_br(cell.replace("\\|", "|")).strip(" \t\r")
-        cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
-        cells.append(escape_unpaired(re.sub(r"[ \t]?\r[ \t\r]*", "；", cell)))
-    return cells
-
-
-def item_of_row(cells: list[str], names: list[str]) -> str:
-    """The words of a row: ['苹果', '3', '山东'], ['价格', '产地'] -> '**苹果**：价格 3；产地 山东'."""
-    first, *others = cells
-    named = itertools.zip_longest(names, others, fillvalue="")
-    rest = "；".join(f"{name} {cell}".strip() for name, cell in named if cell)
-    if not rest or not first:
-        return (bold(first) if others else first) or rest
-    return bold(first) + (" " if first.endswith(("：", ":")) else "：") + rest
-
-
-def escape_unpaired(cell: str) -> str:
-    r"""The cell without signs that could pair up with those of another cell: '2**3' -> '2\*\*3'."""
-
-    def escape(found: re.Match[str]) -> str:
-        return re.sub("(.)", r"\\\1", found[3]) if found[3] else found[0]
-
-    return PAIRS.sub(escape, cell) if len(cell) < LONG else cell
-
-
-def bold(words: str) -> str:
-    """In bold, unless that could clash with signs that the words have."""
-    return words if not words or "*" in words or words.endswith("\\") else f"**{words}**"
-
-
-def with_breaks(text: str) -> str:
-    """A paragraph whose lines stay lines: two blanks keep clients from joining them, and <br> begins a line."""
-    if "\n" not in text and "<" not in text:
-        return text
-    text = re.sub(r"[ \t\n]{0,99}\r[ \t\n\r]*([^\r\n]{0,99})", lambda found: "\n" + as_words(found[1]), mark_br(text))
-    return re.sub(r"(?<!  )(?<!\\)\n", "  \n", text.strip("\n"))
-
-
-def mark_br(text: str) -> str:
-    r"""The text with \r, which no text has here, for each <br> outside code, and with code in one line."""
-
-    def mark(found: re.Match[str]) -> str:
-        return "\r" if found[0][0] == "<" else found[0].replace("\n", " ") if found[1] else found[0]
-
-    return BR.sub(mark, text) if ("<" in text or "`" in text) and len(text) < 3 * LONG else text
-
-
-def as_words(text: str) -> str:
-    r"""The text without a beginning that would make it another block: '1. 先' -> '1\. 先'."""
-    start = STARTER.match(text)
-    if not start:
-        return text
-    sign = len(text) - len(text.lstrip("0123456789"))
-    return text[:sign] + "\\" + text[sign:]
+def html_end(words: str, paragraph: bool) -> str | None:
+    """What ends the block of HTML that begins with these words, None if none does."""
+    found = HTML.match(words) if words[:1] == "<" else None
+    number = found.lastindex if found and found.lastindex else 0
+    return HTML_BLOCKS[number - 1][1] if number and not (paragraph and number == len(HTML_BLOCKS)) else None

@@ -70,7 +70,7 @@ class Message(NamedTuple):
     text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
     quotation: str  # the same of a message that it answers to
     unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
-    attachments: list[Part]  # pictures, its own and quoted ones, and in a private chat files
+    attachments: list[Part]  # pictures, its own and quoted ones, and files
     robot_code: str
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
@@ -87,14 +87,12 @@ def parse_message(event: bytes) -> Message | None:
         return None
     parts = own_parts(raw)
     quoted_parts = quotation_in(raw)
-    in_group = text_in(raw, "conversationType") == "2"
-    kinds = (PICTURE,) if in_group else (PICTURE, FILE)  # DingTalk hands out files of private chats only
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
         id=text_in(raw, "msgId") or "",
         conversation_id=text_in(raw, "conversationId") or "",
-        in_group=in_group,
+        in_group=text_in(raw, "conversationType") == "2",
         staff_id=staff_id,
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
@@ -102,13 +100,13 @@ def parse_message(event: bytes) -> Message | None:
         text=words_of(parts),
         quotation=words_of(quoted_parts),
         unreadable=unreadable_in(parts + quoted_parts),
-        attachments=[part for part in parts + quoted_parts if part.code and part.noun in kinds],
+        attachments=[part for part in parts + quoted_parts if part.code and part.noun in (PICTURE, FILE)],
         robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
     )
-    return message if message.id and message.conversation_id and message.webhook else None
+    return message if message.id and message.conversation_id else None
 
 
 def own_parts(raw: dict[str, Any]) -> list[Part]:
@@ -162,7 +160,7 @@ def quotation_in(raw: dict[str, Any]) -> list[Part]:
 
 def words_of(parts: list[Part]) -> str:
     """The parts as one text, without surrounding blanks."""
-    return "".join(part.words for part in parts).strip(BLANKS)
+    return (text_in({"": "".join(part.words for part in parts)}, "") or "").strip(BLANKS)
 
 
 def unreadable_in(parts: list[Part]) -> str:
@@ -246,7 +244,7 @@ def parts_in_records(value: Any, summary: str, depth: int) -> list[Part]:
 def senders_in(entry: Any) -> list[str]:
     """The name of who sent this message of a forwarded conversation, if it is told; an id is none."""
     names = ("senderNick", "senderName", "nickName", "nick")
-    return [entry[name] for name in names if isinstance(entry, dict) and text_in(entry, name)][:1]
+    return [name for name in (text_in(entry, name) for name in names if isinstance(entry, dict)) if name][:1]
 
 
 def joined(found: list[list[Part]], separator: str) -> list[Part]:
@@ -302,6 +300,7 @@ def is_body(value: Any) -> bool:
     return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
 
 
+SPOKEN_MARKS = " 。.!?~…"  # which speech recognition puts at the end; full-width ones are read as these
 COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after a sign
 
 
@@ -313,6 +312,7 @@ def command_in(text: str) -> str | None:
     if len(text) > 40:
         return None
     plain = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, INVISIBLE)))).strip()
+    plain = plain.rstrip(SPOKEN_MARKS)
     word = re.fullmatch(r"[\\/、]([A-Za-z]\w*)", plain, re.ASCII)
     if word:
         name = word[1].lower()

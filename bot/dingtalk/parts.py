@@ -8,16 +8,16 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
-from bot.dingtalk.markdown import BOLD, INDENT, LINK, Block, as_words, blocks_in, is_rule, leave_lists, render
+from bot import sentences
+from bot.dingtalk.inline import BOLD, LINK, as_words
+from bot.dingtalk.markdown import INDENT, Block, blocks_in, is_rule, leave_lists, render
 from bot.dingtalk.message import Message
 
-# The rule for Markdown: change as little as possible, and nothing that a CommonMark reader would show otherwise. The
-# words are those of https://spec.commonmark.org: blocks stand in containers, which are quotations and list items.
-
 PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
+MAX_PARTS = 20  # of one answer; nobody reads more
 PART_BYTES = 18_000  # DingTalk refuses a request over 20,000; the rest is for what is around the text
 MARKDOWN = re.compile(  # what makes an answer look better as Markdown; at last the line below the head of a table
-    r"^ {0,3}(#{1,6} |[-*+] |\d{1,3}[.)] |> |```|~~~|\|.*\|)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]"
+    r"^ {0,3}(#{1,6} |[-*+] |[0-9]{1,3}[.)] |> |```|~~~|\|.*\||<table)|\*\*[^*\n]+\*\*|\[[^\]\n]{1,300}\]\([^)\s]"
     r"|^(?=[^|\n]*\|)(?=[^-\n]*-)[-|: ]+$",
     re.MULTILINE,
 )
@@ -28,19 +28,26 @@ MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_c
     r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
     re.MULTILINE | re.ASCII,
 )
+FULL_WIDTH = {ord(sign): ord(sign) + 0xFEE0 for sign in '!"#$%&()*+/:;<=>?@[\\]^_`{|}~'}
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
 def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
-    """The requests that show the text: of one kind, in parts that DingTalk takes, the first with an @ in a group."""
+    """The requests that show the text: of one kind, in parts that DingTalk takes, the first with an @ in a group.
+
+    If MAX_PARTS do not hold the text, the last one says so. A nick is no Markdown: '[' -> '［'.
+    """
     markdown = reply_format == "markdown" or (reply_format == "auto" and MARKDOWN.search(text) is not None)
     parts = split_markdown(text) if markdown else split_text(text)
+    if len(parts) > MAX_PARTS:
+        parts[MAX_PARTS - 1 :] = [f"{parts[MAX_PARTS - 1]}\n\n{sentences.NOT_ALL_SENT}"]
     if len(parts) > 1:
         for number, part in enumerate(parts, 1):
             parts[number - 1] = f"（{number}/{len(parts)}）\n\n{part}"
     at: dict[str, Any] = {}
     if message.in_group:
-        parts[0] = f"@{message.staff_id or message.nick}" + ("  \n\n" if markdown else " ") + parts[0]
+        name = message.staff_id or (message.nick.translate(FULL_WIDTH) if markdown else message.nick)
+        parts[0] = f"@{name}" + ("  \n\n" if markdown else " ") + parts[0]
         at = {"at": {"atUserIds": [message.staff_id], "isAtAll": False}} if message.staff_id else {}
     if markdown:
         title = title_of(text)
@@ -66,9 +73,9 @@ def title_of(text: str) -> str:
 
 
 def split_text(text: str) -> list[str]:
-    """Plain text in parts that DingTalk takes; together they are the text."""
-    parts = []
-    while size_of(text) > 1:
+    """Plain text in parts that DingTalk takes, together they are the text; the one after MAX_PARTS is all the rest."""
+    parts: list[str] = []
+    while len(parts) < MAX_PARTS and size_of(text) > 1:
         cut = find_cut(text, find_limit(text, size_of, 1))
         parts.append(text[:cut])
         text = text[cut:]
@@ -76,12 +83,15 @@ def split_text(text: str) -> list[str]:
 
 
 def split_markdown(text: str) -> list[str]:
-    """Markdown as DingTalk shows it well, in parts that it takes, which end with a block if that is near."""
+    """Markdown as DingTalk shows it well, in parts that it takes, which end with a block if that is near.
+
+    Of what is in the parts after MAX_PARTS, only the beginning is read.
+    """
     parts, used, before = [""], 0.0, None
     for block in blocks_in(text):
         if block.code not in ("", INDENT):
             leave_lists(block)
-        while used + (size := size_of(render(block, before))) > 1:
+        while used + (size := size_of(render(block, before))) > 1 and len(parts) <= MAX_PARTS:
             if used < 0.5:
                 piece, block = cut_block(block, before, 1 - used)
                 parts[-1] += render(piece, before)
@@ -90,6 +100,8 @@ def split_markdown(text: str) -> list[str]:
             used, before = 0.0, None
         parts[-1] += render(block, before)
         used, before = used + size, block
+        if len(parts) > MAX_PARTS:
+            break
     return [part for part in parts if part.strip()] or ["…"]
 
 

@@ -59,6 +59,13 @@ ACCELERATE = "an accelerate endpoint is not a region; enter the region of the bu
 SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions or /responses"
 REGION = "enter a region such as us-west-1"
 JSON_OBJECT = "enter a JSON object, with ASCII quotation marks, colons and commas"
+DOUBLE_QUOTES = "use double quotation marks, not single ones"
+LOST_QUOTES = "put names and texts in double quotation marks"
+NO_BACKSLASH = "remove the backslashes before the quotation marks"
+HALF_WIDTH = "use ASCII quotation marks, colons, commas and brackets"
+HALF_WIDTH_COLON = "use an ASCII colon"
+NO_PYTHON = "write true, false and null, not True, False and None"
+NO_LAST_COMMA = "remove the comma after the last entry"
 BRACES = "enter a JSON object in { }"
 NOT_ALLOWED = "it may not contain {names}"
 OWN_TOOLS = 'its tools must be some that the service runs itself, such as [{"type": "web_search"}], not functions'
@@ -138,6 +145,10 @@ HELP = """Just ask, or send one of these:
 \\help (帮助): show this help"""
 CLEARED = "Done. I have forgotten our conversation so far."
 NOT_CLEARED = "I could not forget our conversation: {problem}."
+NOT_DELETED = (
+    "I will not look at our earlier conversation again, but it could not be deleted from OSS: {problem}. "
+    "Send \\clear once more to delete it."
+)
 STATUS = (
     "Model: {model}\nRemembered: {turns} turns ({most} at most)\nPictures and text files: {pictures}\n"
     "Version: {version}"
@@ -277,11 +288,15 @@ TOO_SHORT = "(The answer reached its length limit and was cut off here.)"
 TAKEN_AWAY = "(The content filter refused the rest of the answer.)"
 TOOL_CALLED = "(The model also wanted to call a tool, and the bot has none.)"
 BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"
+NOT_ALL_SENT = "(The answer is too long: the rest was not sent. Ask me to go on, or ask something narrower.)"
 
 # --- OSS ---
 
 HISTORY_NOT_READ = "(The history could not be read, so earlier messages were not considered. {problem}.)"
 HISTORY_NOT_SAVED = "(This turn could not be saved in the history. {problem}.)"
+HISTORY_NOT_READ_NOR_SAVED = (
+    "(The history could not be read, so earlier messages were not considered, and this turn was not saved. {problem}.)"
+)
 OSS_NOT_REACHED = "OSS cannot be reached ({error}): check OSS_ENDPOINT"
 OSS_ERROR = "OSS error {code}, request {request_id}"
 OSS_TODO = ": {hint}"  # behind OSS_ERROR
@@ -301,10 +316,11 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "key id": "check ACCESS_KEY_ID, or empty it and ACCESS_KEY_SECRET to use the role",
     "key secret": "check ACCESS_KEY_SECRET and OSS_REGION",
     "permission": "the role (or AccessKey) needs oss:GetObject, oss:PutObject and oss:DeleteObject "
-    "on chat-history/* and chat-usage/*",
+    "on chat-journal/*, chat-history/*, chat-settings/* and chat-usage/*",
     "region": "check OSS_REGION; it is the region of the bucket",
-    "not appendable": "nothing can be appended to this object. If the bucket ever had versioning, "
-    "use one that never had; else send \\clear, which makes it anew",
+    "not appendable": "nothing can be appended to this object. In the OSS console, delete "
+    "the objects in chat-journal/ and chat-history/ that are not appendable; "
+    "if the bucket ever had versioning, use another one",
     "immutable": "the bucket's retention policy does not allow writing; use another bucket",
     "encryption": "the bucket's encryption key cannot be used; check server-side encryption in the OSS console, "
     "or use another bucket",

@@ -59,6 +59,13 @@ ACCELERATE = "传输加速的地址不是地域，请填 Bucket 所在的地域�
 SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 或 /responses 结尾的完整地址"
 REGION = "例如 us-west-1"
 JSON_OBJECT = "应该是 JSON 对象，引号、冒号和逗号都用半角"
+DOUBLE_QUOTES = "要用双引号，不能用单引号"
+LOST_QUOTES = "名称和文字要用双引号括起来"
+NO_BACKSLASH = "不要反斜杠，双引号直接写"
+HALF_WIDTH = "引号、冒号、逗号和括号都要用半角"
+HALF_WIDTH_COLON = "冒号要用半角的 :"
+NO_PYTHON = "要写 true、false、null，不能写 True、False、None"
+NO_LAST_COMMA = "最后一项后面不能有逗号"
 BRACES = "应该是 JSON 对象，用 { } 括起来"
 NOT_ALLOWED = "不能有 {names}"
 OWN_TOOLS = '里面的 tools 只能是服务自己会执行的工具，例如 [{"type": "web_search"}]，不能是 function'
@@ -114,6 +121,7 @@ HELP = """可以直接提问，也可以发送：
 \\help（或 帮助）：显示这些说明"""
 CLEARED = "好的，之前的对话我都忘掉了。"
 NOT_CLEARED = "没能忘掉之前的对话：{problem}。"
+NOT_DELETED = "之前的对话我不会再参考了，但是没能从 OSS 里删掉：{problem}。再发一次 \\clear 会重新删除。"
 STATUS = "模型：{model}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n版本：{version}"
 PICTURES_ON, PICTURES_OFF = "能看", "看不了（没有设置 DINGTALK_APP_KEY）"
 THINKING = "🤔思考中"
@@ -216,11 +224,13 @@ TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完�
 TAKEN_AWAY = "（后面的内容没有通过内容审核，回答没有说完。）"
 TOOL_CALLED = "（模型还想调用工具，但机器人没有工具。）"
 BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
+NOT_ALL_SENT = "（回答太长，后面的没有发出来。可以让我接着往下说，或者把问题问得具体一些。）"
 
 # --- OSS ---
 
 HISTORY_NOT_READ = "（没能读取聊天记录，所以没有参考之前的对话。{problem}。）"
 HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
+HISTORY_NOT_READ_NOR_SAVED = "（没能读取聊天记录，所以没有参考之前的对话，这次对话也没有存下来。{problem}。）"
 OSS_NOT_REACHED = "连接不上 OSS（{error}），请检查环境变量 OSS_ENDPOINT"
 OSS_ERROR = "OSS 错误 {code}，请求 {request_id}"
 OSS_TODO = "：{hint}"  # behind OSS_ERROR
@@ -238,11 +248,11 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "clock": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
     "key id": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
     "key secret": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
-    "permission": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+    "permission": "角色（或 AccessKey）需要在 chat-journal/*、chat-history/*、chat-settings/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
     "region": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    "not appendable": "这个文件不能追加内容。如果 Bucket 开启过版本控制，请换一个没有开启过的；"
-    "否则发送 \\clear 就会重建",
+    "not appendable": "这个文件不能追加内容。请在 OSS 控制台里删除 chat-journal/ 和 chat-history/ 里"
+    "不是追加类型的文件；如果 Bucket 开启过版本控制，请换一个没有开启过的",
     "immutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
     "encryption": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
     "busy": "OSS 正在限流，请稍后再试",

@@ -62,29 +62,33 @@ def question(reply: Reply, https_dingtalk: str) -> Message:
 
 
 def test_message_is_handed_over_to_function_compute_that_proves_itself(
-    conversation: Conversation, https: Https
+    cold_conversation: Conversation, https: Https
 ) -> None:
     """The default: https, a certificate for the host in the address, an authority on the list."""
-    conversation.environment["ENDPOINT"] = https(conversation.cloud.function_compute)
-    assert conversation.post().body == b'{"msgtype": "empty"}'
-    assert len(conversation.cloud.function_compute.received) == 1
+    cold_conversation.environment["ENDPOINT"] = https(cold_conversation.cloud.function_compute)
+    assert cold_conversation.post().body == b'{"msgtype": "empty"}'
+    assert len(cold_conversation.cloud.function_compute.received) == 1
 
 
 @impostors
-def test_message_is_not_handed_over_to_an_impostor(conversation: Conversation, https: Https, certificate: str) -> None:
+def test_message_is_not_handed_over_to_an_impostor(
+    cold_conversation: Conversation, https: Https, certificate: str
+) -> None:
     """Neither the message nor the role's token leaves the function."""
-    conversation.environment["ENDPOINT"] = https(conversation.cloud.function_compute, certificate)
-    assert "连接不上函数计算" in conversation.post().chat_text
-    assert conversation.cloud.function_compute.received == []
+    cold_conversation.environment["ENDPOINT"] = https(cold_conversation.cloud.function_compute, certificate)
+    assert "连接不上函数计算" in cold_conversation.post().chat_text
+    assert cold_conversation.cloud.function_compute.received == []
 
 
-def test_conversation_reads_the_authorities_once(conversation: Conversation, https: Https, authorities: Path) -> None:
+def test_conversation_reads_the_authorities_once(
+    cold_conversation: Conversation, https: Https, authorities: Path
+) -> None:
     """It takes a new connection for every message, and reading the list takes longer than all the rest together."""
-    conversation.environment["ENDPOINT"] = https(conversation.cloud.function_compute)
-    conversation.post()
+    cold_conversation.environment["ENDPOINT"] = https(cold_conversation.cloud.function_compute)
+    cold_conversation.post()
     authorities.unlink()
-    assert conversation.post().body == b'{"msgtype": "empty"}'
-    assert len(conversation.cloud.function_compute.connections()) == 2
+    assert cold_conversation.post().body == b'{"msgtype": "empty"}'
+    assert len(cold_conversation.cloud.function_compute.connections()) == 2
 
 
 # --- Dingtalk_ChatGPT_Reply ---

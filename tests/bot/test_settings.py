@@ -174,8 +174,8 @@ ROWS = [
         REPLY,
         "CHATGPT_MODEL",
         "gpt-6-luna",
-        {"a/b:free": "a/b:free", "@cf/m": "@cf/m"},
-        ["my model", "模型", "“m”", "无"],
+        {"a/b:free": "a/b:free", "@cf/m": "@cf/m", "假流式/m": "假流式/m"},
+        ["my model", "a\u200bb", "“m”", "无"],
     ),
     Row(
         REPLY,
@@ -403,6 +403,34 @@ def test_option_that_is_none_is_refused_by_its_name(reply: Reply) -> None:
     shown = reply.ask("你好")
     assert "CHATGPT_OPTIONS 格式不对，不能有 extra_body、stream" in shown
     assert "do-not-show" not in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("{'a': 1}", zh.DOUBLE_QUOTES),
+        ("{a: 1}", zh.LOST_QUOTES),
+        ('{"a": low}', zh.LOST_QUOTES),
+        ('{\\"a\\": 1}', zh.NO_BACKSLASH),
+        ('{"a": False}', zh.NO_PYTHON),
+        ('{"a": 1,}', zh.NO_LAST_COMMA),
+        ('{"a": [1, ]}', zh.NO_LAST_COMMA),
+        ('{"a"：1}', zh.HALF_WIDTH),
+        ("{“a”: 1}", zh.HALF_WIDTH),
+        ('{"a": 1', zh.JSON_OBJECT),
+        ('{"a": 1} }', zh.JSON_OBJECT),
+    ],
+)
+def test_mistake_in_options_has_its_word(text: str, advice: str) -> None:
+    """JSON is written by hand, out of Python, or through a shell that takes its signs away."""
+    with pytest.raises(readers.Malformed, match=re.escape(advice)):
+        readers.read_options(text)
+
+
+def test_full_width_colon_in_an_address_is_named() -> None:
+    """A Chinese keyboard makes it, and it looks right."""
+    with pytest.raises(readers.Malformed, match=zh.HALF_WIDTH_COLON):
+        readers.read_address("https：//a.com")
 
 
 # -- what people are told ---------------------------------------------------------------------------------------

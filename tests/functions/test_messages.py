@@ -248,7 +248,7 @@ def test_question_without_an_answer_does_not_count(reply: Reply, cloud: LocalClo
     """It is counted before ChatGPT is asked, and taken back when no answer came: the next one is answered."""
     reply.environment["DAILY_LIMIT"] = "1"
     cloud.openai_api.fail_next("invalid_api_key")
-    assert reply.ask("1+1=?") == zh.FAILURES["key"]
+    assert reply.ask("1+1=?").startswith(zh.FAILURES["key"])
     lines = (cloud.oss.read(usage_key()) or b"").decode().split()
     assert [line[0] for line in lines] == ["+", "-"]
     assert lines[0][1:] == lines[1][1:]

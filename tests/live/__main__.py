@@ -26,8 +26,8 @@ import requests
 
 from deploy.dotenv import arriving
 from deploy.dotenv import read as read_dotenv
-from tests.live.account import FOLDER, Account, Live, account_of
-from tests.live.checks import CHECKS, Check, NotHere
+from tests.live.account import FOLDER, Account, Live, NotHere, account_of
+from tests.live.checks import CHECKS, Check
 from tests.stand_ins.local_cloud import ROOT
 
 REPORT = "live-report.md"
@@ -106,6 +106,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--account", metavar="ID", help="of the Alibaba Cloud account; not needed if ENDPOINT is set")
     parser.add_argument("--region", help="of the functions and the bucket; us-west-1 if nothing says otherwise")
+    parser.add_argument(
+        "--internal", action="store_true", help="use the internal addresses: only on a machine of Alibaba Cloud"
+    )
     parser.add_argument("--url", help="the address of Dingtalk_Conversation, as it stands in DingTalk")
     parser.add_argument("--task-id", metavar="ID", help="from an earlier report: does it still block a repeat?")
     parser.add_argument("--by-hand", action="store_true", help="ask about what only a person can see, too")
@@ -121,6 +124,7 @@ def given(asked: argparse.Namespace) -> dict[str, Any]:
         "generation": asked.fc,
         "account_id": asked.account,
         "region": asked.region,
+        "internal": asked.internal,
         "url": asked.url,
         "task_id": asked.task_id,
     }

@@ -6,6 +6,7 @@ too.
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import json
@@ -37,7 +38,7 @@ VARIABLES = {
     "token": ("ALIBABA_CLOUD_SECURITY_TOKEN",),
     "bucket": ("OSS_BUCKET_NAME",),
     "oss_endpoint": ("OSS_ENDPOINT",),
-    "region": ("OSS_REGION",),
+    "region": ("OSS_REGION", "REGION"),
     "fc_endpoint": ("ENDPOINT",),
     "service": ("SERVICE_NAME",),
     "reply": ("CHATGPT_FUNCTION",),
@@ -51,6 +52,19 @@ SECRET = (  # what no output holds: keys, and whose they are
     *("bucket", "account_id", "fc_endpoint", "oss_endpoint", "base_url", "url"),
 )
 LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-|ak-|LTAI|STS\.)[\w*.-]{6,}")
+
+
+# Of accounts that use OSS since 2025-03-20, for buckets in mainland China. Only the public address is closed to them:
+# https://www.alibabacloud.com/help/en/oss/user-guide/0048-00000401
+PUBLIC_ADDRESS_CLOSED = "PublicEndpointForbidden"
+CLOSED_TO_US = (
+    "OSS closes its public address to this account (0048-00000401). The bot uses the internal one: run this with"
+    " --internal on a machine of Alibaba Cloud in the bucket's region"
+)
+
+
+class NotHere(Exception):
+    """A check does not fit this account, or this place; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +113,10 @@ class Account:
         return LOOKS_LIKE_A_KEY.sub("<a key>", text)
 
 
-def account_of(environ: Mapping[str, str], template: str = "", **given: Any) -> Account:
+def account_of(environ: Mapping[str, str], template: str = "", *, internal: bool = False, **given: Any) -> Account:
     """What the variables of a deployment say; `given` are fields of Account, from the command line.
+
+    From outside of Alibaba Cloud the internal addresses are not reached, so the public ones are used unless `internal`.
 
     `template` is the text of s.yaml or s.fc3.yaml: it tells the region if nothing else does.
     """
@@ -114,11 +130,13 @@ def account_of(environ: Mapping[str, str], template: str = "", **given: Any) -> 
     found = re.search(r"oss-([a-z]+-[a-z0-9-]+?)(?:-internal)?\.aliyuncs\.com", account.oss_endpoint)
     found = found or re.search(r"^ +region: ([a-z]+-[a-z0-9-]+)", template, re.MULTILINE)
     region = values.get("region") or (found[1] if found else account.region)
-    # from outside of Alibaba Cloud the internal addresses are not reached
-    oss_endpoint = account.oss_endpoint.replace("-internal", "") or f"https://oss-{region}.aliyuncs.com"
-    fc_endpoint = account.fc_endpoint.replace("-internal", "")
+    suffix = "-internal" if internal else ""
+    oss_endpoint = account.oss_endpoint or f"https://oss-{region}{suffix}.aliyuncs.com"
+    fc_endpoint = account.fc_endpoint
     if account.account_id and not fc_endpoint:
-        fc_endpoint = f"https://{account.account_id}.{region}.fc.aliyuncs.com"
+        fc_endpoint = f"https://{account.account_id}.{region}{suffix}.fc.aliyuncs.com"
+    if not internal:
+        oss_endpoint, fc_endpoint = oss_endpoint.replace("-internal", ""), fc_endpoint.replace("-internal", "")
     changed = {"region": region, "oss_endpoint": with_scheme(oss_endpoint), "fc_endpoint": with_scheme(fc_endpoint)}
     return Account(**{**values, **changed, "base_url": re.sub(r"(/v1)?/*$", "", account.base_url)})
 
@@ -148,6 +166,8 @@ class Live:
             try:
                 if self.oss("DELETE", key).status_code == 204:
                     self.keys.discard(key)
+            except NotHere:
+                self.keys.discard(key)  # nothing was written there either
             except requests.RequestException:
                 pass  # it is counted
         return len(self.keys)
@@ -187,7 +207,13 @@ class Live:
         sent["authorization"] = authorization or f"{oss.ALGORITHM} Credential={scope}, Signature={signature}"
         parts = "&".join(f"{name}={value}" if value else name for name, value in (query or {}).items())
         url = f"{bucket_url(account.oss_endpoint, bucket)}/{quote(key)}" + (f"?{parts}" if parts else "")
-        return requests.request(method, url, data=body, headers=sent, timeout=TIMEOUT_SECONDS, allow_redirects=False)
+        response = requests.request(
+            method, url, data=body, headers=sent, timeout=TIMEOUT_SECONDS, allow_redirects=False
+        )
+        told = base64.b64decode(response.headers.get("x-oss-err", "")) or response.content
+        if response.status_code == 400 and PUBLIC_ADDRESS_CLOSED.encode() in told:
+            raise NotHere(CLOSED_TO_US)
+        return response
 
     def append(self, key: str, position: int, body: bytes) -> requests.Response:
         return self.oss("POST", key, body, {"append": "", "position": str(position)})

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import requests
 
-from tests.live.account import OPEN_URL, Live
+from tests.live.account import OPEN_URL, Live, NotHere
 from tests.stand_ins import function_compute
 from tests.stand_ins.oss import UNKNOWN_EC
 
@@ -24,10 +24,6 @@ WHOLE = "200 without Content-Range"
 OTHER_SECRET = "nobody-has-this-secret"
 
 Assumed = str | Mapping[int, str]  # by the generation of Function Compute: one that is not there has no such thing
-
-
-class NotHere(Exception):
-    """The check does not fit this account; the message says why."""
 
 
 class Check(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import requests
 
+from tests.playground.kinds import EXAMPLE_PICTURE, KINDS, of_language, replied
 from tests.stand_ins import openai_api, openai_pictures, oss
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING, Message, Person, Shown, refusal_fault
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
@@ -17,14 +17,9 @@ from tests.stand_ins.server import Fault, Received, StandIn
 
 XIAOHONG = Person("小红", "0258369147", "$:LWCP_v1:$user+Zx9s0004==")
 PEOPLE = {person.nick: person for person in (XIAODING, XIAOMING, XIAOHONG, VISITOR)}
+ENGLISH = {"小钉": "Ann", "小明": "Ming", "小红": "Hong", "访客": "Visitor"}  # on the English page
 GROUP = "测试群"
-KINDS = {"text": "text", "voice": "audio", "rich_text": "rich_text", "picture": "picture", "file": "file"}
-WITH_WORDS = ("text", "voice", "rich_text")
-NOT_IN_GROUP = ("voice", "file")  # DingTalk delivers them in private chats only
-WITH_PICTURE = ("rich_text", "picture")
-EXAMPLE_PICTURE = Path(__file__).with_name("static") / "example.png"
-EXAMPLE_FILE = ("报告.pdf", b"%PDF-1.7\n%\xff\xff\xff\xff\n\0")  # no text, as every PDF
-MAX_PICTURE_BYTES = 6 * 1024 * 1024  # more than the bot looks at: what it says then can be seen
+MAX_FILE_BYTES = 6 * 1024 * 1024  # more than the bot looks at: what it says then can be seen
 
 PUSH_SECONDS = 20  # DingTalk waits 2.5; a cold start on a slow laptop may take longer, and here nobody repeats it
 SLOW_SECONDS = 8
@@ -45,7 +40,7 @@ class Sent:
     place: str  # "private" or "group"
     person: Person
     kind: str  # of KINDS
-    text: str
+    text: str  # the words, the name of the file, or what else stands in the bubble
     quotation: str
     picture: bytes  # b"" if none goes with it
     message: Message
@@ -78,41 +73,49 @@ class Chat:
     # -- people write -------------------------------------------------------------------------------------
 
     def send(
-        self, nick: str, place: str, kind: str = "text", text: str = "", quotation: str = "", picture: bytes = b""
+        self,
+        nick: str,
+        place: str,
+        kind: str = "text",
+        text: str = "",
+        quotation: str = "",
+        attachment: bytes = b"",
+        name: str = "",
+        quoted: int = 0,
+        english: bool = False,
     ) -> Sent:
         """A new message, which is delivered meanwhile; Refused says why there can be none.
 
-        Without a `picture`, the example goes with the kinds that have one.
+        `attachment` is the picture or, with a `name`, the file that goes with it; without one, it is the example.
+        `quotation` is what stands above the words, `quoted` the number of the message that it is, 0 for an answer.
         """
-        if nick not in PEOPLE or place not in ("private", "group") or kind not in KINDS:
-            raise Refused("没有这样的消息。There is no such message.")
-        if place == "group" and kind in NOT_IN_GROUP:
-            raise Refused("群里的这种消息，钉钉不会发给机器人。DingTalk gives the bot no such message from a group.")
-        if kind in WITH_WORDS and not text.strip():
-            raise Refused("请先输入要说的话。Please write something first.")
-        if picture and kind not in WITH_PICTURE:
-            raise Refused("这种消息不带图片。This kind of message has no picture.")
-        if len(picture) > MAX_PICTURE_BYTES:
-            raise Refused("图片不能超过 6 MB。A picture has at most 6 MB.")
-        if picture and kind == "picture" and place == "group":
-            kind = "rich_text"  # in a group the @ goes with it
-        if kind in WITH_PICTURE:
-            picture = picture or EXAMPLE_PICTURE.read_bytes()
+        problem = what_is_wrong(nick, place, kind, text, attachment)
+        if problem:
+            raise Refused(problem)
+        what = KINDS[kind]
+        if attachment and kind == "picture" and place == "group":
+            kind, what = "rich_text", KINDS["rich_text"]  # in a group the @ goes with it
+        picture = (attachment or EXAMPLE_PICTURE.read_bytes()) if what.picture else b""
+        file = (name or "file.txt", attachment) if what.files and attachment else of_language(what.files, english)
+        person = dataclasses.replace(PEOPLE[nick], nick=ENGLISH[nick]) if english else PEOPLE[nick]
+        quote = quotation and (replied(self.find(quoted).message) if quoted else of_the_bot(quotation))
         with self._lock:
             if len(self.sent) >= MAX_MESSAGES:
-                raise Refused(f"已经有 {MAX_MESSAGES} 条消息，请从头开始。That is {MAX_MESSAGES} messages: start over.")
+                raise Refused(f"已经有 {MAX_MESSAGES} 条消息，请清空重来。That is {MAX_MESSAGES} messages: start over.")
             message = self.cloud.dingtalk.message(
-                text if kind in WITH_WORDS else None,
-                person=PEOPLE[nick],
+                text if what.written else None,
+                person=person,
                 group=GROUP if place == "group" else None,
-                kind=KINDS[kind],
+                kind=what.data,
                 picture=picture or None,
-                file=EXAMPLE_FILE if kind == "file" else None,
+                file=file,
+                **(of_language(what.fields, english) or {}),
             )
-            if quotation:
-                message["text"].update(isReplyMsg=True, repliedMsg={"msgType": "text", "content": {"text": quotation}})
-            number, person = len(self.sent) + 1, PEOPLE[nick]
-            sent = Sent(number, place, person, kind, text, quotation, picture, message, time.monotonic())
+            if quote:
+                message["text"].update(isReplyMsg=True, repliedMsg=quote)
+            shown = text if what.written else of_language(what.shown, english) or (file[0] if file else "")
+            number = len(self.sent) + 1
+            sent = Sent(number, place, PEOPLE[nick], kind, shown, quotation, picture, message, time.monotonic())
             self.sent.append(sent)
         self.deliver(sent)
         return sent
@@ -192,8 +195,12 @@ class Chat:
         msg_id, emotions = sent.message["msgId"], list(self.cloud.dingtalk.api.emotions)
         return [emotion.verb for emotion in emotions if emotion.message_id == msg_id][-1:] == ["reply"]
 
+    def time_of(self, at: float) -> float:
+        """What the clock showed at this time.monotonic(), in seconds since 1970."""
+        return self._began + at
+
     def _time_of_day(self, at: float) -> str:
-        return time.strftime("%H:%M", time.localtime(self._began + at))
+        return time.strftime("%H:%M", time.localtime(self.time_of(at)))
 
     # -- what goes wrong ----------------------------------------------------------------------------------
 
@@ -253,6 +260,27 @@ class Chat:
             page = session.get(self.cloud.dingtalk.bot_url or "", timeout=PUSH_SECONDS).text
         report = self.cloud.invoke(REPLY, b"{}")
         return {CONVERSATION: page, REPLY: "\n".join(f"{part}: {finding}" for part, finding in report.items())}
+
+
+def what_is_wrong(nick: str, place: str, kind: str, text: str, attachment: bytes) -> str:
+    """Why there can be no such message; '' if there can."""
+    if nick not in PEOPLE or place not in ("private", "group") or kind not in KINDS:
+        return "没有这样的消息。There is no such message."
+    what = KINDS[kind]
+    if place == "group" and not what.in_group:
+        return "群里的这种消息，钉钉不会发给机器人。DingTalk gives the bot no such message from a group."
+    if what.written and not text.strip():
+        return "请先输入要说的话。Please write something first."
+    if attachment and not (what.picture or what.files):
+        return "这种消息不带图片和文件。This kind of message has no picture and no file."
+    if len(attachment) > MAX_FILE_BYTES:
+        return "图片和文件不能超过 6 MB。A picture or file has at most 6 MB."
+    return ""
+
+
+def of_the_bot(words: str) -> dict[str, Any]:
+    """What an answer is in a message that quotes it."""
+    return {"msgType": "text", "content": {"text": words}}
 
 
 def picture_type(data: bytes) -> str:

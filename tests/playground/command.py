@@ -14,9 +14,12 @@ import sys
 import threading
 import webbrowser
 from types import FrameType
+from typing import Any
 
+from bot import sentences, settings
+from bot.readers import SECRET
 from tests.playground.chat import PUSH_SECONDS, Chat
-from tests.playground.page import Page
+from tests.playground.page import STAND_IN_SETTINGS, Page
 from tests.playground.way import watch
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 
@@ -24,10 +27,9 @@ ANSWER_SECONDS = 90  # a real model may think for TIMEOUT seconds
 INSTANCES = 4  # of Dingtalk_ChatGPT_Reply, at most
 CONVERSATIONS = 10  # instances of Dingtalk_Conversation: no queue holds a message that finds none
 MODEL_SETTINGS = ("CHATGPT_API_KEY", "CHATGPT_BASE_URL", "CHATGPT_MODEL", "CHATGPT_OPTIONS")
-SETTINGS = (  # of Dingtalk_ChatGPT_Reply, taken from the environment
-    *("SYSTEM_PROMPT", "HISTORY_LENGTH", "HISTORY_SCOPE", "TIMEOUT", "REPLY_FORMAT"),
-    *("ALLOWED_USERS", "ALLOWED_GROUPS", "DAILY_LIMIT", "THINKING"),
-)
+# Not taken from the environment: where something lies, and names that systems use for something else (LANGUAGE is
+# taken only if it is one of ours).
+NOT_TAKEN = (*MODEL_SETTINGS, *STAND_IN_SETTINGS, "OSS_REGION", "CHATGPT_FUNCTION", "SERVICE_NAME", "VERBOSE")
 
 
 def main() -> int:
@@ -36,11 +38,17 @@ def main() -> int:
     signal.signal(signal.SIGTERM, end)
     if sys.stderr.isatty():
         print("正在启动……Starting ...", file=sys.stderr)
-    settings = {name: os.environ[name] for name in SETTINGS if os.environ.get(name)}
+    reply = from_environment(settings.ReplySettings)
     real_model = bool(os.environ.get("CHATGPT_API_KEY"))
     if real_model:  # '' is the default, not the stand-in
-        settings.update({name: os.environ.get(name, "") for name in MODEL_SETTINGS})
-    local = LocalCloud(reply=settings, max_instances=INSTANCES, max_conversations=CONVERSATIONS, generation=asked.fc)
+        reply.update({name: os.environ.get(name, "") for name in MODEL_SETTINGS})
+    local = LocalCloud(
+        from_environment(settings.ConversationSettings),
+        reply,
+        max_instances=INSTANCES,
+        max_conversations=CONVERSATIONS,
+        generation=asked.fc,
+    )
     local.given[REPLY].update(local.application())  # the bot looks at pictures and files
     with local as cloud:
         try:
@@ -48,6 +56,15 @@ def main() -> int:
         except KeyboardInterrupt:
             print()
             return 0
+
+
+def from_environment(kind: type[Any]) -> dict[str, str]:
+    """The settings of a function that stand in the environment, without keys and without what leads elsewhere."""
+    names = [name for name, check, _ in settings.variables(kind) if name not in NOT_TAKEN and check != SECRET]
+    given = {name: os.environ[name] for name in names if os.environ.get(name)}
+    if given.get("LANGUAGE") not in sentences.LANGUAGES:
+        given.pop("LANGUAGE", None)
+    return given
 
 
 def arguments() -> argparse.Namespace:
@@ -74,8 +91,18 @@ def end(signal_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
+def warm(cloud: LocalCloud, real_model: bool) -> None:
+    """Start an instance of each function, by a message of which nothing is left: the first one is not to wait."""
+    message = cloud.dingtalk.message("\\help" if real_model else "1+1=?")  # a real model costs something
+    with contextlib.suppress(TimeoutError, OSError):  # then the first message waits, and the page shows what is wrong
+        cloud.dingtalk.deliver(message, timeout=PUSH_SECONDS)
+        cloud.function_compute.wait_idle(ANSWER_SECONDS)
+    cloud.reset()
+
+
 def show(cloud: LocalCloud, real_model: bool, asked: argparse.Namespace) -> int:
     """The page, until Ctrl-C."""
+    warm(cloud, real_model)
     watch(cloud)
     with contextlib.ExitStack() as stack:
         try:

@@ -14,15 +14,15 @@ from typing import Any
 from bot import sentences, settings
 from bot.readers import SECRET
 from tests.playground import way
-from tests.playground.chat import GROUP, MAX_PICTURE_BYTES, PEOPLE, SWITCHES, Chat, Refused, Sent, picture_type
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
+from tests.playground.chat import GROUP, MAX_FILE_BYTES, PEOPLE, SWITCHES, Chat, Refused, Sent, picture_type
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY
 from tests.stand_ins.server import Answer, Received, Service, json_answer
 
 MAX_BUBBLES = 200  # that the page shows
 MAX_WAYS = 30  # messages whose way the page can show
 MAX_LOG_LINES = 300
 MAX_OBJECT_BYTES = 64 * 1024
-MAX_REQUEST_BYTES = 256 * 1024 + MAX_PICTURE_BYTES * 3 // 2  # a picture comes in Base64, which is 4/3 of it
+MAX_REQUEST_BYTES = 256 * 1024 + MAX_FILE_BYTES * 3 // 2  # a file comes in Base64, which is 4/3 of it
 # They lead to the stand-ins
 STAND_IN_SETTINGS = ("ENDPOINT", "OSS_ENDPOINT", "OSS_BUCKET_NAME", "DINGTALK_API", "WEBHOOK_HOSTS")
 STATIC = Path(__file__).with_name("static")
@@ -116,7 +116,10 @@ class Page(Service):
             "bubbles": chat.bubbles()[-MAX_BUBBLES:],
             "messages": [self._message(each) for each in sent],
             "objects": [{"key": key, "size": len(oss.read(key) or b"")} for key in keys],
-            "log": sorted(log, key=lambda entry: entry["line"][:24])[-MAX_LOG_LINES:],
+            "log": [
+                {**entry, "line": way.local_times(entry["line"])}
+                for entry in sorted(log, key=lambda entry: entry["line"][:24])[-MAX_LOG_LINES:]
+            ],
         }
         body = json.dumps(state, ensure_ascii=False)
         version = hashlib.sha256(body.encode()).hexdigest()[:16]
@@ -135,6 +138,7 @@ class Page(Service):
             "text": sent.text,
             "kind": sent.kind,
             "thinking": self.chat.thinking(sent),
+            "at": round(1000 * self.chat.time_of(sent.at)),
             "over": not busy and all(step.seconds is not None for step in steps),
             "steps": way.summary(steps),
         }
@@ -170,19 +174,23 @@ class Page(Service):
 
     def _settings(self, query: dict[str, str]) -> Answer:
         """Every setting of both functions: what it means, what it is by default, and here; secrets without value."""
-        rows = []
-        english = documented_meanings()
-        for function, name, secret, default, meaning in all_settings():
+        rows: list[dict[str, Any]] = []
+        for function, name, secret, default, meaning, choices in all_settings():
             value = self.chat.cloud.environment(function).get(name, "")
+            same = next((row for row in rows if row["name"] == name and not secret), None)
+            if same and same["value"] == value:
+                same["functions"].append(function)
+                continue
             row = {
-                "function": function,
+                "functions": [function],
                 "name": name,
+                "choices": choices,
                 "secret": secret,
                 "set": bool(value),
                 "value": "" if secret else value,
                 "stand_in": name in STAND_IN_SETTINGS,
                 "default": default,
-                "meaning": {"zh": meaning, "en": english.get(name, "")},
+                "meaning": {"zh": meaning, "en": sentences.en.SETTINGS[name]},
             }
             rows.append(row)
         return json_answer(rows)
@@ -191,10 +199,10 @@ class Page(Service):
 
     def _send(self, given: dict[str, Any]) -> list[int]:
         """One message, or with `times` several at the same instant; in a group they are from different people."""
-        asked = texts_in(given, "person", "place", "kind", "text", "quotation", "picture")
-        picture = base64_bytes(asked["picture"])
-        times = given.get("times", 1)
-        if not isinstance(times, int) or not 1 <= times <= 10:
+        asked = texts_in(given, "person", "place", "kind", "text", "quotation", "attachment", "name", "language")
+        attachment = base64_bytes(asked["attachment"])
+        times, quoted = given.get("times", 1), given.get("quoted", 0)
+        if not isinstance(times, int) or not 1 <= times <= 10 or not isinstance(quoted, int):
             raise Refused("一次最多十条。Ten at most.")
         people = list(PEOPLE)
         if times == 1 or asked["place"] != "group":
@@ -203,7 +211,17 @@ class Page(Service):
         for n in range(times):
             text = asked["text"] if times == 1 else (asked["text"] + f" {n + 1}" if asked["text"] else f"{n + 1}+1=?")
             person = people[n % len(people)]
-            sent = self.chat.send(person, asked["place"], asked["kind"], text, asked["quotation"], picture)
+            sent = self.chat.send(
+                person,
+                asked["place"],
+                asked["kind"],
+                text,
+                asked["quotation"],
+                attachment,
+                asked["name"],
+                quoted,
+                asked["language"] == "en",
+            )
             numbers.append(sent.number)
         return numbers
 
@@ -289,30 +307,25 @@ def problems_in(report: str, names: list[str]) -> dict[str, str]:
         finding = re.sub(r"^[\w -]+: |^ *- ", "", line).strip()
         if finding == "ok":
             continue
-        for sentence in re.split(rf"；(?=(?:{either})\b)", finding):
+        for sentence in re.split(rf"(?:；|; )(?=(?:{either})\b)", finding):
             for name in re.findall(rf"^(?:{either})\b", sentence) or re.findall(rf"\b(?:{either})\b", sentence):
                 problems.setdefault(name, sentence)
     return problems
 
 
 @functools.cache
-def all_settings() -> list[tuple[str, str, bool, str, str]]:
-    """Function, name, whether it is a secret, default as text ('' if there is none) and meaning of every setting."""
+def all_settings() -> list[tuple[str, str, bool, str, str, list[str]]]:
+    """Function, name, whether it is a secret, default as text ('' if there is none), meaning, and what it can be.
+
+    The last is [] unless it is one of a few words.
+    """
     found = []
     for function in (CONVERSATION, REPLY):
         kind: Any = settings.ConversationSettings if function == CONVERSATION else settings.ReplySettings
         for name, check, default in settings.variables(kind):
             shown = "" if default in (settings.REQUIRED, None, ()) else default
             shown = ",".join(shown) if isinstance(shown, tuple) else str(shown)
-            found.append(
-                (function, name, check == SECRET, "INFO" if name == "VERBOSE" else shown, sentences.zh.SETTINGS[name])
-            )
+            shown = "INFO" if name == "VERBOSE" else shown
+            choices = check.split("|") if isinstance(check, str) and re.fullmatch(r"\w+(\|\w+)+", check) else []
+            found.append((function, name, check == SECRET, shown, sentences.zh.SETTINGS[name], choices))
     return found
-
-
-@functools.cache
-def documented_meanings() -> dict[str, str]:
-    """Name -> English meaning, from the table in docs/en/settings.md."""
-    text = (ROOT / "docs/en/settings.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|.*\| (.*?) \|$", text, re.M)
-    return {name: meaning.replace("`", "") for names, meaning in rows for name in re.findall(r"[A-Z_]+", names)}

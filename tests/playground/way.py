@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import re
+import time
 from collections.abc import Iterable
 from http.client import responses
 from typing import Any, NamedTuple
@@ -11,7 +13,7 @@ from urllib.parse import unquote
 
 import psutil
 
-from tests.stand_ins.dingtalk import Message, session_of
+from tests.stand_ins.dingtalk import PUSH_TIMEOUT_SECONDS, Message, session_of
 from tests.stand_ins.dingtalk_api import DOWNLOAD_PATH, EMOTION_PATHS, FILE_PATH, TOKEN_PATH
 from tests.stand_ins.function_compute import FunctionCompute, Run, is_invoke, is_trigger
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
@@ -199,6 +201,7 @@ def summary(steps: list[Step]) -> list[dict[str, Any]]:
                 "outcome": step.outcome,
                 "problem": step.problem,
                 "cause": step.cause,
+                "slow": step.kind == "push" and (step.seconds or 0) > PUSH_TIMEOUT_SECONDS,
             }
         )
     return rows
@@ -220,13 +223,23 @@ def detail(step: Step, secrets: Iterable[str]) -> dict[str, str]:
         parts["cause"] = step.cause
     if step.run:
         parts["result"] = (step.run.result or b"").decode() or step.run.error or ""
-        parts["log"] = once_per_line(step.run.log)
+        parts["log"] = local_times(once_per_line(step.run.log))
     return {name: masked(text, secrets) for name, text in parts.items() if text}
 
 
 def once_per_line(log: str) -> str:
     """The log with each request id once per line: Function Compute puts it before what the function logs."""
     return re.sub(r"(?m)^(\S+Z) (\S+) (\[\w+\]) (?=.*\b\2\b)", r"\1 \3 ", log)
+
+
+def local_times(log: str) -> str:
+    """The log with the time of this machine, which the chat shows too, in the place of UTC."""
+
+    def local(found: re.Match[str]) -> str:
+        seconds = calendar.timegm(time.strptime(found[1], "%Y-%m-%dT%H:%M:%S"))
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds)) + found[2]
+
+    return re.sub(r"(?m)^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)Z", local, log)
 
 
 def http_text(line: str, headers: Iterable[tuple[str, str]], body: bytes) -> str:

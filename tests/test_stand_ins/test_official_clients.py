@@ -18,12 +18,15 @@ import pytest
 
 from tests.stand_ins.dingtalk import VISITOR, Dingtalk, Message
 from tests.stand_ins.local_cloud import REPLY, ROOT, load
+from tests.stand_ins.odd_answers import ANSWER
+from tests.stand_ins.openai_api import OpenaiApi, error_fault
 from tests.stand_ins.oss import Oss, crc64
 from tests.stand_ins.runtimes import with_packages
 
 CLIENTS = Path(__file__).parent / "clients"
 OSS_V2 = ("alibabacloud-oss-v2==1.4.1",)
 STREAM = ("dingtalk-stream==0.24.3",)
+AGENT = ("pydantic-ai-slim[openai]==2.68.0",)
 CLIENT_SECONDS = 60
 
 not_on_windows = pytest.mark.skipif(sys.platform == "win32", reason="with_packages locks files as Windows does not")
@@ -38,6 +41,32 @@ def run(script: str, packages: tuple[str, ...], *arguments: str, stdin: str = ""
     )
     assert client.returncode == 0, client.stderr
     return json.loads(client.stdout)
+
+
+# -- the Responses API ------------------------------------------------------------------------------------------------
+
+OUTCOMES = {
+    "response_messages": f"我先算一算。{ANSWER}",
+    "response_sources": ANSWER,
+    "response_long": "前半句",
+    "response_refusal": "ContentFilterError",
+    "response_filtered": "ContentFilterError",
+    "response_failed": "ModelServerError",
+}
+
+
+@not_on_windows
+@pytest.mark.full
+def test_an_agent_reads_every_outcome_of_a_response() -> None:
+    """Whose cassettes the stand-in was compared with; it keeps the history itself and sends items back."""
+    with OpenaiApi() as api:
+        for name in OUTCOMES:
+            api.plan(error_fault(name, where=lambda received: b"1+1" in received.body))
+        seen = run("responses_agent.py", AGENT, api.base_url, *OUTCOMES)
+    assert seen.pop("parts") == ["ThinkingPart", "NativeToolCallPart", "NativeToolReturnPart", "TextPart"]
+    assert "https://docs.python.org/" in seen.pop("found")
+    said = {"first": "你好，小明！", "second": "你叫小明。", "instructions": "我的设定是：「你是一名中医。」"}
+    assert seen == {**said, **OUTCOMES}
 
 
 # -- OSS --------------------------------------------------------------------------------------------------------------

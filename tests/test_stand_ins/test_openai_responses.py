@@ -70,7 +70,7 @@ def strictly(body: dict[str, Any]) -> Response:
 
 # -- what is answered -------------------------------------------------------------------------------------------------
 
-# Of a response of September 2026 that pydantic-ai recorded
+# Of a response of October 2026 that pydantic-ai recorded
 KEYS = """
     id object created_at status access_programs background billing completed_at error frequency_penalty
     incomplete_details instructions max_output_tokens max_tool_calls model moderation output parallel_tool_calls

@@ -24,6 +24,7 @@ import pytest
 import yaml
 
 from deploy.build import FUNCTIONS, fingerprint
+from deploy.check import FOLDERS
 from tests.stand_ins.fork_server import INSTANCE
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 from tests.stand_ins.runtimes import find_python
@@ -320,7 +321,7 @@ def test_check_of_fresh_copy_says_one_thing_per_cause_and_downloads_nothing(fres
     for line, words in zip(
         lines,
         (
-            "No .env: copy",
+            "No .env: run python3 -m deploy init, or copy",
             ".package/conversation is not built",
             ".package/reply is not built",
             "s.yaml was not checked",
@@ -334,7 +335,8 @@ def test_check_of_fresh_copy_says_one_thing_per_cause_and_downloads_nothing(fres
 def test_check_of_fresh_copy_names_what_is_wrong_with_dotenv_first(fresh: Clone) -> None:
     """The value that the tool would cut on 3.0; on 2.0 the same file is fine. A bad setting of both functions once."""
     (fresh.folder / ".env").write_text(
-        r"CHATGPT_API_KEY=sk-\\$HOMEx-123" + "\nOSS_BUCKET_NAME=a-bucket\nDINGTALK_APP_SECRET=a1\nVERBOSE=loud\n"
+        r"CHATGPT_API_KEY=sk-\\$HOMEx-123"
+        + "\nREGION=us-west-1\nOSS_BUCKET_NAME=a-bucket\nDINGTALK_APP_SECRET=a1\nVERBOSE=loud\n"
     )
     found = {
         fc: fresh.run(f"'{sys.executable}' -S -m deploy check --fc {fc}", **NO_NETWORK).stdout.splitlines()
@@ -355,7 +357,7 @@ def test_check_for_3_prints_policy_with_the_name_of_the_bucket(fresh: Clone, buc
     found = fresh.run(f"'{sys.executable}' -m deploy check --fc 3", **NO_NETWORK)
     policy = json.loads(found.stdout[found.stdout.index("\n{") :])
     _, objects, _ = policy["Statement"]
-    assert objects["Resource"] == [f"acs:oss:*:*:{shown}/chat-history/*", f"acs:oss:*:*:{shown}/chat-usage/*"]
+    assert objects["Resource"] == [f"acs:oss:*:*:{shown}/{folder}/*" for folder in FOLDERS]
 
 
 @pytest.mark.parametrize("command", ["conversation", "check", "check --fc 3"])

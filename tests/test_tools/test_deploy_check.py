@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy import check, dotenv
+from deploy import check, dotenv, environment
 from deploy.build import FUNCTIONS, Problem, fingerprint
-from deploy.check import Template
+from deploy.environment import Template
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT
 
 S_YAML, S_FC3_YAML = (yaml.safe_load((ROOT / name).read_text(encoding="utf-8")) for name in ("s.yaml", "s.fc3.yaml"))
@@ -24,7 +24,7 @@ GOOD = {"DINGTALK_APP_SECRET": "example-app-secret", "CHATGPT_API_KEY": "sk-exam
 WEBHOOK_SECONDS = 90 * 60  # the life of the address that a message gives for the answer
 
 each_package = pytest.mark.parametrize("name", FUNCTIONS)
-each_template = pytest.mark.parametrize("template", check.TEMPLATES.values(), ids=lambda template: template.file)
+each_template = pytest.mark.parametrize("template", environment.TEMPLATES.values(), ids=lambda template: template.file)
 
 
 def function_of(name: str, template: Template) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def test_both_functions_are_in_one_service() -> None:
         assert service["props"]["region"] == "${vars.region}"
 
 
-def test_role_may_invoke_the_one_function_and_use_the_two_prefixes() -> None:
-    """The least that the two files need, and nothing of it hangs on a variable, which may be left out."""
+def test_role_may_invoke_the_one_function_and_use_the_four_prefixes() -> None:
+    """The least that the bot needs, and nothing of it hangs on a variable, which may be left out."""
     service = S_YAML["vars"]["service"]
     (policy,) = service["role"]["policies"]
     allowed = {
@@ -51,10 +51,11 @@ def test_role_may_invoke_the_one_function_and_use_the_two_prefixes() -> None:
         ("fc:InvokeFunction", f"acs:fc:*:*:services/{name}/functions/{function}")
         for name in (service["name"], service["name"] + ".*")
     }
-    prefixes = ("chat-history", "chat-usage")
-    assert all(f"{prefix}/" in (ROOT / FUNCTIONS["reply"]).read_text(encoding="utf-8") for prefix in prefixes)
+    assert set(check.FOLDERS) == {"chat-history", "chat-journal", "chat-settings", "chat-usage"}
     objects = {
-        (f"oss:{verb}Object", f"acs:oss:*:*:*/{prefix}/*") for verb in ("Get", "Put", "Delete") for prefix in prefixes
+        (f"oss:{verb}Object", f"acs:oss:*:*:*/{folder}/*")
+        for verb in ("Get", "Put", "Delete")
+        for folder in check.FOLDERS
     }
     assert allowed == invoke | objects
     assert all(part["Effect"] == "Allow" for part in policy["statement"])
@@ -63,8 +64,8 @@ def test_role_may_invoke_the_one_function_and_use_the_two_prefixes() -> None:
 def test_events_are_retried_as_long_as_an_answer_can_be_shown() -> None:
     """Task mode on, two more tries, and none begins when the webhook is about to expire."""
     for template, policy_name, task_mode in (
-        (check.TEMPLATES[2], "asyncConfiguration", "statefulInvocation"),
-        (check.TEMPLATES[3], "asyncInvokeConfig", "asyncTask"),
+        (environment.TEMPLATES[2], "asyncConfiguration", "statefulInvocation"),
+        (environment.TEMPLATES[3], "asyncInvokeConfig", "asyncTask"),
     ):
         function = function_of("reply", template)
         policy = function[policy_name]
@@ -102,8 +103,8 @@ def test_wrong_line_is_named(name: str, template: Template, key: str) -> None:
 def test_runtime_for_which_no_packages_are_built_is_named() -> None:
     """s.fc3.yaml has it among its variables."""
     document = {**S_FC3_YAML, "vars": {**S_FC3_YAML["vars"], "runtime": "python3.12"}}
-    function = check.function_in(document, "reply", check.TEMPLATES[3])
-    (problem,) = check.template_problems("reply", function, check.TEMPLATES[3])
+    function = check.function_in(document, "reply", environment.TEMPLATES[3])
+    (problem,) = check.template_problems("reply", function, environment.TEMPLATES[3])
     assert "resources.reply.props.runtime should be python3.10" in problem
 
 
@@ -130,9 +131,9 @@ def test_malformed_file_is_told_with_the_line_but_not_with_its_text(text: str) -
     [
         ("reply", {"CHATGPT_API_KEY": ""}, "CHATGPT_API_KEY is not set"),
         ("reply", {"OSS_BUCKET_NAME": "${env(OSS_BUCKET_NAME)}"}, "OSS_BUCKET_NAME is not set"),
-        ("reply", {"CHATGPT_API_KEY": "two words"}, "CHATGPT_API_KEY is not set, or not as .env.example explains"),
-        ("reply", {"CHATGPT_OPTIONS": "two words"}, "CHATGPT_OPTIONS is not set, or not as"),
-        ("conversation", {"DINGTALK_APP_SECRET": "two words"}, "DINGTALK_APP_SECRET is not set, or not as"),
+        ("reply", {"CHATGPT_API_KEY": "two words"}, "CHATGPT_API_KEY is malformed: remove the blank"),
+        ("reply", {"CHATGPT_OPTIONS": "two words"}, "CHATGPT_OPTIONS is malformed: enter a JSON object"),
+        ("conversation", {"DINGTALK_APP_SECRET": "two words"}, "DINGTALK_APP_SECRET is malformed: remove the blank"),
         ("reply", {"TIMEOUT": "91"}, ".timeout must be at least 121"),
         ("reply", {"SYSTEM_PROMPT": "想" * 1340}, "Dingtalk_ChatGPT_Reply.py are 4"),
     ],
@@ -142,7 +143,7 @@ def test_bad_setting_is_named_without_its_value(
 ) -> None:
     """One for each kind of mistake; the value may be a key in the wrong place."""
     function = function_of(name, template)
-    (problem,) = check.settings_problems(name, function, {**GOOD, **spoil}, template, {})
+    ((_, problem),) = check.settings_problems(name, function, {**GOOD, **spoil}, template, {})
     assert words in problem
     assert "two words" not in problem
 
@@ -153,7 +154,7 @@ def test_setting_that_is_not_passed_on_is_named(name: str, template: Template) -
     """A value in .env would have no effect."""
     function = function_of(name, template)
     del function["environmentVariables"]["VERBOSE"]
-    (problem,) = check.settings_problems(name, function, GOOD, template, {})
+    ((_, problem),) = check.settings_problems(name, function, GOOD, template, {})
     assert f"{template.place.format(name)}.environmentVariables lacks VERBOSE" in problem
 
 
@@ -162,12 +163,12 @@ def test_example_of_dotenv_is_right_once_it_is_filled_in(template: Template) -> 
     """Also with all that is switched off in it."""
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
     values, problems = dotenv.read(example)
-    assert (values, problems) == (dict.fromkeys(GOOD, ""), {})
+    assert (values, problems) == (dict.fromkeys(["REGION", *GOOD], ""), {})
     lines = [line.removeprefix("# ") for line in example.splitlines() if "=" in line and line.isascii()]
     values, problems = dotenv.read("\n".join(lines))
     assert (problems, dotenv.changes(values, {}, set(), template.generation)) == ({}, {})
     for name in FUNCTIONS:
-        values |= GOOD
+        values |= {**GOOD, "DINGTALK_APP_KEY": "dingexample"}  # which THINKING=on needs
         function = function_of(name, template)
         assert list(check.settings_problems(name, function, values, template, {})) == []
 
@@ -243,7 +244,7 @@ def test_file_that_cannot_be_read_is_told(tmp_path: Path, data: bytes | None, wo
     if data:
         (tmp_path / ".env").write_bytes(data)
     with pytest.raises(Problem, match=words):
-        check.text_of(tmp_path / ".env")
+        environment.text_of(tmp_path / ".env")
 
 
 @pytest.mark.parametrize("workflow", sorted((ROOT / ".github/workflows").glob("*.yml")), ids=lambda path: path.name)

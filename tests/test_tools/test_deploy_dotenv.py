@@ -164,3 +164,25 @@ def test_dotenv_that_s_reads_otherwise_than_it_was_meant_is_a_problem(line: str,
     _, problems = dotenv.read(f"\n{line}\n")
     assert words in problems[where]
     assert "secret" not in problems[where]
+
+
+@each_generation
+@pytest.mark.parametrize(
+    "value",
+    ["plain", "a b", "a#b", "a $b", "it's", "$$&", '{"a": [1]}', '{"a": "b#c"}', "'q'", "`x'y", "a\\b", "要 #1"],
+)
+def test_value_that_is_written_into_the_file_arrives(value: str, generation: int) -> None:
+    """In place of the line that counts, or of the example, or at the end; and all other lines stay."""
+    for text in ("X=\n", "A=1\n# X=example\nB=2\n", "A=1\nB=2", "X='old\nvalue'\nB=2\n", "X=1\nX=2\n"):
+        written = dotenv.with_line(text, "X", value, generation)
+        values, problems = dotenv.read(written)
+        assert (dotenv.arriving(values, {}, generation)["X"], problems) == (value, {})
+        kept = {name: number for name, number in dotenv.read(text)[0].items() if name != "X"}
+        assert {name: values[name] for name in kept} == kept
+
+
+def test_line_of_a_name_is_the_one_that_counts() -> None:
+    """After a value of several lines, and where a name stands twice."""
+    text = 'A="1\n2"\r\nB=1\n# C=1\nC=2\nB=3\n'
+    assert dotenv.lines(text) == {"A": 1, "B": 6, "C": 5}
+    assert dotenv.inside_values('A="1\nB=2\nC = 3\n"\nC=4\n') == {"B": 2}

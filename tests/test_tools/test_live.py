@@ -20,7 +20,7 @@ from tests.live.account import FOLDER, OPEN_URL, Account, account_of
 from tests.live.checks import CHECKS
 from tests.stand_ins.function_compute import Credentials
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
-from tests.stand_ins.oss import Access
+from tests.stand_ins.oss import Access, error_fault
 from tests.stand_ins.server import Answer, Fault, Received
 
 PERMANENT = Credentials("LTAIexampleexample", "a-secret-of-a-permanent-key")
@@ -503,6 +503,15 @@ def test_settings_of_a_deployment_are_enough(
     assert results(report.read_text(encoding="utf-8")) == {"oss-missing-key": AS_ASSUMED}
 
 
+def test_account_to_which_the_public_address_is_closed_is_told_what_to_do(cloud: LocalCloud, run: Run) -> None:
+    """New accounts in mainland China: nothing is wrong with the bot, and nothing of OSS can be looked at from here."""
+    cloud.oss.plan(error_fault("PublicEndpointForbidden", times=1000))
+    status, printed, report = run(account(cloud), "--only", "oss-round-trip", "--yes")
+    assert (status, "0 different" in printed) == (2, True)
+    assert "run this with --internal on a machine of Alibaba Cloud in the bucket's region |" in report
+    assert "may be left" not in printed
+
+
 @pytest.mark.full
 def test_command_without_anything_says_what_it_needs() -> None:
     """Started as people start it, where nobody answers."""
@@ -534,6 +543,20 @@ def test_command_without_anything_says_what_it_needs() -> None:
             {},
             {"fc_endpoint": "https://1.us-west-1.fc.aliyuncs.com"},
         ),
+        ({"REGION": "cn-beijing"}, {}, {"oss_endpoint": "https://oss-cn-beijing.aliyuncs.com"}),
+        (
+            {"REGION": "cn-beijing"},
+            {"internal": True, "account_id": "123"},
+            {
+                "oss_endpoint": "https://oss-cn-beijing-internal.aliyuncs.com",
+                "fc_endpoint": "https://123.cn-beijing-internal.fc.aliyuncs.com",
+            },
+        ),
+        (
+            {"OSS_ENDPOINT": "https://oss-cn-hangzhou-internal.aliyuncs.com"},
+            {"internal": True},
+            {"oss_endpoint": "https://oss-cn-hangzhou-internal.aliyuncs.com"},
+        ),
         ({"ALIBABA_CLOUD_ACCESS_KEY_ID": "a"}, {}, {"key_id": "a"}),
         ({"ALIBABA_CLOUD_ACCESS_KEY_ID": "a", "ACCESS_KEY_ID": " b "}, {}, {"key_id": "b"}),
         ({"CHATGPT_BASE_URL": "https://example.com/v1/"}, {}, {"base_url": "https://example.com"}),
@@ -541,8 +564,8 @@ def test_command_without_anything_says_what_it_needs() -> None:
     ],
 )
 def test_account_is_what_the_settings_of_a_deployment_say(
-    variables: dict[str, str], given: dict[str, str], expected: dict[str, str]
+    variables: dict[str, str], given: dict[str, Any], expected: dict[str, str]
 ) -> None:
-    """With the public addresses: the internal ones are not reached from elsewhere."""
+    """With the public addresses: the internal ones are reached only from inside Alibaba Cloud."""
     account = account_of(variables, **given)
     assert {name: getattr(account, name) for name in expected} == expected

@@ -19,6 +19,7 @@ import pytest
 import requests
 
 from tests.helpers import png
+from tests.playground import way
 from tests.playground.chat import Chat
 from tests.playground.page import Page
 from tests.stand_ins.local_cloud import ROOT, LocalCloud
@@ -153,6 +154,13 @@ def test_busy_port_is_told() -> None:
     )
 
 
+@pytest.mark.parametrize(("seconds", "slow"), [(2.49, False), (2.5, False), (2.51, True)])
+def test_push_that_dingtalk_would_not_wait_for_is_slow(seconds: float, slow: bool) -> None:
+    """It waits 2.5 seconds."""
+    (row,) = way.summary([way.Step("push", 0.0, seconds)])
+    assert row["slow"] == slow
+
+
 @pytest.mark.parametrize("port", ["99999", "65536", "-1", "http"])
 def test_port_that_is_none_is_refused(port: str) -> None:
     """Before anything starts, and without a stack trace."""
@@ -254,7 +262,7 @@ def test_posted_picture_goes_with_the_message(place: str, kind: str) -> None:
     """The bot gets its bytes; the page shows them, and the calls of DingTalk's API without token and key."""
     picture = png(7, 5)
     with started("--no-browser") as (_, url):
-        send(url, place=place, kind=kind, picture=base64.b64encode(picture).decode())
+        send(url, place=place, kind=kind, attachment=base64.b64encode(picture).decode())
         assert f"我看到 1 张图片：PNG，7×5 像素，{len(picture)} 字节" in wait_for_answer(url)
         assert requests.get(f"{url}api/picture?number=1", timeout=5).content == picture
         (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
@@ -281,9 +289,9 @@ def test_uploaded_picture_has_an_address() -> None:
 @pytest.mark.parametrize(
     ("name", "body", "problem"),
     [
-        ("send", {"person": "小钉", "place": "private", "kind": "picture", "picture": "?"}, "请求有误"),
-        ("send", {"person": "小钉", "place": "private", "kind": "picture", "picture": "AAAA" * 2097153}, "6 MB"),
-        ("send", {"person": "小钉", "place": "private", "kind": "text", "text": "a", "picture": "AAAA"}, "不带图片"),
+        ("send", {"person": "小钉", "place": "private", "kind": "picture", "attachment": "?"}, "请求有误"),
+        ("send", {"person": "小钉", "place": "private", "kind": "picture", "attachment": "AAAA" * 2097153}, "6 MB"),
+        ("send", {"person": "小钉", "place": "private", "kind": "text", "text": "a", "attachment": "AAAA"}, "不带图片"),
         ("send", {"person": "小钉", "place": "private", "kind": "text", "text": " "}, "请先输入要说的话"),
         ("send", {"person": "小钉", "place": "group", "kind": "voice", "text": "a"}, "群里的这种消息"),
         ("send", {"person": "谁", "place": "private", "kind": "text", "text": "a"}, "没有这样的消息"),

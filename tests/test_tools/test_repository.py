@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import shutil
 import subprocess
@@ -58,7 +59,8 @@ each_function = pytest.mark.parametrize("function", [CONVERSATION, REPLY])
 each_source = pytest.mark.parametrize("source", SOURCES)
 
 
-def imports(source: str) -> set[str]:
+@functools.cache
+def imports(source: str) -> frozenset[str]:
     """The full names of all modules that a file imports, wherever in it; of `from bot import x`, `bot.x`."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text_of(source))):
@@ -68,7 +70,7 @@ def imports(source: str) -> set[str]:
             assert node.level == 0, "rooms import each other by their full names"
             inner = {f"{node.module}.{alias.name}" for alias in node.names} & SOURCES.keys()
             names.update(inner or {str(node.module)})
-    return names
+    return frozenset(names)
 
 
 def text_of(source: str) -> str:

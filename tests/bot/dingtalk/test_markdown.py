@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import time
+import unicodedata
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.benchmark.hostile import HOSTILE, cost_of
-from tests.commonmark import READER, in_one_stream, seen_in, seen_in_parts
+from tests.commonmark import READERS, in_one_stream, plain, seen_in, seen_in_parts
 from tests.helpers import Reply
 from tests.stand_ins.local_cloud import ROOT, LocalCloud
 from tests.stand_ins.openai_api import field_cases
@@ -29,11 +31,15 @@ PRIVATE = SimpleNamespace(in_group=False)
 # --- what a reader sees ---
 
 
+each_reader = pytest.mark.parametrize("reader", READERS)
+
+
+@each_reader
 @pytest.mark.parametrize("name", ANSWERS)
-def test_answer_is_seen_as_the_model_wrote_it(warm_reply: ModuleType, name: str) -> None:
+def test_answer_is_seen_as_the_model_wrote_it(warm_reply: ModuleType, name: str, reader: str) -> None:
     """Code leaves its list and tables become lists; nothing else changes for a reader."""
     (part,) = warm_reply.split_markdown(ANSWERS[name])
-    assert seen_in(part) == seen_in(ANSWERS[name])
+    assert seen_in(part, reader) == seen_in(ANSWERS[name], reader)
 
 
 @pytest.mark.parametrize("characters", [230, 300, 400])
@@ -46,7 +52,8 @@ def test_answer_in_parts_is_seen_as_the_model_wrote_it(
     """Wherever it is cut, the parts show the same one after the other."""
     monkeypatch.setattr(warm_reply, "PART_CHARACTERS", characters)
     parts = warm_reply.split_markdown(ANSWERS[name])
-    assert in_one_stream(seen_in_parts(parts)) == in_one_stream(seen_in(ANSWERS[name]))
+    for reader in READERS:
+        assert in_one_stream(seen_in_parts(parts, reader)) == in_one_stream(seen_in(ANSWERS[name], reader))
 
 
 def test_all_answers_together_are_seen_as_the_model_wrote_them(warm_reply: ModuleType) -> None:
@@ -123,12 +130,16 @@ TEXTS = st.lists(
 
 
 def check_reader(reply: ModuleType, text: str) -> None:
-    """The same is seen before and after, whole and in parts."""
-    assert in_one_stream(seen_in_parts(reply.split_markdown(text))) == in_one_stream(seen_in(text))
+    """The same is seen before and after, whole and in parts, by each reader."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reply, "MAX_PARTS", 1000)
+        whole = reply.split_markdown(text)
         patch.setattr(reply, "PART_CHARACTERS", 300)
         parts = reply.split_markdown(text)
-    assert in_one_stream(seen_in_parts(parts)) == in_one_stream(seen_in(text))
+    for reader in READERS:
+        seen = in_one_stream(seen_in(text, reader))
+        assert in_one_stream(seen_in_parts(whole, reader)) == seen
+        assert in_one_stream(seen_in_parts(parts, reader)) == seen
     assert not any(part.startswith("    ") for part in parts if "    " not in text)
 
 
@@ -147,10 +158,47 @@ def test_many_texts_of_any_blocks_are_seen_as_they_were(warm_reply: ModuleType, 
     check_reader(warm_reply, text)
 
 
+SOUP = (
+    *("甲乙", "a", "- x", "* y", "1. 一", "2. 二", "1) 甲", "3. 三", "> 引", "> - z", "```", "```py", "~~~", "# 题"),
+    *("---", "===", "", "", "", "`c`", "**粗**", "10. 十", "-", "1.", "- ```", "> ```", "    深", "<div>", "</div>"),
+    *("<!-- x", "-->", "<p>", "<b>x</b>"),
+)
+INDENTS = (*([""] * 14), " ", "  ", "   ", "    ", "     ", "\t", "> ", ">", "  > ", "- ", "1. ")
+
+
+def soup(seed: int) -> str:
+    """Lines as no model puts them together, each indented somehow."""
+    chance = random.Random(seed)
+    return "\n".join(chance.choice(INDENTS) + chance.choice(SOUP) for _ in range(chance.randint(2, 10)))
+
+
+def wrong_for_all(reply: ModuleType, texts: list[str]) -> list[str]:
+    """The texts that no reader sees as they were: what only one finds may be a fault of its own."""
+    return [
+        text
+        for text in texts
+        if all(
+            in_one_stream(seen_in_parts(reply.split_markdown(text), reader)) != in_one_stream(seen_in(text, reader))
+            for reader in READERS
+        )
+    ]
+
+
+def test_random_lines_are_nearly_always_seen_as_they_were(warm_reply: ModuleType) -> None:
+    """Whatever stands in whatever."""
+    assert len(wrong_for_all(warm_reply, [soup(seed) for seed in range(400)])) <= 1
+
+
+@pytest.mark.full
+def test_more_random_lines_are_nearly_always_seen_as_they_were(warm_reply: ModuleType) -> None:
+    """One in three hundred may be wrong; on 2026-11-29 it is one in a thousand, before that it was one in seven."""
+    assert len(wrong_for_all(warm_reply, [soup(seed) for seed in range(10_000, 13_000)])) <= 10
+
+
 SEEN_BY = {
-    "code_blocks": lambda seen, text: sum(one.kind == "code" for one in seen),
-    "list_items": lambda seen, text: sum(one.kind == "item" for one in seen),
-    "headings": lambda seen, text: sum(one.kind.startswith("h") and one.kind != "html" for one in seen),
+    "code_blocks": lambda seen: sum(one.kind == "code" for one in seen),
+    "list_items": lambda seen: sum(one.kind == "item" for one in seen),
+    "headings": lambda seen: sum(one.kind.startswith("h") for one in seen),
 }
 
 
@@ -159,17 +207,78 @@ def test_reported_answer_is_shown_right(reply: Reply, cloud: LocalCloud, case: d
     """Answers that came out damaged, through the function."""
     cloud.openai_api.answer_next(case["answer"])
     sent = reply.ask("你好")
-    seen = seen_in(sent)
-    words = " ".join(one.words for one in seen)
-    code = " ".join(one.words for one in seen if one.kind == "code")
-    for name, wanted in case["expect"].items():
-        if name in SEEN_BY:
-            assert SEEN_BY[name](seen, sent) == wanted
-        elif name == "growth":
-            assert len(sent) <= wanted * len(case["answer"])
-        else:
-            assert name in ("contains", "not_contains", "not_in_code")
-            assert all((part in (code if name == "not_in_code" else words)) == (name == "contains") for part in wanted)
+    for reader in READERS:
+        seen = seen_in(sent, reader)
+        words, code = plain(seen), plain(one for one in seen if one.kind == "code")
+        for name, wanted in case["expect"].items():
+            if name in SEEN_BY:
+                assert SEEN_BY[name](seen) == wanted
+            elif name == "growth":
+                assert len(sent) <= wanted * len(case["answer"])
+            else:
+                assert name in ("contains", "not_contains", "not_in_code")
+                place = code if name == "not_in_code" else words
+                assert all((part in place) == (name == "contains") for part in wanted)
+
+
+# --- bold ---
+
+INNER = "重点 注意： （可选） “好用” 中间件（Middleware） 50% C++ `ls` 《书》。 「词」 重要！？ ✅ a.b".split(" ")
+OUTER = "然后,后面,3 个,甲,A,，再, 或 ,（见下）,。".split(",")
+
+
+@each_reader
+@pytest.mark.parametrize("mark", ["**", "*", "~~", "***"])
+@pytest.mark.parametrize(
+    "frame", ["{}", "- {}", "1. 甲\n   - {}", "> {}", "## {}", "| 甲 | 乙 |\n|---|---|\n| 丙 | {} |"]
+)
+def test_bold_beside_any_sign_is_seen(warm_reply: ModuleType, reader: str, mark: str, frame: str) -> None:
+    """By every reader and wherever it stands: no mark is left, and the words are those of the model."""
+    chance = random.Random(mark + frame)
+    for _ in range(40):
+        pieces = [chance.choice(("", *OUTER))]
+        for _ in range(chance.randint(1, 3)):
+            pieces += [mark + chance.choice(INNER) + mark, chance.choice(OUTER)]
+        answer = frame.format("".join(pieces))
+        words = plain(seen_in(frame.format("".join(pieces).replace(mark, "")), reader))
+        (part,) = warm_reply.split_markdown(answer)
+        assert "".join(plain(seen_in(part, reader)).split()) == "".join(words.split()), answer
+
+
+@pytest.mark.parametrize(
+    ("answer", "sent"),
+    [
+        ("**开源：**代码公开", "**开源**：代码公开"),
+        ("用**中间件（Middleware）**系统", "用**中间件（Middleware）** 系统"),
+        ("**“好用”**是", "**“好用”** 是"),
+        ("*重点：*内容，~~原价：~~现价", "*重点*：内容，~~原价~~：现价"),
+        ("**[链接](https://a.cn/*x*)**后面", "**[链接](https://a.cn/*x*)** 后面"),
+        ("**a\\!**b", "**a\\!** b"),
+        ("**加粗\n跨行：**后", "**加粗  \n跨行**：后"),
+    ],
+)
+def test_bold_is_mended(warm_reply: ModuleType, answer: str, sent: str) -> None:
+    """The mark moves over what ends a sentence; elsewhere a blank helps."""
+    assert warm_reply.split_markdown(answer) == [sent]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "2**（3）和**重点**",
+        "**加粗**（和）**重点**好",
+        "价格*，质量*：好",
+        "苹果*、香蕉*需冷藏",
+        "2**3 和 4**5，a*b*c",
+        "`**开源：**代码`",
+        "**没有结束：",
+        "\\*\\*开源：\\*\\*代码",
+        "*" * 99,
+    ],
+)
+def test_signs_that_are_no_bold_stay(warm_reply: ModuleType, answer: str) -> None:
+    """What a reader shows right, or what nobody meant as bold."""
+    assert warm_reply.split_markdown(answer) == [answer]
 
 
 # --- what is sent ---
@@ -193,6 +302,40 @@ def test_reported_answer_is_shown_right(reply: Reply, cloud: LocalCloud, case: d
         ("|水果|价格|产地|\n|-|-|-|\n|苹果|3|山东|\n||5|", "**水果**\n- **苹果**：价格 3；产地 山东\n- 价格 5"),
         ("命令 | 说明\n--- | ---\n`a \\| b` | x<br>y", "**命令：说明**\n- **`a | b`**：x；y"),
         ("|名单|\n|-|\n|张三|", "**名单**\n- 张三"),
+        ("|a|b|c|\n|-|-|-|\n|1|2|3|4|5|", "**a**\n- **1**：b 2；c 3；4；5"),
+        ("|a|b|c|\n|-|-|\n|1|2|3|", "**a**\n- **1**：b 2；c 3"),
+        ("|a|b|\n|-|-|-|-|\n|1|2|", "**a：b**\n- **1**：2"),
+        ("a|b\n-|-\n1|2", "**a：b**\n- **1**：2"),
+        ("|a|b\n|-|-\n|1|2", "**a：b**\n- **1**：2"),
+        ("|a|b|\n\n|-|-|\n\n|1|2|\n\n|3|4|\n\n后", "**a：b**\n- **1**：2\n- **3**：4\n\n后"),
+        ("|a|b|\n|-|-|\n|1|2|\n\n|c|d|\n|-|-|\n|3|4|", "**a：b**\n- **1**：2\n\n**c：d**\n- **3**：4"),
+        ("- |a|b|\n  |-|-|\n  |1|2|\n\n  |3|4|", "- **a：b**\n  - **1**：2\n  - **3**：4"),
+        ("|a|b|\n|-|-|\n|`x|y`|`||`|", "**a：b**\n- **`x|y`**：`||`"),
+        ("|a|b|\n|-|-|\n|$|x|$|\\(y|z\\)|", "**a：b**\n- **$|x|$**：\\\\(y|z\\\\)"),
+        ("|a|b|\n|-|-|\n|$5|$6|", "**a：b**\n- **$5**：$6"),
+        ("|a|b|\n|-|-|\n|**甲：**乙|丙|", "**a：b**\n- **甲**：乙：丙"),
+        ("见<table><tr><td>a</td></tr></table>", "见<table><tr><td>a</td></tr></table>"),
+        (
+            "价：\n<table class='x'>\n<thead><tr><th>型号</th><th>价格</th><th>备注</th></tr></thead>\n"
+            "<tr><td>A1</td><td><b>99</b></td><td>a|b<br>\nc</td></tr></table>元",
+            "价：\n\n**型号**\n- **A1**：价格 **99**；备注 a|b；c\n\n元",
+        ),
+        ("> <div><table><tr><td>a</td><td>b</td></tr><tr><td>1</td></table></div>", "> **a：b**\n> - **1**"),
+        (
+            "水[^1]和[^注]，[^0-9]\n\n[^1]: 一\n[^注]: [二](http://b.cn)",
+            "水[1]和[注]，[^0-9]\n\n[1] 一  \n[注] [二](http://b.cn)",
+        ),
+        ("`[^1]`[^1]\n[^1]: 一", "`[^1]`[1]  \n[1] 一"),
+        ("共 \\(n_1\\) 个：\n\\[\n\\{a*b\\}\n\\]", "共 \\\\(n_1\\\\) 个：  \n\\\\[  \n\\\\{a\\*b\\\\}  \n\\\\]"),
+        ("$$\na \\\\\nb\n$$，$\\{x\\}$，\\[1\\]", "$$  \na \\\\\\\\  \nb  \n$$，$\\\\{x\\\\}$，\\[1\\]"),
+        ("```markdown\n# 周报\n\n- 甲\n```", "# 周报\n\n- 甲"),
+        ("```md\n# 周报\n```py\nx\n```\n完\n\n```\n\n", "# 周报\n```py\nx\n```\n完"),
+        ("````Markdown\n```\nx\n```\n完\n````", "```\nx\n```\n完"),
+        ("```markdown\n# 没有结束", "# 没有结束"),
+        ("```markdown\n# 周报\n```\n以上", "```markdown\n# 周报\n```\n以上"),
+        ("```markdown\n# 甲\n```\n和\n```py\nx\n```", "```markdown\n# 甲\n```\n和\n```py\nx\n```"),
+        ("> 一\n二\n> 三", "> 一  \n> 二  \n> 三"),
+        ("１. 打开\n２. 关闭", "１. 打开  \n２. 关闭"),
         ("前\n|a|b|\n|-|-|\n|1|2|\n\n后", "前\n\n**a：b**\n- **1**：2\n\n后"),
     ],
 )
@@ -214,7 +357,7 @@ def test_prepared_answer_is_not_changed_again(warm_reply: ModuleType, name: str)
         ("## 标题\n- **重点**：`code`", "标题 重点：code"),
         ("-5 度，2024-05-01，C# 和 #1", "-5 度，2024-05-01，C# 和 #1"),
         ("2**3 和 2**4，snake_case_name", "2**3 和 2**4，snake_case_name"),
-        ("[链接](https://a.cn)与**[粗](https://b.cn)**", "链接与粗"),
+        ("[链接](https://a.cn)与**[粗](https://b.cn)**", "链接与 粗"),
         ("```py\nx = 1\n```\n解释", "解释"),
         ("```py\nx = 1\n```", "x = 1"),
         ("---", "---"),
@@ -325,24 +468,21 @@ def test_splitting_prefers_the_larger_boundary(warm_reply: ModuleType, end: str)
     assert [part.count("字") for part in warm_reply.split_markdown(text)] == [2400, 2400]
 
 
-@pytest.mark.parametrize("fence", ["```python", "````md", "~~~", "~~~~~~ py"])
+@pytest.mark.parametrize("fence", ["```python", "````py", "~~~", "~~~~~~ py"])
 @pytest.mark.parametrize("head", ["", "> ", "1. ", "- 1. "])
 def test_code_is_closed_and_opened_again(warm_reply: ModuleType, fence: str, head: str) -> None:
     """Each part is code of the language, by the same marks, wherever the code stood."""
     later = head if head == "> " else " " * len(head)
-    answer = head + f"\n{later}".join([fence, *["x = 1"] * 1500, fence.split("p")[0].split("m")[0]])
+    answer = head + f"\n{later}".join([fence, *["x = 1"] * 1500, fence.split("p")[0]])
     seen = [seen_in(part) for part in warm_reply.split_markdown(answer)]
     assert len(seen) > 2
     code = [one for part in seen for one in part if one.kind == "code"]
     assert "".join(one.words for one in code) == "x = 1\n" * 1500
     assert all(part[-1].kind == "code" for part in seen)
-    languages = {
-        token.info
-        for part in warm_reply.split_markdown(answer)
-        for token in READER.parse(part)
-        if token.info[:1].isalpha()
-    }
-    assert languages <= {"python", "md", "py"}
+    languages = set(
+        re.findall(r'class="language-(\w+)"', "".join(map(READERS["cmark"], warm_reply.split_markdown(answer))))
+    )
+    assert languages <= {"python", "py"}
 
 
 def test_numbers_of_a_list_go_on_in_the_next_part(warm_reply: ModuleType) -> None:
@@ -359,6 +499,49 @@ def test_part_that_begins_in_a_nested_list_is_no_code(warm_reply: ModuleType) ->
     assert len(parts) > 2
     assert {one.kind for one in seen_in_parts(parts)} == {"item", "text"}
     assert all(part.startswith("- ") for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"), [("第一句话。" * 20_000, "text"), ("**第一**句话。\n\n" * 8000, "markdown")]
+)
+def test_answer_without_end_is_cut_after_20_messages(warm_reply: ModuleType, words: str, kind: str) -> None:
+    """The last one says so; those before it show the beginning, whole."""
+    bodies = warm_reply.webhook_bodies(PRIVATE, words, "auto")
+    texts = [body["markdown"]["text"] if kind == "markdown" else body["text"]["content"] for body in bodies]
+    assert [body["msgtype"] for body in bodies] == [kind] * 20
+    assert texts[-1].endswith(warm_reply.sentences.NOT_ALL_SENT)
+    assert texts[-1].startswith("（20/20）")
+    assert not any(warm_reply.sentences.NOT_ALL_SENT in text for text in texts[:-1])
+    shown = "".join(re.sub(r"^（\d+/20）\n\n", "", text) for text in texts).removesuffix(
+        warm_reply.sentences.NOT_ALL_SENT
+    )
+    assert "".join(words.split()).startswith("".join(shown.split()))
+
+
+def test_answer_of_20_messages_is_sent_whole(warm_reply: ModuleType) -> None:
+    """The limit itself is no more than it allows."""
+    text = "字" * warm_reply.PART_CHARACTERS * 20
+    bodies = warm_reply.webhook_bodies(PRIVATE, text, "auto")
+    assert sum(body["text"]["content"].count("字") for body in bodies) == len(text)
+    assert len(bodies) == 20
+    longer = warm_reply.webhook_bodies(PRIVATE, text + "字", "auto")
+    assert longer[-1]["text"]["content"].endswith(warm_reply.sentences.NOT_ALL_SENT)
+
+
+@each_reader
+@pytest.mark.parametrize(
+    "nick", ["![x](http://a.cn/x.png)", "[点我](http://a.cn)", "**张三**", "`张`", "<img src=x>", "张_三_", "# a", "\\"]
+)
+def test_name_in_a_group_is_no_markdown(warm_reply: ModuleType, nick: str, reader: str) -> None:
+    """A person outside the organisation is named by the nick, which is anybody's choice."""
+    message = SimpleNamespace(in_group=True, staff_id="", nick=nick)
+    (body,) = warm_reply.webhook_bodies(message, "**好**", "auto")
+    named, answer = seen_in(body["markdown"]["text"], reader)
+    assert "⟨" not in named.words.removesuffix("\n")
+    assert "⟦" not in named.words
+    assert named.kind == "text"
+    assert unicodedata.normalize("NFKC", named.words) == f"@{nick}"
+    assert answer.words == "⟨strong ⟩好⟨/strong ⟩"
 
 
 # --- cost ---

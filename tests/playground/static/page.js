@@ -2,13 +2,18 @@
 // The page: draws what /api/state says, and sends what people do. No framework, no build step.
 
 const POLL_MS = 250;
-const WORDLESS = ["picture", "file"];
+const KINDS = ["text", "voice", "rich_text", "picture", "text_file", "file", "video", "sticker", "card", "record"];
+const WRITTEN = ["text", "voice", "rich_text"];
+const IN_GROUP = ["text", "rich_text", "picture"];
 const WITH_PICTURE = ["rich_text", "picture"];
-const MAX_PICTURE_BYTES = 6 * 1024 * 1024;
-const KINDS = ["text", "voice", "rich_text", "picture", "file"];
-const NOT_IN_GROUP = ["voice", "file"];
+const FILES = ["text_file", "file"];
+const MAX_FILE_BYTES = 6 * 1024 * 1024;
+const WORKING_AFTER_MS = 700; // a bot that answers at once is not said to be at work
+const TOLD_MS = 6000;
 const COLOURS = ["#b45309", "#047857", "#7c3aed", "#be185d"]; // white letters on them can be read
 const MINUTES_WITHOUT_TIME = 5; // DingTalk shows the time again after such a pause
+
+const narrow = matchMedia("(max-width: 1023px)"); // as in the style sheet
 
 const byId = (id) => document.getElementById(id);
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -18,8 +23,8 @@ let version = "";
 let place = "private";
 let person = "";
 let kind = "text";
-let quotation = "";
-let chosen = null; // the picture that goes with the next message: its name and its data URL; null: the example
+let quotation = { words: "", number: 0 }; // of the message that it is, 0 for an answer
+let chosen = null; // the picture or file that goes with the next message: name, data URL, whether a picture; null: the example
 let selected = 0; // number of the message whose way is shown; 0: the last one
 let drawnChat = ""; // which chat the bubbles on the page belong to
 let settingsTurn = 0; // how often the settings were asked for
@@ -38,12 +43,18 @@ function element(name, properties = {}, ...children) {
   return made;
 }
 
+/** The name of a person in the page's language. */
+const nameOf = (nick) => PEOPLE[nick]?.[language] ?? nick;
+
 function avatar(nick) {
   if (!nick) return element("img", { src: "bot.svg", alt: "", className: "avatar" });
-  const made = element("span", { className: "avatar", "aria-hidden": "true" }, nick.slice(-2));
+  const made = element("span", { className: "avatar", "aria-hidden": "true" }, language ? nameOf(nick).slice(0, 2) : nick.slice(-2));
   made.style.background = COLOURS[Math.max(state.people.indexOf(nick), 0) % COLOURS.length];
   return made;
 }
+
+/** A text that can be broken after each underscore: the names of the functions are long. */
+const breakable = (words) => words.split(/(?<=_)/).flatMap((part, index) => (index ? [element("wbr"), part] : [part]));
 
 async function ask(path, body) {
   const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
@@ -67,6 +78,14 @@ async function attempt(action) {
 function tell(problem) {
   byId("problem").textContent = problem;
   byId("problem").hidden = false;
+}
+
+/** What was done; it goes away by itself. */
+function tellDone(words) {
+  byId("done").textContent = words;
+  byId("done").hidden = false;
+  clearTimeout(tellDone.timer);
+  tellDone.timer = setTimeout(() => { byId("done").hidden = true; }, TOLD_MS);
 }
 
 /** Redraw a list that grows at its end: who looks at the end goes on seeing the newest. */
@@ -119,7 +138,7 @@ function highlightAt(root, ats) {
       if (start < 0) continue;
       const rest = node.splitText(start);
       rest.deleteData(0, at.id.length + 1);
-      rest.before(element("span", { className: "at" }, `@${at.nick}`));
+      rest.before(element("span", { className: "at" }, `@${nameOf(at.nick)}`));
       break;
     }
   }
@@ -134,8 +153,28 @@ function pictureOf(bubble, size = "") {
   return bubble.picture ? picture(size, `api/picture?number=${bubble.message}`) : element("span", {}, text("picture"));
 }
 
-function fileIcon() {
-  return element("span", { className: "file", "aria-hidden": "true" }, "PDF");
+function fileIcon(name) {
+  return element("span", { className: "file", "aria-hidden": "true" }, name.split(".").at(-1).slice(0, 4).toUpperCase());
+}
+
+/** A card or a forwarded conversation: its title and its lines. */
+function card(shown) {
+  const [title, ...lines] = shown.split("\n");
+  return element("div", { className: "card" }, element("b", {}, title), ...lines.map((line) => element("span", {}, line)));
+}
+
+/** A block of code, with a button that copies it. */
+function withCopy(code) {
+  code.tabIndex = 0; // a long line can be scrolled to
+  const box = element("div", { className: "code" });
+  const copy = element("button", { type: "button", className: "copy", tabIndex: -1, title: text("copy"), "aria-label": text("copy") });
+  copy.onclick = () =>
+    attempt(async () => {
+      await navigator.clipboard.writeText(code.textContent);
+      tellDone(text("copied"));
+    });
+  code.replaceWith(box);
+  box.append(code, copy);
 }
 
 function words(bubble) {
@@ -144,12 +183,16 @@ function words(bubble) {
   if (bubble.kind === "markdown") {
     made.classList.add("markdown");
     made.insertAdjacentHTML("beforeend", markdown.parse(bubble.text));
-    for (const code of made.querySelectorAll("pre")) code.tabIndex = 0; // a long line can be scrolled to
+    for (const code of made.querySelectorAll("pre")) withCopy(code);
   } else if (bubble.kind === "picture") {
     made.classList.add("bare");
     made.append(pictureOf(bubble));
-  } else if (bubble.kind === "file") {
-    made.append(fileIcon(), text("file"));
+  } else if (FILES.includes(bubble.kind)) {
+    made.append(fileIcon(bubble.text), bubble.text);
+  } else if (["card", "record"].includes(bubble.kind)) {
+    made.append(card(bubble.text));
+  } else if (["video", "sticker"].includes(bubble.kind)) {
+    made.append(element("span", { className: bubble.kind }, bubble.text));
   } else {
     if (bubble.kind === "voice") made.append(element("span", { className: "voice" }, `${bubble.seconds}″`));
     const asked = bubble.from && place === "group" ? "@ChatGPT " : "";
@@ -170,13 +213,9 @@ function toolsOf(bubble) {
     setView("inside");
     drawWay();
   };
-  const tools = element("span", { className: "tools" }, show);
-  if (!WORDLESS.includes(bubble.kind)) {
-    const quote = element("button", { type: "button", className: "quote", tabIndex: -1 }, text("quote"));
-    quote.onclick = () => setQuotation(bubble.text);
-    tools.prepend(quote);
-  }
-  return tools;
+  const quote = element("button", { type: "button", className: "quote", tabIndex: -1 }, text("quote"));
+  quote.onclick = () => setQuotation(bubble.text || text("picture"), bubble.from ? bubble.message : 0);
+  return element("span", { className: "tools" }, quote, show);
 }
 
 function bubbleElement(bubble) {
@@ -185,14 +224,15 @@ function bubbleElement(bubble) {
     return element("p", { id, className }, element("span", {}, text(`again_${bubble.text}`, bubble.message)));
   }
   const side = bubble.from && bubble.from === person ? "mine" : "theirs";
-  const content = element("div", { className: `content ${side === "mine" ? "" : "named"}` });
+  const content = element("div", { className: "content" });
   if (side === "theirs") {
-    const name = element("span", { className: "name" }, bubble.from || "ChatGPT");
+    const name = element("span", { className: "name" }, nameOf(bubble.from) || "ChatGPT");
     if (!bubble.from) name.append(" ", element("i", { className: "tag" }, text("bot")));
-    content.append(name);
+    content.append(element("div", { className: "head" }, name, toolsOf(bubble)), words(bubble));
+  } else {
+    content.append(words(bubble), toolsOf(bubble));
   }
-  content.append(words(bubble), toolsOf(bubble));
-  const label = `${bubble.from || "ChatGPT"} ${bubble.time}`;
+  const label = `${nameOf(bubble.from) || "ChatGPT"} ${bubble.time}`;
   const id = `bubble-${bubble.id}`;
   return element("article", { className: `shown bubble ${side}`, id, tabIndex: -1, "aria-label": label }, avatar(bubble.from), content);
 }
@@ -219,9 +259,8 @@ function drawBubbles() {
   }
   if (shown.length) list.querySelector(".welcome")?.remove();
   else if (!list.querySelector(".welcome")) list.append(welcome());
-  shown.forEach((bubble, index) => {
-    if (!byId(`bubble-${bubble.id}`)) list.append(...timeBefore(bubble, shown[index - 1]), bubbleElement(bubble));
-  });
+  const added = shown.filter((bubble) => !byId(`bubble-${bubble.id}`));
+  for (const bubble of added) list.append(...timeBefore(bubble, shown[shown.indexOf(bubble) - 1]), bubbleElement(bubble));
   for (const mark of list.querySelectorAll(".thinking")) mark.remove();
   for (const message of state.messages.filter((each) => here(each) && each.thinking)) {
     const asked = byId(`bubble-${message.number}`);
@@ -229,6 +268,21 @@ function drawBubbles() {
   }
   list.setAttribute("aria-live", "polite");
   if (atEnd || changed || stale) list.scrollTop = list.scrollHeight;
+  else if (added.length) byId("newer").hidden = false;
+}
+
+/** While the bot works, so that nobody thinks that nothing happens: a line, outside of the chat, with the time. */
+function drawWorking() {
+  const answers = new Set(state.bubbles.filter((bubble) => !bubble.from && bubble.kind !== "note").map((bubble) => bubble.message));
+  const waiting = state.messages.filter((message) => here(message) && !message.over && !answers.has(message.number));
+  const since = Math.min(...waiting.map((message) => message.at));
+  const line = byId("working");
+  line.hidden = !(waiting.length && Date.now() - since > WORKING_AFTER_MS);
+  if (line.hidden) return;
+  const words = waiting.length > 1 ? text("working_on", waiting.length) : text("working");
+  if (line.dataset.words !== words) line.replaceChildren(words, element("span", { "aria-hidden": "true" })); // read aloud once
+  line.dataset.words = words;
+  line.querySelector("span").textContent = ` · ${Math.round((Date.now() - since) / 1000)} s${text("not_in_dingtalk")}`;
 }
 
 /** Arrow keys: up and down among the bubbles, to the sides among what one can do with one. */
@@ -241,7 +295,7 @@ function moveInBubbles(event) {
     const index = current ? bubbles.indexOf(current) + step : step < 0 ? bubbles.length - 1 : 0;
     next = bubbles[Math.min(Math.max(index, 0), bubbles.length - 1)];
   } else if ((event.key === "ArrowLeft" || event.key === "ArrowRight") && current) {
-    const stops = [current, ...current.querySelectorAll(".tools button")];
+    const stops = [current, ...current.querySelectorAll(".tools button, .copy")];
     const step = event.key === "ArrowLeft" ? -1 : 1;
     next = stops[(stops.indexOf(document.activeElement) + step + stops.length) % stops.length];
   }
@@ -282,8 +336,9 @@ function play(example) {
   return attempt(async () => {
     try {
       for (const line of example.says) {
-        const message = { place: where, person: line.person || who, kind: line.kind || "text", text: line.text ? line.text[language] : "" };
-        const numbers = await ask("/api/send", { ...message, times: line.times || 1 });
+        const [said, quoting] = [line.text, line.quotation].map((pair) => (pair ? pair[language] : ""));
+        const message = { place: where, person: line.person || who, kind: line.kind || "text", text: said, quotation: quoting };
+        const numbers = await ask("/api/send", { ...message, times: line.times || 1, language: ["zh", "en"][language] });
         selected = 0;
         await refresh();
         byId("bubbles").scrollTop = byId("bubbles").scrollHeight;
@@ -307,62 +362,73 @@ async function answered(number) {
 
 // -- writing -----------------------------------------------------------------------------------------------
 
-function setQuotation(words) {
-  quotation = words;
-  byId("quoted").hidden = !words;
-  byId("quoted-text").textContent = words ? text("quotation") + words.slice(0, 80) : "";
+function setQuotation(words, number = 0) {
+  quotation = { words, number };
+  drawQuotation();
   if (words) setKind("text");
   if (!byId("text").hidden) byId("text").focus();
 }
 
-function setKind(chosen) {
-  kind = chosen;
+function drawQuotation() {
+  byId("quoted").hidden = !quotation.words;
+  byId("quoted-text").textContent = text("quotation") + quotation.words.slice(0, 80);
+}
+
+function setKind(next) {
+  kind = next;
   drawKinds();
 }
 
+/** Whether the chosen picture or file goes with a message of the kind that is chosen. */
+const own = () => chosen && (chosen.picture ? WITH_PICTURE : FILES).includes(kind);
+
 function drawKinds() {
-  if (place === "group" && NOT_IN_GROUP.includes(kind)) kind = "text";
-  const buttons = KINDS.map((each) => {
-    const barred = place === "group" && NOT_IN_GROUP.includes(each);
-    const button = element(
-      "button",
-      { type: "button", role: "radio", "aria-checked": String(each === kind), tabIndex: each === kind ? 0 : -1, disabled: barred },
-      text(`kind_${each}`),
-    );
-    if (barred) button.title = text("not_in_group");
-    button.onclick = () => setKind(each);
-    return button;
-  });
-  const focused = byId("kinds").contains(document.activeElement);
-  byId("kinds").replaceChildren(...buttons);
-  if (focused) byId("kinds").querySelector("[aria-checked=true]").focus();
-  const wordless = WORDLESS.includes(kind);
+  if (place === "group" && !IN_GROUP.includes(kind)) kind = "text";
+  const optionsOf = (kinds) => kinds.map((each) => element("option", { value: each }, text(`kind_${each}`)));
+  const options = optionsOf(place === "group" ? IN_GROUP : KINDS);
+  if (place === "group") {
+    const barred = optionsOf(KINDS.filter((each) => !IN_GROUP.includes(each)));
+    options.push(element("optgroup", { label: text("not_in_group"), disabled: true }, ...barred));
+  }
+  byId("kind").replaceChildren(...options);
+  byId("kind").value = kind;
+  const wordless = !WRITTEN.includes(kind);
   byId("text").hidden = wordless;
   byId("wordless").hidden = !wordless;
-  const own = chosen && WITH_PICTURE.includes(kind);
-  const next = text(own ? `next_own_${kind}` : `next_${kind}`);
-  if (wordless) byId("wordless").replaceChildren(kind === "picture" ? picture("", chosen?.url) : fileIcon(), next);
-  else byId("text").placeholder = next;
-  byId("attach").hidden = !WITH_PICTURE.includes(kind);
-  byId("chosen").textContent = chosen ? chosen.name : "";
-  byId("unchoose").hidden = !chosen;
+  const next = text(!wordless && narrow.matches ? `short_${kind}` : own() ? `next_own_${kind}` : `next_${kind}`);
+  if (wordless) byId("wordless").replaceChildren(sampleOf(kind), next);
+  else byId("text").placeholder = next + (place === "group" ? text(narrow.matches ? "short_at_is_added" : "at_is_added") : "");
+  byId("attach").hidden = !WITH_PICTURE.includes(kind) && !FILES.includes(kind);
+  byId("file").accept = WITH_PICTURE.includes(kind) ? "image/png,image/jpeg,image/webp,image/gif" : "";
+  byId("choose").textContent = text(WITH_PICTURE.includes(kind) ? "choose" : "choose_file");
+  byId("chosen").textContent = own() ? chosen.name : "";
+  byId("unchoose").hidden = !own();
 }
 
-/** A picture from a file, chosen or dropped: it goes with the next message. */
+/** A small picture of what Send will send. */
+function sampleOf(each) {
+  if (each === "picture") return picture("", own() ? chosen.url : "example.png");
+  if (FILES.includes(each)) return fileIcon(own() ? chosen.name : { text_file: ".txt", file: ".pdf" }[each]);
+  return element("span", { className: "sample", "aria-hidden": "true" }, { video: "▶", sticker: "☺", card: "▤", record: "❝" }[each]);
+}
+
+/** A picture or a file, chosen or dropped: it goes with the next message. */
 function choose(file) {
   byId("file").value = ""; // the same file can be chosen again
   if (!file) return undefined;
   return attempt(async () => {
-    if (file.size > MAX_PICTURE_BYTES) throw new Error(text("picture_too_large"));
+    if (file.size > MAX_FILE_BYTES) throw new Error(text("file_too_large"));
     const reader = new FileReader();
     const url = await new Promise((done, failed) => {
       reader.onload = () => done(reader.result);
       reader.onerror = () => failed(reader.error);
       reader.readAsDataURL(file);
     });
-    chosen = { name: file.name, url };
-    if (quotation) setQuotation(""); // DingTalk quotes in texts only
-    setKind(kind === "rich_text" ? kind : "picture");
+    const isPicture = file.type.startsWith("image/");
+    if (!isPicture && place === "group") throw new Error(text("no_file_in_group"));
+    chosen = { name: file.name, url, picture: isPicture };
+    if (quotation.words) setQuotation(""); // DingTalk quotes in texts only
+    setKind(own() ? kind : isPicture ? "picture" : "text_file");
   });
 }
 
@@ -374,15 +440,21 @@ function unchoose() {
 function send(times = 1) {
   return attempt(async () => {
     const field = byId("text");
-    if (times === 1 && !WORDLESS.includes(kind) && !field.value.trim()) return field.focus(); // as in DingTalk, nothing happens
-    const message = { person, place, kind: times === 1 ? kind : "text", text: WORDLESS.includes(kind) ? "" : field.value, quotation, times };
-    const own = times === 1 && WITH_PICTURE.includes(kind) && chosen;
-    if (own) message.picture = chosen.url.slice(chosen.url.indexOf(",") + 1);
-    await ask("/api/send", message);
-    if (own) unchoose();
-    if (!WORDLESS.includes(kind)) field.value = "";
+    const written = times > 1 || WRITTEN.includes(kind);
+    if (times === 1 && written && !field.value.trim()) return field.focus(); // as in DingTalk, nothing happens
+    const message = { person, place, kind: times === 1 ? kind : "text", text: written ? field.value : "", times };
+    if (kind === "text") Object.assign(message, { quotation: quotation.words, quoted: quotation.number });
+    if (times === 1 && own()) {
+      message.attachment = chosen.url.slice(chosen.url.indexOf(",") + 1);
+      if (!chosen.picture) message.name = chosen.name;
+      chosen = null;
+    }
+    await ask("/api/send", { ...message, language: ["zh", "en"][language] });
+    if (written) field.value = "";
+    else kind = "text"; // one picture, one file; then people write again
     selected = 0;
     setQuotation("");
+    drawKinds();
     await refresh();
     byId("bubbles").scrollTop = byId("bubbles").scrollHeight;
   });
@@ -422,7 +494,7 @@ function drawWay() {
   }
   const ends = {};
   for (const step of message.steps) ends[step.attempt] = Math.max(ends[step.attempt] || 1, step.start + (step.ms || 0));
-  const said = WORDLESS.includes(message.kind) ? text(`kind_${message.kind}`) : message.text;
+  const said = WRITTEN.includes(message.kind) ? message.text : text(`kind_${message.kind}`);
   byId("way-title").replaceChildren(text("way_of", message.number), said.length > 60 ? `${said.slice(0, 60)}…` : said);
   const total = Object.values(ends).reduce((sum, end) => sum + end, 0);
   const when = message.over ? text("total", duration(total)) : text("under_way");
@@ -438,6 +510,7 @@ function drawWay() {
     const row = rows[index] || addStep(list, message.number, step, index);
     const facts = [];
     if (step.cold) facts.push(element("i", { className: "badge cold" }, text("cold")));
+    if (step.slow) facts.push(element("i", { className: "badge bad", title: text("slow_title") }, text("slow")));
     if (step.outcome) facts.push(element("i", { className: `badge ${step.problem ? "bad" : ""}` }, step.outcome));
     facts.push(element("span", { className: "ms" }, step.ms === null ? text("under_way") : duration(step.ms)));
     row.querySelector(".facts").replaceChildren(...facts);
@@ -453,7 +526,7 @@ function drawWay() {
 function addStep(list, number, step, index) {
   const repeated = index > 0 && step.kind === "push";
   if (repeated) list.append(element("li", { className: "again" }, text("attempt", step.attempt)));
-  const title = element("span", { className: "title" }, text(`step_${step.kind}`));
+  const title = element("span", { className: "title" }, ...breakable(text(`step_${step.kind}`)));
   const what = element("span", { className: "what" }, text(`what_${step.kind}`));
   const track = element("span", { className: "track" }, element("span", { className: "bar" }));
   const parts = [title, what, element("span", { className: "facts" }), element("span", { className: "cause", hidden: true }), track];
@@ -534,23 +607,42 @@ async function drawSettings() {
   const turn = ++settingsTurn;
   const settings = await ask("/api/settings");
   if (turn !== settingsTurn) return; // a later call draws them
-  const groups = new Map();
-  for (const setting of settings) {
-    if (!groups.has(setting.function)) groups.set(setting.function, element("fieldset", {}, element("legend", {}, setting.function)));
-    const field = element("input", { type: "text", className: setting.secret ? "secret" : "", value: setting.value, autocomplete: "off", spellcheck: false });
-    const id = `${setting.function}-${setting.name}`;
-    Object.assign(field.dataset, { function: setting.function, name: setting.name, before: setting.value });
-    field.setAttribute("aria-describedby", `${id}-meaning ${id}-wrong`);
-    if (setting.secret) field.placeholder = setting.set ? text("secret_set") : "";
-    const notes = [meaningOf(setting)];
-    if (setting.default) notes.push(text("default_is", setting.default));
-    if (setting.stand_in) notes.push(text("leads_to_stand_in"));
-    const small = element("small", { id: `${id}-meaning` }, notes.join(text("full_stop")) + text("full_stop").trim());
-    const wrong = element("small", { id: `${id}-wrong`, className: "wrong", hidden: true });
-    const label = element("label", { className: "setting" }, element("code", {}, setting.name), field, small, wrong);
-    groups.get(setting.function).append(label);
+  const usual = settings.filter((each) => USUAL.includes(each.name));
+  usual.sort((one, other) => USUAL.indexOf(one.name) - USUAL.indexOf(other.name));
+  const groups = [[text("usual_settings"), usual]];
+  for (const name of new Set(settings.map((each) => each.functions.join(", ")))) {
+    groups.push([name, settings.filter((each) => each.functions.join(", ") === name && !USUAL.includes(each.name))]);
   }
-  byId("settings-rows").replaceChildren(...groups.values());
+  const drawn = groups.filter(([, rows]) => rows.length);
+  byId("settings-rows").replaceChildren(...drawn.map(([name, rows]) => element("fieldset", {}, element("legend", {}, name), ...rows.map(settingRow))));
+}
+
+/** A setting: its name, its field, what it means, and a place for what is wrong with it. */
+function settingRow(setting) {
+  const id = `${setting.functions[0]}-${setting.name}`;
+  const field = fieldOf(setting);
+  Object.assign(field.dataset, { functions: setting.functions.join(" "), name: setting.name, before: setting.value });
+  field.setAttribute("aria-describedby", `${id}-meaning ${id}-wrong`);
+  const notes = [meaningOf(setting)];
+  if (setting.default && !setting.choices.length) notes.push(text("default_is", setting.default));
+  if (setting.stand_in) notes.push(text("leads_to_stand_in"));
+  const small = element("small", { id: `${id}-meaning` }, notes.join(text("full_stop")) + text("full_stop").trim());
+  const wrong = element("small", { id: `${id}-wrong`, className: "wrong", hidden: true });
+  return element("label", { className: "setting" }, element("code", {}, setting.name), field, small, wrong);
+}
+
+function fieldOf(setting) {
+  if (setting.choices.length) {
+    const options = setting.choices.map((each) => element("option", { value: each }, each));
+    const field = element("select", {}, element("option", { value: "" }, text("default_is", setting.default)), ...options);
+    if (setting.value && !setting.choices.includes(setting.value)) field.append(element("option", { value: setting.value }, setting.value));
+    field.value = setting.value;
+    return field;
+  }
+  if (LONG.includes(setting.name)) return element("textarea", { rows: 3, value: setting.value, spellcheck: false });
+  const field = element("input", { type: "text", className: setting.secret ? "secret" : "", value: setting.value, autocomplete: "off", spellcheck: false });
+  if (setting.secret) field.placeholder = setting.set ? text("secret_set") : "";
+  return field;
 }
 
 /** The page's own text for the setting, or the one of the function or the document for a setting that it does not know. */
@@ -566,21 +658,21 @@ function report(words) {
 }
 
 async function applySettings() {
-  const changes = {};
-  for (const field of all("#settings-rows input")) {
-    if (field.value === field.dataset.before) continue;
-    (changes[field.dataset.function] ??= {})[field.dataset.name] = field.value;
-  }
-  await change(changes, "applied");
+  await change((field) => (field.value === field.dataset.before ? undefined : field.value), "applied");
 }
 
 async function takeBack() {
-  const changes = {};
-  for (const field of all("#settings-rows input")) (changes[field.dataset.function] ??= {})[field.dataset.name] = null;
-  await change(changes, "taken_back");
+  await change(() => null, "taken_back");
 }
 
-async function change(changes, told) {
+/** Give every setting the value that `valueOf` has for its field; undefined leaves it alone, null takes it back. */
+async function change(valueOf, told) {
+  const changes = {};
+  for (const field of all("#settings-rows [data-name]")) {
+    const value = valueOf(field);
+    if (value === undefined) continue;
+    for (const name of field.dataset.functions.split(" ")) (changes[name] ??= {})[field.dataset.name] = value;
+  }
   await ask("/api/set", changes);
   await drawSettings();
   await selfCheck(text(told));
@@ -591,10 +683,12 @@ async function selfCheck(told = "") {
   report(`${told}${text("checking")}`);
   const found = await ask("/api/check", {});
   let problems = 0;
-  for (const field of all("#settings-rows input")) {
-    const problem = found.find((each) => each.function === field.dataset.function)?.problems[field.dataset.name] || "";
+  for (const field of all("#settings-rows [data-name]")) {
+    const functions = field.dataset.functions.split(" ");
+    const reports = found.filter((each) => functions.includes(each.function));
+    const problem = reports.map((each) => each.problems[field.dataset.name]).find(Boolean) || "";
     field.setAttribute("aria-invalid", String(Boolean(problem)));
-    const wrong = byId(`${field.dataset.function}-${field.dataset.name}-wrong`);
+    const wrong = byId(`${functions[0]}-${field.dataset.name}-wrong`);
     wrong.textContent = problem;
     wrong.hidden = !problem;
     if (problem && !problems++) field.closest(".setting").scrollIntoView({ block: "center" });
@@ -629,7 +723,9 @@ function drawChatChoice() {
     if (link.dataset.place === place) link.setAttribute("aria-current", "true");
     else link.removeAttribute("aria-current");
   }
-  byId("chat-title").textContent = place === "group" ? `${state.group} (${state.people.length + 1})` : "ChatGPT";
+  const title = place === "group" ? `${text("group_name")} (${state.people.length + 1})` : "ChatGPT";
+  byId("chat-title").textContent = title;
+  byId("where").textContent = `${title} · ${nameOf(person)}`;
   byId("chat-tag").hidden = place === "group";
 }
 
@@ -641,13 +737,25 @@ function drawPeople() {
       person = nick;
       draw();
     };
-    return element("label", {}, field, avatar(nick), nick, outsider);
+    return element("label", {}, field, avatar(nick), nameOf(nick), outsider);
   });
   byId("people").replaceChildren(...buttons);
 }
 
+/** On a narrow screen the chats and the people are behind a button. */
+function openChats(open) {
+  byId("where").setAttribute("aria-expanded", String(open));
+  document.body.classList.toggle("chats-open", open);
+}
+
+function openExtras(open) {
+  byId("more").setAttribute("aria-expanded", String(open));
+  byId("composer").classList.toggle("open", open);
+}
+
 function setLanguage(chosen) {
   language = chosen;
+  localStorage.setItem("language", String(language));
   document.documentElement.lang = ["zh-CN", "en"][language];
   document.title = text("title");
   for (const each of all("[data-text]")) each.textContent = text(each.dataset.text);
@@ -656,6 +764,7 @@ function setLanguage(chosen) {
   byId("language").textContent = ["English", "中文"][language];
   byId("language").lang = ["en", "zh-CN"][language];
   if (!state) return;
+  drawQuotation();
   drawPeople();
   drawKinds();
   showExamples(false);
@@ -664,11 +773,12 @@ function setLanguage(chosen) {
 }
 
 function draw() {
-  byId("group-name").textContent = state.group;
+  byId("group-name").textContent = text("group_name");
   byId("model").textContent = text(state.real_model ? "real_model" : "stand_in_model");
   byId("again").disabled = !state.messages.some(here);
   drawChatChoice();
   drawBubbles();
+  drawWorking();
   drawWay();
   drawLog();
   drawSwitches();
@@ -692,6 +802,7 @@ async function poll() {
   for (let connected = true; ; ) {
     try {
       await refresh();
+      drawWorking(); // the time goes on
       if (!connected) byId("problem").hidden = true;
       connected = true;
     } catch {
@@ -720,7 +831,8 @@ byId("composer").onsubmit = (event) => {
   send();
 };
 byId("text").onkeydown = (event) => {
-  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return; // Enter also ends the choice of a Chinese word
+  // Enter also ends the choice of a Chinese word; Safari says so by 229 only
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
   event.preventDefault();
   send();
 };
@@ -753,9 +865,23 @@ byId("start-over").onclick = () =>
     selected = 0;
     byId("steps").dataset.message = "";
     await refresh();
-    byId("done").textContent = text("started_over");
-    byId("done").hidden = false;
+    tellDone(text("started_over"));
   });
+byId("problem").onclick = byId("done").onclick = (event) => { event.currentTarget.hidden = true; };
+byId("where").onclick = () => openChats(!document.body.classList.contains("chats-open"));
+byId("chats").onkeydown = (event) => {
+  if (event.key !== "Escape") return;
+  openChats(false);
+  byId("where").focus();
+};
+byId("more").onclick = () => openExtras(byId("more").getAttribute("aria-expanded") === "false");
+narrow.onchange = () => state && drawKinds();
+byId("kind").onchange = () => setKind(byId("kind").value);
+byId("newer").onclick = () => byId("bubbles").scrollTo(0, byId("bubbles").scrollHeight);
+byId("bubbles").onscroll = () => {
+  const list = byId("bubbles");
+  if (list.scrollHeight - list.scrollTop - list.clientHeight < 80) byId("newer").hidden = true;
+};
 byId("objects").onchange = () => attempt(drawObject);
 byId("check").onclick = () => attempt(selfCheck);
 byId("take-back").onclick = () => attempt(takeBack);
@@ -771,15 +897,15 @@ for (const link of all(".chat-link")) {
     drawKinds();
     showExamples(false);
     draw();
+    openChats(false);
     setView("chat");
   };
 }
 for (const tab of all("#tabs [role=tab]")) tab.onclick = () => openTab(tab.id.replace("tab-", ""));
 for (const button of all(".views button")) button.onclick = () => setView(button.dataset.view);
 arrows(byId("tabs"));
-arrows(byId("kinds"));
 
 openTab("way");
 setView("chat");
-setLanguage(navigator.language.startsWith("zh") ? 0 : 1);
+setLanguage(Number(localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? 0 : 1)));
 poll();

@@ -1,0 +1,132 @@
+"""The words of a paragraph, a heading or a cell: lines stay lines, and what a CommonMark reader would lose is kept."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import deque
+from collections.abc import Container
+
+LONG = 5000  # characters: a paragraph is made ready in pieces of this size, a longer line stays as it is
+CODE_SPAN = r"(?<!`)(?P<ticks>`+)(?!`)(?:.{1,2000}?)(?<!`)(?P=ticks)(?!`)"
+LINK = r"!?\[([^\[\]\n]{0,300})\]\((?:[^()\n]|\([^()\n]*\)){0,2000}\)"
+BOLD = r"\*\*(?=\S)([^*]{1,500})(?<=\S)\*\*"
+FORMULA = (  # in TeX: $$x$$, \(x\), \[x\], and $x$, which is not $5 or $6
+    r"\$\$[^$]+\$\$|\$(?![\s$])[^$\n]{1,300}(?<![\s$])\$(?![0-9])"
+    r"|\\\((?:[^\\]|\\[^()])+\\\)|\\\[(?:[^\\]|\\[^\[\]])+\\\]"
+)
+TEX = re.compile(r"(?s)\\[(\[](?:\s|.*[\\=^_+])|\\\([\x00-\x7f]*$")  # but \[1\] are brackets that were escaped
+LOST = re.compile(r"\\(?=[!-/:-@\[-`{-~\n]|$)|[*`]|(?<!\w)_|<(?=[a-zA-Z/!?])")  # in a formula
+INLINE = re.compile(
+    rf"(?P<code>{CODE_SPAN})|(?P<formula>{FORMULA})|(?<!\S)(?P<lone>\\[\[\]])(?!\S)|\\.|(?P<br><br ?/?>)"
+    r"|\[\^(?P<note>[^\]\s]{1,30})\](?P<colon>:[ \t]*)?",
+    re.DOTALL | re.IGNORECASE,
+)
+EMPHASIS = re.compile(
+    rf"\\.|{CODE_SPAN}|\]\([^()\s]{{0,500}}\)|<[^<>\s]{{1,500}}>|(?P<mark>\*+|(?<!~)~~(?!~))", re.DOTALL
+)
+STOPS = "：，。！？；、…:,.!?;"
+PAIRS = re.compile(rf"\\.|{CODE_SPAN}|(?P<stars>\*+)(?=\S)[^*]+(?<=\S)(?P=stars)|(?P<alone>[*`]+)")
+STARTER = re.compile(
+    r">|(?:[-+*]|[0-9]{1,9}[.)]|#{1,6})(?=\s|$)|```|~~~|=+[ \t]*$|[-_*][-_* \t]*$|[-|:][-|: \t]*\|[-|: \t]*$",
+    re.MULTILINE,
+)
+
+
+def with_breaks(text: str, notes: Container[str]) -> str:
+    """A paragraph whose lines stay lines: two blanks keep clients from joining them, and <br> begins a line."""
+    text = ready(text, notes)
+    text = re.sub(r"[ \t\n]{0,99}\r[ \t\n\r]*([^\r\n]{0,99})", lambda found: "\n" + as_words(found[1]), text)
+    return re.sub(r"(?<!  )(?:(?<!\\)|(?<=\\\\))\n", "  \n", text.strip("\n"))
+
+
+def ready(text: str, notes: Container[str]) -> str:
+    r"""The words with bold and formulas as they were meant, with \r, which no text has here, for each <br>."""
+
+    def replace(found: re.Match[str]) -> str:
+        whole = found[0]
+        if found["code"]:
+            return whole.replace("\n", " ")
+        if found["formula"] and (whole[0] == "$" or TEX.match(whole[:-2])):
+            return LOST.sub(r"\\\g<0>", whole)
+        if found["note"] and found["note"] in notes:
+            return f"[{found['note']}]" + (" " if found["colon"] else "")
+        return "\r" if found["br"] else "\\" + whole if found["lone"] else whole
+
+    if len(text) < 3 * LONG and any(sign in text for sign in "<`\\$["):
+        text = INLINE.sub(replace, text)
+    return mend_bold(text) if len(text) < 3 * LONG and ("*" in text or "~~" in text) else text
+
+
+def mend_bold(text: str) -> str:
+    """The text so that a reader sees bold in it where a mark stands between punctuation and words.
+
+    '**开源：**代码' -> '**开源**：代码', '是**（可选）**的' -> '是 **（可选）** 的'. Only if more marks pair up.
+    """
+    meant = marks_in(text, as_meant=True)
+    count = len(marks_in(text))
+    if len(meant) <= count:
+        return text
+    changes = []
+    for opening, closing in meant:
+        if not edges(text, opening.end(), opening.start() - 1):
+            changes.append((opening.start(), opening.start(), " "))
+        if not edges(text, closing.start() - 1, closing.end()):
+            words = text[opening.end() : closing.start()].rstrip(STOPS)
+            movable = words and words[-1] not in " \t\n\\"
+            stops = text[opening.end() + len(words) : closing.start()] if movable else ""
+            changes.append((closing.start() - len(stops), closing.end(), closing[0] + (stops or " ")))
+    pieces, done = [], 0
+    for start, end, new in sorted(changes):
+        pieces += [text[done:start], new]
+        done = end
+    mended = "".join(pieces) + text[done:]
+    return mended if len(marks_in(mended)) > count else text
+
+
+def marks_in(text: str, as_meant: bool = False) -> list[tuple[re.Match[str], re.Match[str]]]:
+    """The pairs of marks that a reader takes for bold and the like (section 6.2 of the spec), or that are meant so."""
+    pairs = []
+    opened: deque[re.Match[str]] = deque(maxlen=9)  # no more are in each other, so that no text takes long
+    for mark in EMPHASIS.finditer(text):
+        if not mark["mark"]:
+            continue
+        before, after = mark.start() - 1, mark.end()
+        opens, closes = edges(text, after, before), edges(text, before, after)
+        if as_meant:
+            opens = kind_at(text, after) not in (" ", "Pe", "Pf") and text[after] not in STOPS
+            closes = kind_at(text, before) not in (" ", "Ps", "Pi")
+        if closes and any(one[0] == mark[0] for one in opened):
+            while (one := opened.pop())[0] != mark[0]:
+                pass
+            pairs.append((one, mark))
+        elif opens:
+            opened.append(mark)
+    return pairs
+
+
+def edges(text: str, inner: int, outer: int) -> bool:
+    """Whether a mark between these places can begin or end what stands at the inner one.
+
+    Readers differ in whether a symbol is punctuation; what is said here holds for all of them.
+    """
+    kind, beyond = kind_at(text, inner), kind_at(text, outer)
+    return kind != " " and (kind[0] not in "PS" or beyond[0] in " P")
+
+
+def kind_at(text: str, place: int) -> str:
+    """The Unicode category of a character, " " for blanks and beyond the text; an ASCII symbol is punctuation."""
+    sign = text[place : place + 1] if place >= 0 else ""
+    if not sign or sign.isspace():
+        return " "
+    kind = unicodedata.category(sign)
+    return "Po" if kind[0] == "S" and sign.isascii() else kind
+
+
+def as_words(text: str) -> str:
+    r"""The text without a beginning that would make it another block: '1. 先' -> '1\. 先'."""
+    start = STARTER.match(text)
+    if not start:
+        return text
+    sign = len(text) - len(text.lstrip("0123456789"))
+    return text[:sign] + "\\" + text[sign:]
