@@ -1,6 +1,6 @@
 """Answers one message from DingTalk with ChatGPT and the chat history in OSS, and posts the answer to the chat.
 
-    message -> journal in OSS: answered before? -> command? -> ChatGPT -> append the turn -> post the answer -> mark
+    message -> journal in OSS: answered before? -> command? -> ChatGPT -> commit the reply -> post it -> mark
 
 Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 or 3.0; openai, oss2 >= 2.18.4)
 
@@ -16,13 +16,14 @@ Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 
     OSS fails                              the answer, and a sentence about OSS  no
     a setting is missing or malformed      a sentence: which                     no
     the webhook is expired or not allowed  nothing (the log says why)            no
+    an error of ours, also while sending   a sentence: which request             no: it would fail again, unseen
     the webhook is out of order or busy,   nothing yet                           yes: the answer is in the journal
       or time is up
     the event is no message: self-check    nothing (the report is the result)    no
 
-The journal is one appendable object per conversation and person. Appending at the length that was read is a
-compare-and-swap: OSS refuses a wrong position. So concurrent runs lose nothing, and of several runs for one message
-one records its answer and has the lease to send it. docs/en/development.md tells the rest.
+What happened lies in one appendable object per conversation and person, the journal; what was said in others. To append
+at the length that was read is a compare-and-swap: OSS refuses a wrong position. So concurrent runs lose nothing, and of
+several runs for one message one commits its reply and has the lease to send it. docs/en/development.md tells the rest.
 
 https://open.dingtalk.com/document/development/receive-message        the message
 https://open.dingtalk.com/document/development/download-the-file-content-of-the-robot-receiving-message
@@ -44,30 +45,26 @@ from bot import sentences
 from bot.chatgpt.answers import Answer
 from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
-from bot.commands import clear, status
-from bot.deadline import COMMIT_SHARE, ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run, epoch_ms, now_ms
+from bot.commands import clear, not_cleared, status
+from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
 from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
 from bot.dingtalk.parts import webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
-from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part, send_sentence
+from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part
 from bot.errors import NotDelivered, Taken
 from bot.logs import log, set_up_logs, trace
-from bot.oss.bucket import version_problem
+from bot.oss.bucket import OssFailure, open_bucket, version_problem
+from bot.oss.commit import Reply, commit, delete_old_words, reply_on_record
 from bot.oss.daily_limit import count_question
-from bot.oss.journal import (
-    Journal,
-    JournalFailure,
-    append_if_possible,
-    append_line,
-    load_journal,
-    open_journal,
-    shortened,
-)
-from bot.oss.lease import keep_lease, lease_until_ms, take_lease
+from bot.oss.history import place_of, read_turns
+from bot.oss.journal import Journal, load_journal
+from bot.oss.lease import Lease, take_lease
 from bot.self_check import self_check
-from bot.settings import ReplySettings, conflicts, read_settings
+from bot.settings import ReplySettings, conflicts, read_settings, role_credentials
 from bot.values import digest
+
+MOST_CHARACTERS = 200_000  # of an answer are kept and sent; more parts than DingTalk is sent have 66,000
 
 
 def handler(event: bytes, context: Any) -> str:
@@ -76,145 +73,163 @@ def handler(event: bytes, context: Any) -> str:
     settings, problems = read_settings(ReplySettings, os.environ)
     problems += conflicts(settings) + version_problem()
     set_up_logs(settings.verbose)
-    run = Run(
-        uuid.uuid4().hex, context, settings, started + context.function.timeout - ENDING_SECONDS, SignOfLife(), []
-    )
+    deadline = started + context.function.timeout - ENDING_SECONDS
+    run = Run(uuid.uuid4().hex, context, role_credentials(context, os.environ), settings, deadline)
     message = parse_message(event)
     if message is None:
         return json.dumps(self_check(problems, run), ensure_ascii=False, indent=2)
+    sign = SignOfLife(message, run)
     try:
-        result = reply_to(message, problems, run)
+        result, tokens = reply_to(message, problems, sign, run)
+    except Taken:
+        result, tokens = "duplicate", ""
     except (Undeliverable, NotDelivered) as reason:
-        result = type(reason).__name__
+        result, tokens = type(reason).__name__, ""
         log.error("request %s: message %.99r: %s: %s", context.request_id, message.id, result, reason)
         if isinstance(reason, NotDelivered):
             raise
     finally:
-        run.sign.end(run)
+        sign.end()
     seconds = round(time.monotonic() - started, 3)
-    tokens = "".join(f", {count}" for count in run.tokens)
-    log.info("request %s: message %.99r: %s in %.3f s%s", context.request_id, message.id, result, seconds, tokens)
+    more = f", {tokens}" if tokens else ""
+    log.info("request %s: message %.99r: %s in %.3f s%s", context.request_id, message.id, result, seconds, more)
     return json.dumps({"result": result, "msgId": message.id, "seconds": seconds})
 
 
-def reply_to(message: Message, problems: list[str], run: Run) -> str:
-    """Answer the message in its chat, once; return the result in a word."""
-    request_id = run.context.request_id
+def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) -> tuple[str, str]:
+    """Answer the message in its chat, once; return the result in a word, and the tokens that it took.
+
+    Of several runs for one message, one commits its reply; any other waits until that one is through, or has stopped
+    sending, and sends what is left. Taken if nothing is.
+    """
     check_webhook(message, run.settings.webhook_hosts)
-    if problems:
-        log.error("request %s: %s", request_id, "; ".join(problems))
-        send_sentence(message, sentences.NOT_SET_UP.format(problems=sentences.BETWEEN.join(problems)), run)
-        return "bad settings"
+    journal = Journal(None, "", message.id)
+    lease = None
     try:
         journal = open_journal(message, run)
-        result, note = prepare_reply(message, journal, run)
-    except Taken:
-        return "duplicate"
-    except NotDelivered:
+        if not journal.commit and not journal.delivered:
+            reply = compose(message, problems, journal, sign, run)
+            lease, problem = commit(reply, journal, run)
+            if lease:
+                return deliver(message, told(reply, problem, journal), lease, run), reply.tokens
+            journal = load_journal(journal, 0, run.share(LOAD_SHARE))
+        sign.begin(anew=False)  # the run that began it may be dead
+        lease = take_lease(journal, run)
+        again = reply_on_record(lease, run)
+        if again:
+            return deliver(message, again, lease, run), ""
+        lease.mark()
+        return "forgotten", ""
+    except (Taken, NotDelivered, Undeliverable):
         raise
-    except Exception as error:
-        log.error("request %s: unforeseen: %s", request_id, trace(error))
-        send_sentence(message, sentences.INTERNAL.format(request_id=request_id), run)
-        return "failed: unforeseen"
-    return deliver(message, journal, note, run) or result
+    except Exception as error:  # run again, our own mistake would be made again: better told than silent
+        log.error("request %s: unforeseen: %s", run.context.request_id, trace(error))
+        lease = lease or Lease(journal, run)
+        tell(message, sentences.INTERNAL.format(request_id=run.context.request_id), lease, run)
+        lease.mark()
+        return "failed: unforeseen", ""
 
 
-def prepare_reply(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
-    """Make this run the one that sends the reply; return the result in a word, and a note for the person about OSS.
-
-    Taken if the reply is in the chat already. Of several runs for one message, one commits its reply; any other waits
-    until that one is through, or has stopped sending, and sends what is left.
-    """
-    if journal.answer is None and not journal.delivered:
-        result, words = compose(message, journal, run)
-        try:
-            note = commit(message, result, words, journal, run)
-            if result.startswith("failed"):
-                count_question("-", message, run)
-            return result, note
-        except Taken:
-            journal.update(load_journal(journal.bucket, journal.key, message.id, 0, run.share(LOAD_SHARE)))
-    run.sign.begin(message, run, anew=False)  # the run that began it may be dead
-    take_lease(message, journal, run)
-    return "answered again", ""
+def open_journal(message: Message, run: Run) -> Journal:
+    """The journal that this message belongs to; one without a bucket if the settings do not tell where it is."""
+    settings, scope = run.settings, run.settings.history_scope
+    place = place_of(message.conversation_id, message.person, message.corp_id, message.id, scope, message.in_group)
+    message_id = message.id if len(message.id) <= 100 else digest(message.id)
+    if not settings.oss_bucket_name or version_problem():
+        return Journal(None, place, message_id)
+    journal = Journal(open_bucket(settings, run.context, run.role), place, message_id)
+    return load_journal(journal, settings.history_length, run.share(LOAD_SHARE))
 
 
-def commit(message: Message, result: str, words: str, journal: Journal, run: Run) -> str:
-    """Append the reply to the journal, and with it the lease to send it; return what to tell the person about OSS.
-
-    From here on this run sends the reply, even if OSS did not take it. Taken if another run was first.
-    """
-    line = {"msgId": message.id, "at": now_ms(), "run": run.id, "until": lease_until_ms(run)}
-    if result == "answered":
-        line["question"] = question_of(message, run.settings.history_scope)
-    if result == "cleared":
-        line["forgotten"] = journal.forgotten
-    note = ""
-    try:
-        append_line(shortened({**line, "answer": words}), journal, run.share(COMMIT_SHARE))
-        if journal.problem is not None:
-            log.error("%s: not read: %s", journal.key, journal.problem)
-            note = "\n\n" + sentences.HISTORY_NOT_READ.format(problem=journal.problem)
-    except JournalFailure as failure:
-        log.error("%s: not saved: %s", journal.key, failure)
-        note = "\n\n" + sentences.HISTORY_NOT_SAVED.format(problem=failure)
-        journal.until_ms = epoch_ms(run.without(MARK_SHARE))  # nobody else can know of this reply
-    journal.answer = words
-    return note
-
-
-def deliver(message: Message, journal: Journal, note: str, run: Run) -> str:
-    """Send what the chat does not show yet, and mark the reply as delivered; the result if it is not what was meant."""
-    result = ""
-    try:
-        send_reply(message, (journal.answer or "") + note, journal, run)
-    except Taken:
-        return "duplicate"  # this run was too slow, and another one took its lease
-    except NotDelivered as failure:
-        release = {"msgId": message.id, "at": now_ms(), "run": run.id, "sent": failure.sent}
-        append_if_possible(release, journal, run)  # so that the next run goes on at once where this one had to stop
-        raise
-    except Withheld as errcode:
-        log.error("request %s: DingTalk refuses this text: errcode %s", run.context.request_id, errcode)
-        send_sentence(message, sentences.WITHHELD.format(errcode=errcode), run)
-        result = "withheld"
-    # After the reply is out, so that it costs the person no time.
-    append_if_possible({"msgId": message.id, "at": now_ms(), "delivered": True}, journal, run)
-    return result
-
-
-def compose(message: Message, journal: Journal, run: Run) -> tuple[str, str]:
-    """The result in a word, and the words to reply."""
+def compose(message: Message, problems: list[str], journal: Journal, sign: SignOfLife, run: Run) -> Reply:
+    """What to say to the message."""
     settings = run.settings
     command = command_in(message.text) if message.text else None
+    if problems:
+        log.error("request %s: %s", run.context.request_id, "; ".join(problems))
+        return Reply("bad settings", sentences.NOT_SET_UP.format(problems=sentences.BETWEEN.join(problems)))
     why_not = why_not_allowed(message, settings)
     if why_not:
-        return "not allowed", why_not
+        return Reply("not allowed", why_not)
     if message.over_quota:
-        return "over quota", sentences.OVER_QUOTA
+        return Reply("over quota", sentences.OVER_QUOTA)
     if message.unreadable and not (message.attachments and settings.dingtalk_app_key):
         sentence = sentences.UNREADABLE[message.unreadable]
         if message.unreadable in (PICTURE, FILE):
             sentence = sentences.NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + sentences.SWITCHED_OFF
-        return "unreadable", sentence
+        return Reply("unreadable", sentence)
     if command == "clear":
-        return clear(journal, run)
+        return clear(journal)
     if command == "status":
-        return "status", status(journal, settings)
+        return status(journal, settings)
     if command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
-        return "help", sentences.HELP
-    if not count_question("+", message, run):
-        return "not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit)
-    run.sign.begin(message, run)
+        return Reply("help", sentences.HELP)
+    if not count_question("+", message.person or message.conversation_id, message.id, run):
+        return Reply("not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit))
+    sign.begin()
+    return answer_of_chatgpt(message, journal, run)
+
+
+def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
+    """ChatGPT's answer, or a sentence that says why there is none."""
+    turns: list[dict[str, Any]] = []
+    unread = journal.problem
     try:
-        answer = ask_chatgpt(message, journal.turns, run)
-        run.tokens[:] = filter(None, [answer.tokens])
-        return "answered", answer.text
+        turns = read_turns(journal, run.settings.history_minutes, run.share(LOAD_SHARE))
+    except OssFailure as failure:
+        unread = str(failure)
+    if unread:
+        log.error("%s: not read: %s", journal.key, unread)
+    try:
+        answer = ask_chatgpt(message, turns, run)
     except ModelFailure as failure:
         log.warning("request %s: ChatGPT did not answer: %s", run.context.request_id, failure)
-        return f"failed: {failure.cause}", failure.sentence
+        return Reply(f"failed: {failure.cause}", failure.sentence, private=True, free=True, unread=unread)
     except Unseen as unseen:
-        return f"failed: {unseen.cause}", sentences.NOT_SEEN[unseen.cause]
+        words = sentences.NOT_SEEN[unseen.cause]
+        return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
+    turn = question_of(message, run.settings.history_scope)
+    return Reply("answered", answer.text[:MOST_CHARACTERS], turn, private=True, unread=unread, tokens=answer.tokens)
+
+
+def told(reply: Reply, problem: str, journal: Journal) -> Reply:
+    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record."""
+    if reply.clear:
+        return not_cleared(problem) if problem else reply
+    note, unread = "", reply.unread
+    if problem and reply.private:
+        sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
+        note = sentence.format(problem=problem)
+    elif unread and not journal.denied:  # denied, and yet on record: OSS says so of an object that does not exist
+        note = sentences.HISTORY_NOT_READ.format(problem=unread)
+    return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
+
+
+def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:
+    """Send what the chat does not show yet, and mark the reply as delivered; return the result in a word."""
+    result, words = reply.result, reply.words
+    if reply.clear and (problem := delete_old_words(lease, run)):
+        words = sentences.NOT_DELETED.format(problem=problem)
+    if reply.free:
+        count_question("-", message.person or message.conversation_id, message.id, run)
+    try:
+        for number, body in list(enumerate(webhook_bodies(message, words, run.settings.reply_format)))[lease.sent :]:
+            send_part(message, body, number, lease.seconds, run.without(MARK_SHARE))
+    except NotDelivered as failure:
+        lease.give_back(failure.sent)  # so that the next run goes on at once where this one had to stop
+        raise
+    except Withheld as errcode:
+        log.error("request %s: DingTalk refuses this text: errcode %s", run.context.request_id, errcode)
+        tell(message, sentences.WITHHELD.format(errcode=errcode), lease, run)
+        result = "withheld"
+    lease.mark()  # after the reply is out, so that it costs the person no time
+    return result
+
+
+def tell(message: Message, sentence: str, lease: Lease, run: Run) -> None:
+    """Show a sentence in place of the reply."""
+    (body,) = webhook_bodies(message, sentence, "text")
+    send_part(message, body, lease.sent, lease.seconds, run.without(MARK_SHARE))
 
 
 def why_not_allowed(message: Message, settings: ReplySettings) -> str | None:
@@ -249,10 +264,3 @@ def ask_chatgpt(message: Message, turns: list[dict[str, Any]], run: Run) -> Answ
     question = Question(question_of(seen, run.settings.history_scope), tuple(pictures), stands_alone)
     answer = ask(question, turns, run)
     return answer._replace(notes=tuple(dict.fromkeys([*answer.notes, *notes])))
-
-
-def send_reply(message: Message, text: str, journal: Journal, run: Run) -> None:
-    """Show the text in the chat, from the part on that follows those sent already, while this run has the lease."""
-    bodies = webhook_bodies(message, text, run.settings.reply_format)
-    for number, body in list(enumerate(bodies))[journal.sent :]:
-        send_part(message, body, number, lambda sent: keep_lease(message, sent, journal, run))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import socket
 import ssl
 import time
 import zlib
@@ -11,10 +13,14 @@ from typing import Any
 
 import requests
 
-from bot.deadline import refuse_if_late
+from bot.deadline import close_when_given_up, refuse_if_late
 
 MAX_IDLE_SECONDS = 30  # Function Compute freezes an idle instance, which then misses that the other side hung up
-MAX_ANSWER_BYTES = 64 * 1024  # of the webhook's own answer; it takes 30
+MAX_ANSWER_BYTES = 64 * 1024  # of DingTalk's and Function Compute's own answers; they take 30 to 1,000
+
+
+class TooLarge(ValueError):
+    """A body is longer than it may be; what comes after that is not read."""
 
 
 @functools.lru_cache(maxsize=1)
@@ -23,19 +29,32 @@ def tls_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=requests.utils.DEFAULT_CA_BUNDLE_PATH)
 
 
+def shut_down(connection: socket.socket) -> None:
+    """End a connection for whoever waits for it in another thread, too; closing it would not wake him."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+
+
 def punctual(pool_class: Any) -> Any:
-    """The same kind of connection pool, whose connections are of no use if they are made after the deadline."""
+    """The same kind of connection pool, whose connections send nothing after the deadline, and end when given up."""
 
     class Connection(pool_class.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:
             super().connect()
             refuse_if_late()
+            close_when_given_up(functools.partial(shut_down, self.sock))
+
+        def request(self, *args: Any, **kwargs: Any) -> None:
+            refuse_if_late()
+            if self.sock:  # it is a kept one
+                close_when_given_up(functools.partial(shut_down, self.sock))
+            super().request(*args, **kwargs)
 
     return type(pool_class.__name__, (pool_class,), {"ConnectionCls": Connection})
 
 
 class VerifiedConnections(requests.adapters.HTTPAdapter):
-    """Verifies certificates as requests does, without reading the CA bundle for every new connection."""
+    """Verifies certificates as requests does, without reading the CA bundle for every new connection; no redirects."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """As in the base class."""
@@ -47,6 +66,22 @@ class VerifiedConnections(requests.adapters.HTTPAdapter):
         """That they be verified, but not against what bundle: the base class would have it read again."""
         connections.cert_reqs = "CERT_REQUIRED"
 
+    def build_response(self, *args: Any) -> requests.Response:
+        """As in the base class, without what a session would follow: another host is not to have what is sent here."""
+        response = super().build_response(*args)
+        response.headers.pop("Location", None)
+        return response
+
+
+class LimitedConnections(VerifiedConnections):
+    """For a client that reads a body whole, however long it is."""
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """As in the base class; TooLarge if the body is over MAX_ANSWER_BYTES."""
+        response = super().send(*args, **kwargs)
+        response._content = read_up_to(MAX_ANSWER_BYTES, response.iter_content(8192))
+        return response
+
 
 def post(
     connections: requests.adapters.HTTPAdapter,
@@ -55,7 +90,7 @@ def post(
     headers: Mapping[str, str],
     timeout: tuple[float, float],
 ) -> tuple[requests.Response, bytes]:
-    """The answer and its body; ValueError if that is over MAX_ANSWER_BYTES. `timeout`: to connect, and for each read.
+    """The answer and its body; TooLarge if that is over MAX_ANSWER_BYTES. `timeout`: to connect, and for each read.
 
     By the adapter, without a session: no redirects, cookies, proxies or .netrc.
     """
@@ -65,12 +100,12 @@ def post(
 
 
 def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
-    """The chunks together; ValueError if they are more than the limit."""
+    """The chunks together; TooLarge if they are more than the limit."""
     data = bytearray()
     for chunk in chunks:
         data += chunk
         if len(data) > limit_bytes:
-            raise ValueError(f"more than {limit_bytes} bytes")
+            raise TooLarge(f"more than {limit_bytes} bytes")
     return bytes(data)
 
 

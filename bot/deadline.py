@@ -31,10 +31,9 @@ class Run(NamedTuple):
 
     id: str  # unique: FC may run one event twice at once, with the same request id
     context: Any
+    role: Any  # the credentials of the function's role, None if it has none
     settings: ReplySettings
     deadline: float  # time.monotonic() by which everything ends
-    sign: Any  # SignOfLife
-    tokens: list[str]  # "120 + 35 tokens": what the service counted for the question and for its answer
 
     def share(self, share: tuple[float, float]) -> float:
         """The deadline of a step that may have this share of what is left."""
@@ -60,29 +59,46 @@ def epoch_ms(deadline: float) -> int:
     return now_ms() + round(1000 * (deadline - time.monotonic()))
 
 
+def pause(seconds: float, deadline: float) -> None:
+    """Sleep, but not beyond the deadline (time.monotonic): what comes after it looks at the clock itself."""
+    time.sleep(max(0.0, min(seconds, deadline - time.monotonic())))
+
+
 def call_until(deadline: float, call: Callable[[], T]) -> T:
     """What call() returns or raises; concurrent.futures.TimeoutError at the deadline (time.monotonic).
 
     The time-outs of requests, and of openai, are per read: a byte a second keeps them waiting for ever; and none is for
-    looking up a name. The thread that is left behind sends nothing any more, see refuse_if_late.
+    looking up a name. Of a call that is given up the connection is closed, so that its thread ends too; one that gets
+    its connection later sends nothing any more, see refuse_if_late.
     """
     future: concurrent.futures.Future[T] = concurrent.futures.Future()
+    closes: list[Callable[[], object]] = []
 
     def run() -> None:
-        current.deadline = deadline
+        current.deadline, current.closes = deadline, closes
         try:
             future.set_result(call())
         except BaseException as error:
             future.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return future.result(timeout=max(deadline - time.monotonic(), 0))
+    try:
+        return future.result(timeout=max(deadline - time.monotonic(), 0))
+    finally:
+        if not future.done():
+            for close in closes:
+                close()
 
 
-current = threading.local()  # .deadline: of the call that a thread carries out
+current = threading.local()  # .deadline and .closes: of the call that a thread carries out
 
 
 def refuse_if_late() -> None:
-    """TimeoutError if the deadline of the call is past: called when a connection is made, before anything is sent."""
+    """TimeoutError if the deadline of the call is past: called when it has a connection, before anything is sent."""
     if time.monotonic() > getattr(current, "deadline", math.inf):
         raise TimeoutError("connected after the deadline")
+
+
+def close_when_given_up(close: Callable[[], object]) -> None:
+    """Have this called if the call that this thread carries out is given up."""
+    getattr(current, "closes", []).append(close)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 
 import oss2
 
 from bot import sentences
 from bot.chatgpt.asking import ask_once, messages_for
 from bot.chatgpt.refusals import ModelFailure
-from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run, call_until
+from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run
 from bot.dingtalk.api import CallFailed
 from bot.dingtalk.attachments import fetch
-from bot.oss.bucket import OSS_ERRORS, open_bucket, oss_problem, read_tail
+from bot.oss.bucket import OssFailure, append_bytes, call_oss, open_bucket, read_tail
 from bot.oss.journal import TAIL_BYTES
 from bot.settings import ReplySettings
 
 CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
+FOLDERS = ("chat-journal", "chat-history", "chat-usage")  # the last with DAILY_LIMIT
 
 
 def self_check(problems: list[str], run: Run) -> dict[str, str]:
@@ -40,16 +40,15 @@ def check_oss(run: Run) -> str:
     """Append, read and delete a probe object, twice: in a bucket that keeps versions the second append may fail."""
     deadline = run.share(CHECK_SHARE)
     try:
-        bucket = open_bucket(run.settings, run.context)
-        folders = ("chat-history", "chat-usage") if run.settings.daily_limit else ("chat-history",)
-        for folder in 2 * folders:
+        bucket = open_bucket(run.settings, run.context, run.role)
+        for folder in 2 * (FOLDERS if run.settings.daily_limit else FOLDERS[:-1]):
             key = f"{folder}/@self-check/{run.id}.jsonl"
-            call_until(deadline, functools.partial(bucket.append_object, key, 0, b"{}\n"))
-            call_until(deadline, functools.partial(read_tail, bucket, key, TAIL_BYTES))
-            if call_until(deadline, functools.partial(bucket.delete_object, key)).delete_marker:
+            append_bytes(bucket, key, 0, b"{}\n", deadline)
+            read_tail(bucket, key, TAIL_BYTES, deadline)
+            if call_oss(deadline, bucket.delete_object, key).delete_marker:
                 return sentences.VERSIONED
-    except OSS_ERRORS as error:
-        return oss_problem(error)
+    except OssFailure as failure:
+        return str(failure)
     return "ok"
 
 

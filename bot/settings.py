@@ -58,7 +58,7 @@ class ReplySettings:
     reply_format: str = setting("auto|text|markdown", "auto")
     allowed_users: tuple[str, ...] = setting(readers.read_list, ())
     allowed_groups: tuple[str, ...] = setting(readers.read_list, ())
-    daily_limit: int | None = setting(range(1, 1_000_001), None)
+    daily_limit: int | None = setting(range(1, 10_001), None)  # what USAGE_BYTES can hold
     dingtalk_app_key: str | None = setting(SECRET, None)
     dingtalk_app_secret: str | None = setting(SECRET, None)
     dingtalk_api: str = setting(readers.read_dingtalk_api, "https://api.dingtalk.com")

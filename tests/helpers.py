@@ -95,14 +95,20 @@ def deploy_source(compute: FunctionCompute, folder: Path, source: str, **setting
     compute.deploy("f", Function(file, **settings))
 
 
-def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好") -> str:
-    """A journal with so many turns before the message."""
-    key = f"chat-history/{quote(message['conversationId'], safe='')}/{message['senderStaffId']}.jsonl"
-    lines = [
-        {"msgId": f"m{number}", "at": 1, "run": "r", "question": f"问题 {number}", "answer": answer}
-        for number in range(count)
-    ]
+def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: str = "好", **fields: Any) -> str:
+    """A journal with so many turns before the message, and their words; `fields` are more of each line. Its key."""
+    place = f"{quote(message['conversationId'], safe='')}/{message['senderStaffId']}"
+    lines, words = [], b""
+    for number in range(count):
+        said = {"msgId": f"m{number}", "at": 1, "question": f"问题 {number}", "answer": answer}
+        piece = json.dumps(said, ensure_ascii=False).encode() + b"\n"
+        where = {"words": [0, len(words), len(piece)], "turn": True}
+        lines.append({"msgId": f"m{number}", "at": 1, "run": "r", "until": 1, **where, **fields})
+        words += piece
+    key = f"chat-journal/{place}.jsonl"
     cloud.oss.write(key, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    if count:
+        cloud.oss.write(f"chat-history/{place}/0.jsonl", words)
     return key
 
 

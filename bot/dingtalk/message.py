@@ -106,7 +106,7 @@ def parse_message(event: bytes) -> Message | None:
         webhook=text_in(raw, "sessionWebhook") or "",
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
     )
-    return message if message.id and message.conversation_id and message.webhook else None
+    return message if message.id and message.conversation_id else None
 
 
 def own_parts(raw: dict[str, Any]) -> list[Part]:
@@ -160,7 +160,7 @@ def quotation_in(raw: dict[str, Any]) -> list[Part]:
 
 def words_of(parts: list[Part]) -> str:
     """The parts as one text, without surrounding blanks."""
-    return "".join(part.words for part in parts).strip(BLANKS)
+    return (text_in({"": "".join(part.words for part in parts)}, "") or "").strip(BLANKS)
 
 
 def unreadable_in(parts: list[Part]) -> str:
@@ -244,7 +244,7 @@ def parts_in_records(value: Any, summary: str, depth: int) -> list[Part]:
 def senders_in(entry: Any) -> list[str]:
     """The name of who sent this message of a forwarded conversation, if it is told; an id is none."""
     names = ("senderNick", "senderName", "nickName", "nick")
-    return [entry[name] for name in names if isinstance(entry, dict) and text_in(entry, name)][:1]
+    return [name for name in (text_in(entry, name) for name in names if isinstance(entry, dict)) if name][:1]
 
 
 def joined(found: list[list[Part]], separator: str) -> list[Part]:

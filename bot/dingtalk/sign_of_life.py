@@ -6,16 +6,12 @@ import threading
 import time
 
 from bot import sentences
-from bot.deadline import Run
+from bot.deadline import Run, pause
 from bot.dingtalk.api import CallFailed, call_dingtalk
 from bot.dingtalk.message import Message
 from bot.logs import log
 
-SIGN_PAUSES_SECONDS = (
-    0,
-    0.4,
-    0.8,
-)  # before each try to show it: just after a message came DingTalk may not know it yet
+SIGN_PAUSES_SECONDS = (0, 0.4, 0.8)  # before each try to show it: just after a message came DingTalk may not know it
 RECALL_PAUSES_SECONDS = (0, 1.5, 3.5)
 MOST_CALL_SECONDS, MOST_RECALL_SECONDS = 5, 8  # the last is what the run waits for its end, when the answer is out
 
@@ -23,40 +19,42 @@ MOST_CALL_SECONDS, MOST_RECALL_SECONDS = 5, 8  # the last is what the run waits 
 class SignOfLife:
     """An emoji on the message while its answer is under way, beside everything else; what fails of it nobody sees."""
 
-    def __init__(self) -> None:
+    def __init__(self, message: Message, run: Run) -> None:
+        self.message, self.run = message, run
         self.over = threading.Event()
         self.thread: threading.Thread | None = None
 
-    def begin(self, message: Message, run: Run, anew: bool = True) -> None:
+    def begin(self, anew: bool = True) -> None:
         """Show it, or only take away what another run has left; if it is switched on."""
-        if run.settings.thinking == "on" and self.thread is None:
-            self.thread = threading.Thread(target=self.show, args=(message, run, anew), daemon=True)
+        if self.run.settings.thinking == "on" and self.thread is None:
+            self.thread = threading.Thread(target=self.show, args=(anew,), daemon=True)
             self.thread.start()
 
-    def end(self, run: Run) -> None:
+    def end(self) -> None:
         """Take it away, and wait for that a little: when the run is over, Function Compute stops its threads."""
         self.over.set()
         if self.thread:
-            self.thread.join(max(0.0, min(MOST_RECALL_SECONDS, run.deadline - time.monotonic())))
+            self.thread.join(max(0.0, min(MOST_RECALL_SECONDS, self.run.deadline - time.monotonic())))
 
-    def show(self, message: Message, run: Run, anew: bool) -> None:
+    def show(self, anew: bool) -> None:
         """Show it until the run is over, and take it away if it may be there."""
         there = not anew
         for pause_seconds in SIGN_PAUSES_SECONDS if anew else ():
             if self.over.wait(pause_seconds):
                 break
-            problem = self.problem("reply", message, run)
+            problem = self.problem("reply")
             there = there or problem in ("", "network", "refused")
             if problem not in ("network", "busy"):
                 break
         self.over.wait()
         for pause_seconds in RECALL_PAUSES_SECONDS if there else ():
-            time.sleep(pause_seconds)
-            if self.problem("recall", message, run) not in ("network", "busy"):
+            pause(pause_seconds, self.run.deadline)
+            if self.problem("recall") not in ("network", "busy"):
                 break
 
-    def problem(self, verb: str, message: Message, run: Run) -> str:
+    def problem(self, verb: str) -> str:
         """The cause if DingTalk does not do it, '' if it does."""
+        message, run = self.message, self.run
         text_emotion = {
             "emotionId": "2659900",
             "emotionName": sentences.THINKING,

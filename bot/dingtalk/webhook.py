@@ -13,9 +13,8 @@ from typing import Any
 import requests
 
 from bot.connections import FreshConnections, post
-from bot.deadline import MARK_SHARE, MIN_SEND_SECONDS, Run, call_until, now_ms
+from bot.deadline import call_until, now_ms, pause
 from bot.dingtalk.message import Message
-from bot.dingtalk.parts import webhook_bodies
 from bot.errors import NotDelivered
 from bot.logs import log, plain_words
 
@@ -28,6 +27,11 @@ class Withheld(Undeliverable):
     """DingTalk shows other texts in this chat, but not this one; the person sees WITHHELD."""
 
 
+# The one path that messages come with: by another one, such as /robot/send, whoever replays what DingTalk once signed
+# could have a person's history answered into a group of his own.
+WEBHOOK = re.compile(
+    r"(https?)://((?:[A-Za-z0-9-]{1,63}\.)*[A-Za-z0-9-]{1,63})(?::([0-9]{1,5}))?/robot/sendBySession(?:\?[!-\[\]-~]*)?"
+)
 SEND_SECONDS = 6  # for one request to the webhook, all in all
 SEND_PAUSES_SECONDS = (1, 2)  # between the three tries
 
@@ -37,9 +41,9 @@ def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
 
     Allowed is https at and below the hosts; and http at a loopback address that is itself among them, to try things.
     """
-    address = re.fullmatch(r"(https?)://([A-Za-z0-9.-]+)(:\d{1,5})?([/?][!-\[\]-~]*)?", message.webhook)
-    if address is None:
-        raise Undeliverable("its sessionWebhook is no plain web address")
+    address = WEBHOOK.fullmatch(message.webhook)
+    if address is None or int(address[3] or 1) not in range(1, 65536):
+        raise Undeliverable("its sessionWebhook is not the address of a session")
     scheme, host = address[1], address[2].lower()
     if scheme == "https":
         allowed = any(f".{host}".endswith(f".{name}") for name in hosts)
@@ -51,21 +55,9 @@ def check_webhook(message: Message, hosts: tuple[str, ...]) -> None:
         raise Undeliverable("its sessionWebhook is expired")
 
 
-def send_sentence(message: Message, sentence: str, run: Run) -> None:
-    """Show a sentence that no journal has: nothing was recorded for this message, or what was is not shown."""
-    deadline = run.without(MARK_SHARE)
-
-    def seconds_left(sent: int) -> float:
-        seconds = deadline - time.monotonic()
-        if seconds < MIN_SEND_SECONDS:
-            raise NotDelivered("time is up", sent)
-        return seconds
-
-    (body,) = webhook_bodies(message, sentence, "text")
-    send_part(message, body, 0, seconds_left)
-
-
-def send_part(message: Message, body: dict[str, Any], number: int, seconds_left: Callable[[int], float]) -> None:
+def send_part(
+    message: Message, body: dict[str, Any], number: int, seconds_left: Callable[[int], float], deadline: float
+) -> None:
     """Post one part after three tries at most; NotDelivered if trying later may help, Undeliverable if not.
 
     The clock is looked at before each try. An answer of the webhook that got lost may have been good: then the chat
@@ -77,7 +69,7 @@ def send_part(message: Message, body: dict[str, Any], number: int, seconds_left:
         pause_seconds = next(pauses_seconds, None)
         if pause_seconds is None:
             raise NotDelivered(problem, number) from None  # FC logs it: no cause, for that may quote the address
-        time.sleep(pause_seconds)
+        pause(pause_seconds, deadline)
 
 
 # What DingTalk answers in `errcode` when it shows nothing. For a code that is not listed the words of `errmsg` decide;

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import oss2
@@ -13,17 +13,9 @@ import requests
 
 from bot import sentences
 from bot.connections import FreshConnections, read_up_to
+from bot.deadline import T, call_until
 from bot.logs import plain_words
-from bot.settings import ReplySettings, role_credentials
-
-
-def read_tail(bucket: oss2.Bucket, key: str, most_bytes: int) -> tuple[bytes, int]:
-    """The last bytes of the object, and the length of the whole."""
-    result = bucket.get_object(key, byte_range=(None, most_bytes))
-    data = read_up_to(most_bytes, result)
-    # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
-    return data, int(result.content_range.rpartition("/")[2]) if result.content_range else len(data)
-
+from bot.settings import ReplySettings
 
 # What an error of OSS means, by words of its code and its message; the first that fits.
 CAUSES = (
@@ -48,13 +40,54 @@ CAUSES = (
     ("encryption", "Kms"),
     ("busy", "RateLimit|QpsLimit|TooManyRequests"),
 )
-OSS_ERRORS = (
-    oss2.exceptions.OssError,
-    requests.RequestException,  # oss2 lets these through while a body is read
-    concurrent.futures.TimeoutError,
-    ValueError,  # an answer with headers that make no sense, or without end
-    TypeError,
-)
+
+
+class OssFailure(Exception):
+    """OSS did not do what it was asked, or nobody can tell; the person sees the message below the answer."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        super().__init__(oss_problem(error))
+        exceptions, cause = oss2.exceptions, getattr(error, "exception", None)
+        self.missing = isinstance(error, exceptions.NoSuchKey)
+        self.denied = isinstance(error, exceptions.AccessDenied)
+        self.end: int | None = getattr(error, "next_position", None)  # of the object, if the position was not it
+        self.refused = isinstance(error, exceptions.ServerError) and 400 <= error.status < 500
+        unsent = isinstance(cause, requests.ConnectionError) and hasattr((*cause.args, None)[0], "reason")  # of urllib3
+        self.undone = self.refused or unsent  # for certain
+
+
+def call_oss(deadline: float, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """What a call of oss2 returns, or OssFailure."""
+    try:
+        return call_until(deadline, functools.partial(call, *args, **kwargs))
+    except (
+        oss2.exceptions.OssError,
+        requests.RequestException,  # oss2 lets these through while a body is read
+        concurrent.futures.TimeoutError,
+        ValueError,  # headers that make no sense, a body without end
+    ) as error:
+        raise OssFailure(error) from error
+
+
+def append_bytes(bucket: Any, key: str, position: int, data: bytes, deadline: float) -> int:
+    """Append at this position, which has to be the object's end; return the new end. Or OssFailure."""
+    end = call_oss(deadline, bucket.append_object, key, position, data).next_position
+    if end is None:  # it was not OSS that answered
+        raise OssFailure(None)
+    return int(end)
+
+
+def read_tail(bucket: Any, key: str, most_bytes: int, deadline: float) -> tuple[bytes, int]:
+    """The last bytes of the object, and the length of the whole; or OssFailure."""
+    data, content_range = call_oss(deadline, read_range, bucket, key, (None, most_bytes), most_bytes)
+    # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
+    return data, int(re.sub(".*/", "", content_range) or 0) or len(data)
+
+
+def read_range(bucket: Any, key: str, byte_range: tuple[int | None, int], most_bytes: int) -> tuple[bytes, str]:
+    """What OSS gives of an object for a range, and the Content-Range that it names; '' if that is the whole object."""
+    result = bucket.get_object(key, byte_range=byte_range)
+    return read_up_to(most_bytes, result), result.content_range or ""
 
 
 def version_problem() -> list[str]:
@@ -64,9 +97,8 @@ def version_problem() -> list[str]:
     return [sentences.OLD_OSS2.format(version=oss2.__version__)]
 
 
-def open_bucket(settings: ReplySettings, context: Any) -> oss2.Bucket:
+def open_bucket(settings: ReplySettings, context: Any, role: Any) -> oss2.Bucket:
     """The bucket, over kept connections. Signed with V4, which needs the region: new accounts refuse V1."""
-    role = role_credentials(context, os.environ)
     if settings.access_key_id and settings.access_key_secret:
         auth = oss2.AuthV4(settings.access_key_id, settings.access_key_secret)
     elif role:
@@ -90,12 +122,12 @@ def open_bucket(settings: ReplySettings, context: Any) -> oss2.Bucket:
 @functools.lru_cache(maxsize=1)
 def oss_session() -> oss2.Session:
     """The connections to OSS, kept between messages."""
-    # A read is tried once more, because without it the bot has no memory; an append is not, because it may have been
-    # carried out: append_line finds out. A connection that is refused now will be refused again.
+    # A read or a deletion is tried once more; an append is not: it may have been carried out, and the journal tells. A
+    # connection that is refused now will be refused again.
     again = requests.adapters.Retry(
         1,
         connect=0,
-        allowed_methods=("GET", "HEAD"),
+        allowed_methods=("GET", "DELETE"),
         status_forcelist=(500, 502, 503, 504),
         raise_on_status=False,
         respect_retry_after_header=False,
@@ -103,10 +135,10 @@ def oss_session() -> oss2.Session:
     return oss2.Session(adapter=FreshConnections(max_retries=again))
 
 
-def oss_problem(error: BaseException) -> str:
+def oss_problem(error: BaseException | None) -> str:
     """What went wrong at OSS, for the person to pass on: what to change, or OSS's code and request id."""
     if not isinstance(error, oss2.exceptions.ServerError):
-        return sentences.OSS_NOT_REACHED.format(error=type(error).__name__)
+        return sentences.OSS_NOT_REACHED.format(error="200" if error is None else type(error).__name__)
     told = f"{error.code} {error.message}"
     cause = next((cause for cause, words in CAUSES if re.search(words, told, re.IGNORECASE)), "")
     code = plain_words(error.code, 60) or f"HTTP {error.status}"

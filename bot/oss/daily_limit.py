@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import time
-from typing import TYPE_CHECKING
 
-import oss2
-
-from bot.deadline import COUNT_SHARE, Run, call_until, now_ms
+from bot.deadline import COUNT_SHARE, Run, now_ms, pause
 from bot.logs import log
-from bot.oss.bucket import OSS_ERRORS, open_bucket, oss_problem, read_tail
+from bot.oss.bucket import OssFailure, append_bytes, open_bucket, read_tail
 from bot.values import digest, percent_encoded
 
-if TYPE_CHECKING:
-    from bot.dingtalk.message import Message
-
-USAGE_BYTES = 256 * 1024  # of a day's questions are read; one takes 18, and as much again if no answer came
+USAGE_BYTES = 512 * 1024  # of a day's questions are read; one takes 18, and as much again if no answer came
 COUNT_TRIES = 40  # every race lost was won by another run
 
 
-def count_question(sign: str, message: Message, run: Run) -> bool:
+def count_question(sign: str, person: str, message_id: str, run: Run) -> bool:
     """Count a question of this person today before ChatGPT is asked, "+", or take it back, "-".
 
     False if there are no questions left. The object has a line for each, `+` or `-` and the digest of its msgId, so a
@@ -32,35 +25,38 @@ def count_question(sign: str, message: Message, run: Run) -> bool:
     if not limit:
         return True
     day = time.strftime("%Y-%m-%d", time.gmtime(now_ms() / 1000 + 8 * 3600))  # of Asia/Shanghai, which has no DST
-    key = f"chat-usage/{day}/{percent_encoded(message.person or message.conversation_id)}"
-    bucket = open_bucket(run.settings, run.context)
-    asked = digest(message.id)
+    key = f"chat-usage/{day}/{percent_encoded(person)}"
+    bucket = open_bucket(run.settings, run.context, run.role)
+    asked = digest(message_id)
+    problem = "too many at once"
     for _ in range(COUNT_TRIES):
         try:
-            questions, length = read_usage(bucket, key, deadline)
-            if (asked in questions) == (sign == "+"):
-                return True
-            if sign == "+" and len(questions) >= limit:
-                return False
-            line = f"{sign}{asked}\n".encode()
-            call_until(deadline, functools.partial(bucket.append_object, key, length, line))
+            data, length = read_tail(bucket, key, USAGE_BYTES, deadline)
+        except OssFailure as failure:
+            if not failure.missing:
+                problem = str(failure)
+                break
+            data, length = b"", 0
+        questions = counted(data)
+        if (asked in questions) == (sign == "+"):
             return True
-        except oss2.exceptions.PositionNotEqualToLength:
-            time.sleep(random.uniform(0, 0.05))
-        except OSS_ERRORS as error:
-            log.warning("%s: not counted: %s", key, oss_problem(error))
+        if sign == "+" and len(questions) >= limit:
+            return False
+        try:
+            append_bytes(bucket, key, length, f"{sign}{asked}\n".encode(), deadline)
             return True
-    log.warning("%s: not counted: too many at once", key)
+        except OssFailure as failure:
+            if failure.end is None:
+                problem = str(failure)
+                break
+        pause(random.uniform(0, 0.05), deadline)
+    log.warning("%s: not counted: %s", key, problem)
     return True
 
 
-def read_usage(bucket: oss2.Bucket, key: str, deadline: float) -> tuple[set[str], int]:
-    """The digests of the messages that count, and the length of the object."""
-    try:
-        data, length = call_until(deadline, lambda: read_tail(bucket, key, USAGE_BYTES))
-    except oss2.exceptions.NoSuchKey:
-        return set(), 0
-    counted: set[str] = set()
+def counted(data: bytes) -> set[str]:
+    """The digests of the messages that count."""
+    found: set[str] = set()
     for line in data.decode("ascii", "replace").splitlines():
-        (counted.add if line.startswith("+") else counted.discard)(line[1:])
-    return counted, length
+        (found.add if line.startswith("+") else found.discard)(line[1:])
+    return found

@@ -1,17 +1,109 @@
-"""The history of a conversation, as the model sees it."""
+"""The words: what was said, a line for each reply that holds words of a person or of the model.
+
+    {"msgId", "at", "question", "answer"}     without "question" it is no turn
+
+Every epoch of a conversation has an object of its own; \\clear begins a new one. What counts of an object is only where
+a line of the journal says that words lie, so nothing is lost if a line is appended twice.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import json
+import time
+from typing import Any
 
-from bot.deadline import now_ms
-from bot.values import digest, percent_encoded
+from bot.deadline import now_ms, pause
+from bot.oss.bucket import OssFailure, append_bytes, call_oss, read_range
+from bot.oss.journal import MIN_APPEND_SECONDS, OSS_TRIES, Journal, JournalFailure, Line
+from bot.values import digest, percent_encoded, text_in
 
-if TYPE_CHECKING:
-    from bot.dingtalk.message import Message
+MOST_BYTES = 128 * 1024  # of words are read for the model, however many turns that are
+MOST_REPLY_BYTES = 4 * 1024 * 1024  # of one reply, which ends at MOST_CHARACTERS
+MOST_QUESTION_CHARACTERS = 30_000  # are kept; at most 90 KB, so that some of the answer is always read
+APPEND_PAUSE_SECONDS = 0.02
 
 
-def since_pause(turns: list[dict[str, Any]], pause_ms: int) -> list[dict[str, Any]]:
+def place_of(conversation_id: str, person: str, corp_id: str, message_id: str, scope: str, in_group: bool) -> str:
+    """Where the objects lie: for this person in this conversation, or for all in it, or for the person anywhere.
+
+    'cid7+Q==', '../x' -> 'cid7%2BQ%3D%3D/%2E%2E%2Fx': no id can leave its place, nor be an @ name
+    """
+    name = percent_encoded(person) if person else f"@nobody-{digest(message_id)}"
+    if scope == "person":  # staff ids are unique in an organisation only
+        return f"@person-{percent_encoded(corp_id)}/{name}"
+    return f"{percent_encoded(conversation_id)}/{'@group' if scope == 'group' and in_group else name}"
+
+
+def words_key(journal: Journal, epoch: int) -> str:
+    """The name of the object with the words of an epoch."""
+    return f"chat-history/{journal.place}/{epoch}.jsonl"
+
+
+def append_words(journal: Journal, question: str, answer: str, deadline: float) -> tuple[int, int, int]:
+    """Keep words in the journal's epoch; return where they lie: epoch, offset and length. Or JournalFailure."""
+    line = {"msgId": journal.message_id, "at": now_ms()}
+    if question:
+        cut = "…" if len(question) > MOST_QUESTION_CHARACTERS else ""
+        line["question"] = question[:MOST_QUESTION_CHARACTERS] + cut
+    data = json.dumps({**line, "answer": answer}, ensure_ascii=False).encode() + b"\n"
+    position, failures = journal.words_end, 0
+    while True:
+        try:
+            half = time.monotonic() + (deadline - time.monotonic()) / 2
+            end = append_bytes(journal.bucket, words_key(journal, journal.epoch), position, data, half)
+            return journal.epoch, end - len(data), len(data)
+        except OssFailure as failure:
+            late = time.monotonic() > deadline - MIN_APPEND_SECONDS
+            if failure.end is None:
+                failures += 1
+                if failure.refused or failures == OSS_TRIES:
+                    late = True
+            if late:
+                raise JournalFailure(failure, unsure=False) from failure
+            position = position if failure.end is None else failure.end
+        pause(APPEND_PAUSE_SECONDS, deadline)
+
+
+def read_reply(journal: Journal, line: Line, deadline: float) -> str | None:
+    """The words of a reply that this line commits; None if they are gone. Or OssFailure."""
+    if "say" in line:
+        return str(line["say"])
+    epoch, offset, length = line["words"]
+    try:
+        found = read_words(journal, epoch, offset, min(length, MOST_REPLY_BYTES), deadline)
+    except OssFailure as failure:
+        if failure.missing or (failure.denied and epoch != journal.epoch):  # OSS answers 403, not 404, to some roles
+            return None
+        raise
+    return parse_words(found, journal.message_id).get("answer")
+
+
+def read_turns(journal: Journal, pause_minutes: int | None, deadline: float) -> list[dict[str, Any]]:
+    """The questions and answers of the journal's turns, oldest first, after the last pause of so long; or OssFailure.
+
+    Of more than MOST_BYTES the newest count; if the newest alone is longer, its beginning does.
+    """
+    lines = since_pause(journal.turns, 60_000 * pause_minutes) if pause_minutes else journal.turns
+    if not lines:
+        return []
+    _, newest, length = lines[-1]["words"]
+    start = min(newest, max(lines[0]["words"][1], newest + length - MOST_BYTES))
+    try:
+        found = read_words(journal, journal.epoch, start, min(newest + length - start, MOST_BYTES), deadline)
+    except OssFailure as failure:
+        if failure.missing:
+            return []
+        raise
+    turns = []
+    for line in lines:
+        _, offset, length = line["words"]
+        if offset >= start:
+            turns.append(parse_words(found[offset - start : offset - start + length], line["msgId"]))
+    return [turn for turn in turns if turn.keys() == {"question", "answer"}]
+
+
+def since_pause(turns: tuple[Line, ...], pause_ms: int) -> tuple[Line, ...]:
     """The turns after the last pause of this length, all if there was none; a turn without a time makes no pause."""
     at_ms = now_ms()
     for number in reversed(range(len(turns))):
@@ -22,13 +114,32 @@ def since_pause(turns: list[dict[str, Any]], pause_ms: int) -> list[dict[str, An
     return turns
 
 
-def journal_key(message: Message, scope: str) -> str:
-    """The name of the journal object: of this person in this conversation, or of all in it, or of the person anywhere.
+def read_words(journal: Journal, epoch: int, start: int, length: int, deadline: float) -> bytes:
+    """So many bytes of an epoch's words, fewer if the object is shorter: it may have begun anew. Or OssFailure."""
+    where, most_bytes = (start, start + max(length, 1) - 1), start + length
+    data, content_range = call_oss(
+        deadline, read_range, journal.bucket, words_key(journal, epoch), where, min(most_bytes, 2 * MOST_REPLY_BYTES)
+    )
+    # A range that begins behind the object's end is answered with the whole object.
+    return data if content_range.startswith(f"bytes {start}-") else data[start : start + length]
 
-    'cid7+Q==', '../x' -> 'chat-history/cid7%2BQ%3D%3D/%2E%2E%2Fx.jsonl': no id can leave its place, nor be an @ name
+
+def parse_words(data: bytes, message_id: str) -> dict[str, str]:
+    """The question and the answer in a line, as far as it has them; {} if it is about another message.
+
+    A line that was not read to its end is read as far as it goes: its last text ends in "…".
     """
-    person = percent_encoded(message.person) if message.person else f"@nobody-{digest(message.id)}"
-    if scope == "person":  # staff ids are unique in an organisation only
-        return f"chat-history/@person-{percent_encoded(message.corp_id)}/{person}.jsonl"
-    shared = scope == "group" and message.in_group
-    return f"chat-history/{percent_encoded(message.conversation_id)}/{'@group' if shared else person}.jsonl"
+    text, line = data.decode("utf-8", "ignore"), None
+    for cut in range(7 if text and not text.endswith("\n") else 1):  # half a sign that is written as \\uXXXX is cut off
+        with contextlib.suppress(ValueError, RecursionError):
+            line = json.loads(text if text.endswith("\n") else text[: len(text) - cut] + '…"}')
+            break
+    if not isinstance(line, dict) or line.get("msgId") != message_id:
+        return {}
+    texts = {name: text_in(line, name) for name in ("question", "answer")}
+    return {name: text for name, text in texts.items() if text is not None}
+
+
+def delete_words(journal: Journal, epoch: int, deadline: float) -> None:
+    """Delete the words of an epoch, if there are any; or OssFailure."""
+    call_oss(deadline, journal.bucket.delete_object, words_key(journal, epoch))

@@ -152,6 +152,10 @@ HELP = """Just ask, or send one of these:
 \\help (帮助): show this help"""
 CLEARED = "Done. I have forgotten our conversation so far."
 NOT_CLEARED = "I could not forget our conversation: {problem}."
+NOT_DELETED = (
+    "I will not look at our earlier conversation again, but it could not be deleted from OSS: {problem}. "
+    "Send \\clear once more to delete it."
+)
 STATUS = (
     "Model: {model}\nRemembered: {turns} turns ({most} at most)\nPictures and text files: {pictures}\n"
     "Version: {version}"
@@ -286,6 +290,9 @@ NOT_ALL_SENT = "(The answer is too long: the rest was not sent. Ask me to go on,
 
 HISTORY_NOT_READ = "(The history could not be read, so earlier messages were not considered. {problem}.)"
 HISTORY_NOT_SAVED = "(This turn could not be saved in the history. {problem}.)"
+HISTORY_NOT_READ_NOR_SAVED = (
+    "(The history could not be read, so earlier messages were not considered, and this turn was not saved. {problem}.)"
+)
 OSS_NOT_REACHED = "OSS cannot be reached ({error}): check OSS_ENDPOINT"
 OSS_ERROR = "OSS error {code}, request {request_id}"
 OSS_TODO = ": {hint}"  # behind OSS_ERROR
@@ -308,10 +315,11 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "storage class": "archived objects must be restored before they can be read; use a Standard bucket, "
     "or remove the lifecycle rule that archives them",
     "permission": "the role (or AccessKey) needs oss:GetObject, oss:PutObject and oss:DeleteObject "
-    "on chat-history/* and chat-usage/*",
+    "on chat-journal/*, chat-history/*, chat-settings/* and chat-usage/*",
     "region": "check OSS_REGION; it is the region of the bucket",
-    "not appendable": "nothing can be appended to this object. If the bucket ever had versioning, "
-    "use one that never had; else send \\clear, which makes it anew",
+    "not appendable": "nothing can be appended to this object. In the OSS console, delete "
+    "the objects in chat-journal/ and chat-history/ that are not appendable; "
+    "if the bucket ever had versioning, use another one",
     "immutable": "the bucket's retention policy does not allow writing; use another bucket",
     "encryption": "the bucket's encryption key cannot be used; check server-side encryption in the OSS console, "
     "or use another bucket",

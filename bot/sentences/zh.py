@@ -122,6 +122,7 @@ HELP = """可以直接提问，也可以发送：
 \\help（或 帮助）：显示这些说明"""
 CLEARED = "好的，之前的对话我都忘掉了。"
 NOT_CLEARED = "没能忘掉之前的对话：{problem}。"
+NOT_DELETED = "之前的对话我不会再参考了，但是没能从 OSS 里删掉：{problem}。再发一次 \\clear 会重新删除。"
 STATUS = "模型：{model}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n版本：{version}"
 PICTURES_ON, PICTURES_OFF = "能看", "看不了（没有设置 DINGTALK_APP_KEY）"
 THINKING = "🤔思考中"
@@ -222,6 +223,7 @@ NOT_ALL_SENT = "（回答太长，后面的没有发出来。可以让我接着�
 
 HISTORY_NOT_READ = "（没能读取聊天记录，所以没有参考之前的对话。{problem}。）"
 HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
+HISTORY_NOT_READ_NOR_SAVED = "（没能读取聊天记录，所以没有参考之前的对话，这次对话也没有存下来。{problem}。）"
 OSS_NOT_REACHED = "连接不上 OSS（{error}），请检查环境变量 OSS_ENDPOINT"
 OSS_ERROR = "OSS 错误 {code}，请求 {request_id}"
 OSS_TODO = "：{hint}"  # behind OSS_ERROR
@@ -241,11 +243,11 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "key secret": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
     "policy": "Bucket 的授权策略（Bucket Policy）或 VPC 的策略不允许访问，请在 OSS 控制台检查它们，再检查角色的权限",
     "storage class": "存储类型是归档的内容要先解冻才能读，请换一个标准存储的 Bucket，或者删掉转为归档的生命周期规则",
-    "permission": "角色（或 AccessKey）需要在 chat-history/* 和 chat-usage/* 上有权限 "
+    "permission": "角色（或 AccessKey）需要在 chat-journal/*、chat-history/*、chat-settings/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
     "region": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
-    "not appendable": "这个文件不能追加内容。如果 Bucket 开启过版本控制，请换一个没有开启过的；"
-    "否则发送 \\clear 就会重建",
+    "not appendable": "这个文件不能追加内容。请在 OSS 控制台里删除 chat-journal/ 和 chat-history/ 里"
+    "不是追加类型的文件；如果 Bucket 开启过版本控制，请换一个没有开启过的",
     "immutable": "Bucket 的保留策略不允许写入，请换一个 Bucket",
     "encryption": "Bucket 的加密密钥用不了，请在 OSS 控制台检查 Bucket 的服务器端加密，或者换一个 Bucket",
     "busy": "OSS 正在限流，请稍后再试",

@@ -137,8 +137,23 @@ class LocalCloud:
         return dict(json.loads(self.function_compute.test(name, event)))
 
     def journal(self, message: Message) -> list[dict[str, Any]]:
-        """The lines of the journal object for this message, [] if there is none."""
+        """The lines of the journal object for this message, [] if there is none, each with the words that it points to.
+
+        These are the fields `question`, only of a turn, and `answer`; a line whose words are gone has none of them.
+        """
         person = message["senderStaffId"] or message["senderId"]
-        names = (quote(part, safe="").replace(".", "%2E") for part in (message["conversationId"], person))
-        data = self.oss.read("chat-history/{}/{}.jsonl".format(*names)) or b""
-        return [json.loads(line) for line in data.splitlines()]
+        place = "/".join(quote(part, safe="").replace(".", "%2E") for part in (message["conversationId"], person))
+        data = self.oss.read(f"chat-journal/{place}.jsonl") or b""
+        return [self._with_words(place, json.loads(line)) for line in data.splitlines()]
+
+    def _with_words(self, place: str, line: dict[str, Any]) -> dict[str, Any]:
+        if "say" in line:
+            return {**line, "answer": line["say"]}
+        if "words" not in line:
+            return line
+        epoch, offset, length = line["words"]
+        piece = (self.oss.read(f"chat-history/{place}/{epoch}.jsonl") or b"")[offset : offset + length]
+        words = json.loads(piece or b"{}")
+        if words.get("msgId") != line["msgId"]:
+            return line
+        return {**line, **{name: words[name] for name in ("question", "answer") if name in words}}

@@ -1,0 +1,104 @@
+"""A reply, and how it gets on record: the words first, then the line of the journal, which is the only commit point."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bot.deadline import COMMIT_SHARE, LOAD_SHARE, Run
+from bot.errors import NotDelivered
+from bot.logs import log
+from bot.oss.bucket import OssFailure
+from bot.oss.history import append_words, delete_words, read_reply
+from bot.oss.journal import Journal, JournalFailure, Line, append_line
+from bot.oss.lease import Lease, lease_until_ms, line_of
+
+MOST_SAY_BYTES = 4096  # of a sentence in the journal; a longer one goes to the words
+MOST_EPOCHS = 3  # whose words \clear deletes: a run that began under an older one has ended
+
+
+class Reply(NamedTuple):
+    """What is said to a message, and how it is kept."""
+
+    result: str  # in a word, for the log
+    words: str
+    turn: str = ""  # the question: it and the words are shown to the model later
+    private: bool = False  # the words may be those of a person or of the model: they lie where \clear deletes them
+    clear: bool = False  # a new epoch begins, and the words of the last ones are deleted
+    free: bool = False  # the question does not count, see DAILY_LIMIT
+    unread: str = ""  # why the history could not be read, for the person
+    tokens: str = ""  # what the service counted, for the log
+
+
+class Record:
+    """A reply on its way to the journal."""
+
+    def __init__(self, reply: Reply, run: Run, deadline: float) -> None:
+        self.reply, self.run, self.deadline = reply, run, deadline
+        self.first_epoch = -1  # in which the question was asked
+        self.words: tuple[int, int, int] | None = None  # where they lie
+        self.line: Line | None = None  # the last one that was to be appended
+
+    def next_line(self, journal: Journal) -> Line | None:
+        """The line that commits the reply, its words kept before; None if the message has a reply."""
+        if self.first_epoch < 0:
+            self.first_epoch = journal.epoch
+        if self.words and self.words[0] != journal.epoch:  # \clear was faster
+            delete_if_possible(journal, self.words[0], self.deadline)
+            self.words = None
+        if journal.commit or journal.delivered:
+            return None
+        line = line_of(journal, self.run, until=lease_until_ms(self.run))
+        if self.reply.private or len(self.reply.words.encode()) > MOST_SAY_BYTES:
+            question = self.reply.turn if journal.epoch == self.first_epoch else ""
+            self.words = self.words or append_words(journal, question, self.reply.words, self.deadline)
+            line |= {"words": list(self.words), **({"turn": True} if question else {})}
+        else:
+            line |= {"say": self.reply.words, "epoch": journal.epoch + self.reply.clear}
+        flags = {"clear": self.reply.clear, "free": self.reply.free, "settings": journal.settings}
+        self.line = {**line, **{name: True for name, flag in flags.items() if flag}}
+        return self.line
+
+
+def commit(reply: Reply, journal: Journal, run: Run) -> tuple[Lease | None, str]:
+    """The lease to send the reply, None if another run was first; and why the reply is not on record, '' if it is.
+
+    What is not on record is sent all the same: as long as time is left if that is certain, else no longer than the
+    lease lasts that may be on record.
+    """
+    record = Record(reply, run, run.share(COMMIT_SHARE))
+    try:
+        journal = append_line(record.next_line, journal, record.deadline)
+    except JournalFailure as failure:
+        log.error("%s: not saved: %s", journal.key, failure)
+        return Lease(journal, run, record.line if failure.unsure else None), str(failure)
+    return (Lease(journal, run) if journal.lease[0] == run.id else None), ""
+
+
+def reply_on_record(lease: Lease, run: Run) -> Reply | None:
+    """The reply that the journal commits, as another run made it; None if its words are gone. Or NotDelivered."""
+    line = lease.commit or {}
+    try:
+        words = read_reply(lease.journal, line, run.share(LOAD_SHARE))
+    except OssFailure as failure:
+        lease.give_back(lease.sent)
+        raise NotDelivered(f"its words are not read: {failure}", lease.sent) from None
+    clear, free = line.get("clear") is True, line.get("free") is True
+    return None if words is None else Reply("answered again", words, clear=clear, free=free)
+
+
+def delete_old_words(lease: Lease, run: Run) -> str:
+    """Delete what was said before the \\clear of this lease; return why that failed, '' if it did not."""
+    line = lease.commit or {}
+    epoch, deadline = line.get("epoch", 0), run.share(LOAD_SHARE)
+    problems = [delete_if_possible(lease.journal, old, deadline) for old in range(max(0, epoch - MOST_EPOCHS), epoch)]
+    return next(filter(None, problems), "")
+
+
+def delete_if_possible(journal: Journal, epoch: int, deadline: float) -> str:
+    """Delete the words of an epoch that is over; return why that failed, '' if it did not."""
+    try:
+        delete_words(journal, epoch, deadline)
+    except OssFailure as failure:
+        log.error("%s: the words of epoch %d are not deleted: %s", journal.key, epoch, failure)
+        return str(failure)
+    return ""
