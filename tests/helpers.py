@@ -30,6 +30,8 @@ from tests.stand_ins.function_compute import Function, FunctionCompute
 from tests.stand_ins.generation_3 import body_fields
 from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
+from tests.stand_ins.oss import Access
+from tests.stand_ins.server import Received
 
 Message = dict[str, Any]
 
@@ -110,6 +112,23 @@ def write_turns(cloud: LocalCloud, message: dict[str, Any], count: int, answer: 
     if count:
         cloud.oss.write(f"chat-history/{place}/0.jsonl", words)
     return key
+
+
+def is_get(received: Received) -> bool:
+    """For Fault.where: a read of OSS."""
+    return received.method == "GET"
+
+
+def is_append(received: Received) -> bool:
+    """For Fault.where: an append to an object of OSS."""
+    return received.method == "POST"
+
+
+def deny(cloud: LocalCloud, *actions: str) -> None:
+    """The role loses these permissions."""
+    everything = Access("").actions
+    rights = everything - {f"oss:{action}" for action in actions}
+    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", rights)}
 
 
 def png(width: int = 1, height: int = 1, size: int = 0) -> bytes:

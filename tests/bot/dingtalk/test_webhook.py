@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,3 +135,80 @@ def test_passing_failure_of_the_webhook_is_tried_three_times(
     assert reply.run(message)["result"] == "answered"
     assert clock.slept == [1, 2]
     assert len(cloud.dingtalk.shown(message)) == 1
+
+
+@pytest.mark.parametrize(
+    ("webhook", "hosts", "allowed"),
+    [
+        ("https://oapi.dingtalk.com/robot/sendBySession?session=1", None, True),
+        ("https://dingtalk.com/x", None, True),
+        ("https://oapi.dingtalk.com:443/x", None, True),
+        ("https://OAPI.DingTalk.com/x", None, True),
+        ("https://oapi.example.com/x", "example.com,dingtalk.com", True),
+        ("http://127.0.0.1:8000/x", "127.0.0.1", True),
+        ("http://oapi.dingtalk.com/x", None, False),
+        ("http://127.0.0.1/x", None, False),
+        ("http://10.0.0.1/x", "10.0.0.1", False),
+        ("https://127.0.0.1/x", None, False),
+        ("https://dingtalk.com.example.com/x", None, False),
+        ("https://evildingtalk.com/x", None, False),
+        ("https://example.com/dingtalk.com", None, False),
+        ("https://user@oapi.dingtalk.com/x", None, False),
+        ("https://user:password@oapi.dingtalk.com/x", None, False),
+        ("https://example.com\\@oapi.dingtalk.com/x", None, False),
+        ("https://example.com#@oapi.dingtalk.com/x", None, False),
+        ("https://oapi.dingtalk.com/x\r\nHost: example.com", None, False),
+        ("https://oapi.dingtalk.com /x", None, False),
+        ("https://oapi.dingtalk.com/中", None, False),
+        ("https://[::1]/x", None, False),
+        ("ftp://oapi.dingtalk.com/x", None, False),
+        ("oapi.dingtalk.com/x", None, False),
+        ("https://", None, False),
+    ],
+)
+def test_webhook_host_is_checked(reply: Reply, webhook: str, hosts: str | None, allowed: bool) -> None:
+    """Answers go to https at and below WEBHOOK_HOSTS, and to a loopback address only if it is listed."""
+    reply.environment = {"CHATGPT_API_KEY": "x", "OSS_BUCKET_NAME": "bucket", "WEBHOOK_HOSTS": hosts}
+    settings, _ = reply.module.read_settings(
+        reply.module.ReplySettings, {k: v for k, v in reply.environment.items() if v}
+    )
+    message = SimpleNamespace(webhook=webhook, webhook_expires_ms=None)
+    if allowed:
+        reply.module.check_webhook(message, settings.webhook_hosts)
+    else:
+        with pytest.raises(reply.module.Undeliverable):
+            reply.module.check_webhook(message, settings.webhook_hosts)
+
+
+def test_forbidden_webhook_costs_nothing(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+    """ChatGPT is not asked for an answer that cannot be sent; the log names the setting, not the address."""
+    message = cloud.dingtalk.message("你好", sessionWebhook="https://example.com/hook")
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert not cloud.openai_api.received
+    assert "WEBHOOK_HOSTS" in caplog.text
+    assert "example.com/hook" not in caplog.text
+
+
+def test_expired_webhook_costs_nothing(reply: Reply, cloud: LocalCloud) -> None:
+    """An event that waited too long is not answered, and not tried again."""
+    message = cloud.dingtalk.message("你好", sessionWebhookExpiredTime=int(time.time() * 1000) - 1)
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert not cloud.openai_api.received
+
+
+def test_undelivered_reply_leaves_as_an_exception_without_cause(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """FC logs what leaves the handler: not the exception of requests, which quotes the address."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.plan(Fault(drop=True, times=3))
+    with pytest.raises(reply.module.NotDelivered) as raised:
+        reply.run(message)
+    assert raised.value.__suppress_context__
+    assert "session=" not in str(raised.value)
+
+
+def test_slow_webhook_is_given_up_in_time(reply: Reply, cloud: LocalCloud, clock: Clock, monkeypatch: Any) -> None:
+    """A byte now and then does not keep the function waiting."""
+    monkeypatch.setattr(reply.module.rooms["bot.dingtalk.webhook"], "SEND_SECONDS", 0.3)
+    cloud.dingtalk.plan(Fault(byte_seconds=0.1, times=3))
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(cloud.dingtalk.message("1+1=?"))

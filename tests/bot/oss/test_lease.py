@@ -1,0 +1,171 @@
+"""The lease: which run sends a reply, in all its cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.helpers import Clock, Reply, is_append, is_get, write_turns
+from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.oss import error_fault
+from tests.stand_ins.server import Fault
+
+
+def test_second_run_of_an_undelivered_event_only_sends(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """FC runs the event again with the same request id: the stored answer goes out, ChatGPT is not asked."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message, request_id="same")
+    assert reply.run(message, request_id="same")["result"] == "answered again"
+    assert len(cloud.dingtalk.shown(message)) == len(cloud.openai_api.asked) == 1
+    assert reply.run(message, request_id="same")["result"] == "duplicate"
+
+
+def leave_a_lease(reply: Reply, cloud: LocalCloud, message: dict[str, Any], **line: Any) -> None:
+    """Another run has recorded its reply and has the lease to send it; `line` changes that."""
+    now_ms = reply.module.now_ms()
+    key = write_turns(cloud, message, 0)
+    recorded = {"msgId": message["msgId"], "at": now_ms, "run": "other", "until": now_ms + 8000, "answer": "二", **line}
+    cloud.oss.write(key, json.dumps(recorded) + "\n")
+
+
+def test_other_run_waits_while_the_lease_lasts(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """A reply that another run recorded a moment ago is sent by this one only when that run must be dead."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    assert reply.run(message)["result"] == "answered again"
+    assert 8 <= sum(clock.slept) <= 11
+    assert [shown.text for shown in cloud.dingtalk.shown(message)] == ["二"]
+    assert not cloud.openai_api.asked
+
+
+def test_other_run_stops_waiting_when_the_reply_is_out(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """As soon as the mark of the other run is there, there is nothing to do."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    (key,) = cloud.oss.keys()
+    mark = json.dumps({"msgId": message["msgId"], "at": 1, "delivered": True}).encode()
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, (cloud.oss.read(key) or b"") + mark + b"\n")))
+    assert reply.run(message)["result"] == "duplicate"
+    assert len(clock.slept) == 2
+    assert not cloud.dingtalk.shown(message)
+
+
+def test_run_that_had_to_stop_leaves_the_rest_to_the_next_at_once(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """A line releases the lease: another delivery need not wait, and goes on with the part that failed."""
+    message = cloud.dingtalk.message("长回答")
+    cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 150] * 5))
+    cloud.dingtalk.plan(Fault())
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message)
+    clock.slept.clear()
+    assert reply.run(message)["result"] == "answered again"
+    assert not clock.slept
+    texts = [shown.text for shown in cloud.dingtalk.shown(message)]
+    assert [text.partition("）")[0] for text in texts] == [f"（{n}/{len(texts)}" for n in range(1, len(texts) + 1)]
+
+
+def test_lease_of_a_wrong_clock_does_not_count(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """No lease lasts for years: a wrong clock elsewhere cannot make a run wait for ever."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=10**15)
+    assert reply.run(message)["result"] == "answered again"
+    assert not clock.slept
+
+
+def lease_line(message: dict[str, Any], run: str, until_ms: int) -> bytes:
+    """Another run has taken the lease of this message."""
+    line = {"msgId": message["msgId"], "at": 1, "run": run, "until": until_ms, "sent": 0}
+    return json.dumps(line).encode() + b"\n"
+
+
+def test_lease_that_cannot_be_stored_leaves_the_reply_to_the_next_run(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """Sending without it could show the reply twice: Function Compute runs the event again."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=0)
+    cloud.oss.plan(error_fault("InternalError", where=is_append, times=3))
+    with pytest.raises(reply.module.NotDelivered, match="no lease"):
+        reply.run(message)
+    assert reply.run(message)["result"] == "answered again"
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_lease_that_another_waiting_run_took_is_waited_for(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """Of two runs that waited for a dead one, one takes its lease; the other goes on waiting."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=0)
+    (key,) = cloud.oss.keys()
+
+    def third_run_takes_it() -> None:
+        line = lease_line(message, "third", reply.module.now_ms() + 5000)
+        cloud.oss.write(key, (cloud.oss.read(key) or b"") + line)
+
+    cloud.oss.plan(Fault(where=is_get, then=third_run_takes_it))
+    assert reply.run(message)["result"] == "answered again"
+    assert 5 <= sum(clock.slept) <= 8
+
+
+def test_lease_that_outlasts_this_run_leaves_the_reply_to_the_next_one(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """The other run is still sending when this one has to end."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    with pytest.raises(reply.module.NotDelivered, match="still sending"):
+        reply.run(message, timeout=8)
+    assert not cloud.dingtalk.shown(message)
+
+
+def test_journal_that_cannot_be_read_while_waiting_is_read_again(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """What was read before still holds."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(error_fault("AccessDenied", where=is_get))
+    assert reply.run(message)["result"] == "answered again"
+
+
+def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callable[[], None]) -> dict[str, Any]:
+    """A message with an answer of two parts, the first of which takes most of the lease."""
+    message = cloud.dingtalk.message("请讲讲")
+    cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 2))
+
+    def after_the_first_part() -> None:
+        clock.ahead += 5.5  # more than half of a lease, and less than a request may take
+        then()
+
+    cloud.dingtalk.plan(Fault(then=after_the_first_part))
+    return message
+
+
+def test_run_whose_lease_was_taken_stops(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """It was too slow: the other run sends the rest."""
+
+    def other_run_takes_it() -> None:
+        (key,) = cloud.oss.keys()
+        line = lease_line(message, "other", reply.module.now_ms() + 5000)
+        cloud.oss.write(key, (cloud.oss.read(key) or b"") + line)
+
+    message = slow_first_part(reply, cloud, clock, other_run_takes_it)
+    assert reply.run(message)["result"] == "duplicate"
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_lease_that_cannot_be_renewed_is_used_up(reply: Reply, cloud: LocalCloud, clock: Clock, caplog: Any) -> None:
+    """The second part fits what is left of it."""
+    message = slow_first_part(
+        reply, cloud, clock, lambda: cloud.oss.plan(error_fault("InternalError", where=is_append, times=3))
+    )
+    assert reply.run(message)["result"] == "answered"
+    assert "the lease is not renewed" in caplog.text
+    assert len(cloud.dingtalk.shown(message)) == 2
