@@ -111,7 +111,7 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
             reply = compose(message, problems, journal, sign, run)
             lease, problem = commit(reply, journal, run)
             if lease:
-                return deliver(message, told(reply, problem, journal), lease, run), reply.tokens
+                return deliver(message, told(reply, problem, lease.journal.denied), lease, run), reply.tokens
             journal = load_journal(journal, 0, run.share(LOAD_SHARE))
         sign.begin(anew=False)  # the run that began it may be dead
         lease = take_lease(journal, run)
@@ -192,15 +192,18 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
     return Reply("answered", answer.text[:MOST_CHARACTERS], turn, private=True, unread=unread, tokens=answer.tokens)
 
 
-def told(reply: Reply, problem: str, journal: Journal) -> Reply:
-    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record."""
+def told(reply: Reply, problem: str, hidden: bool) -> Reply:
+    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record.
+
+    `hidden`: there was no journal, of which OSS says 403, not 404, to a role that may not list.
+    """
     if reply.clear:
         return not_cleared(problem) if problem else reply
     note, unread = "", reply.unread
     if problem and reply.private:
         sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
         note = sentence.format(problem=problem)
-    elif unread and not journal.denied:  # denied, and yet on record: OSS says so of an object that does not exist
+    elif unread and not hidden:
         note = sentences.HISTORY_NOT_READ.format(problem=unread)
     return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
 

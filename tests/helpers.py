@@ -124,6 +124,11 @@ def is_append(received: Received) -> bool:
     return received.method == "POST"
 
 
+def is_commit(received: Received) -> bool:
+    """For Fault.where: the line of the journal that commits a reply."""
+    return is_append(received) and b'"until"' in received.body and b'"sent"' not in received.body
+
+
 def deny(cloud: LocalCloud, *actions: str) -> None:
     """The role loses these permissions."""
     everything = Access("").actions

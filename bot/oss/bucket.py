@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import random
 import re
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ import requests
 
 from bot import sentences
 from bot.connections import FreshConnections, read_up_to
-from bot.deadline import T, call_until
+from bot.deadline import T, call_until, pause
 from bot.logs import plain_words
 from bot.settings import ReplySettings
 
@@ -46,14 +47,15 @@ class OssFailure(Exception):
     """OSS did not do what it was asked, or nobody can tell; the person sees the message below the answer."""
 
     def __init__(self, error: BaseException | None) -> None:
-        super().__init__(oss_problem(error))
         exceptions, cause = oss2.exceptions, getattr(error, "exception", None)
         self.missing = isinstance(error, exceptions.NoSuchKey)
         self.denied = isinstance(error, exceptions.AccessDenied)
         self.end: int | None = getattr(error, "next_position", None)  # of the object, if the position was not it
-        self.refused = isinstance(error, exceptions.ServerError) and 400 <= error.status < 500
+        refused = isinstance(error, exceptions.ServerError) and 400 <= error.status < 500
+        self.final = refused and self.end is None  # the same request is refused again
+        super().__init__(oss_problem(error) if self.end is None else sentences.TOO_MANY_AT_ONCE)
         unsent = isinstance(cause, requests.ConnectionError) and hasattr((*cause.args, None)[0], "reason")  # of urllib3
-        self.undone = self.refused or unsent  # for certain
+        self.undone = refused or unsent  # for certain
 
 
 def call_oss(deadline: float, call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -77,6 +79,11 @@ def append_bytes(bucket: Any, key: str, position: int, data: bytes, deadline: fl
     return int(end)
 
 
+def back_off(tries: int, deadline: float) -> None:
+    """A short pause before the next try, by chance, so that those who write at the same instant come apart."""
+    pause(random.uniform(0, 0.01 * min(tries, 10)), deadline)
+
+
 def read_tail(bucket: Any, key: str, most_bytes: int, deadline: float) -> tuple[bytes, int]:
     """The last bytes of the object, and the length of the whole; or OssFailure."""
     data, content_range = call_oss(deadline, read_range, bucket, key, (None, most_bytes), most_bytes)
@@ -87,7 +94,8 @@ def read_tail(bucket: Any, key: str, most_bytes: int, deadline: float) -> tuple[
 def read_range(bucket: Any, key: str, byte_range: tuple[int | None, int], most_bytes: int) -> tuple[bytes, str]:
     """What OSS gives of an object for a range, and the Content-Range that it names; '' if that is the whole object."""
     result = bucket.get_object(key, byte_range=byte_range)
-    return read_up_to(most_bytes, result), result.content_range or ""
+    chunks = result if result.content_length != 0 else ()  # of an empty body, oss2 has read the end already
+    return read_up_to(most_bytes, chunks), result.content_range or ""
 
 
 def version_problem() -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 
-from bot.deadline import COUNT_SHARE, Run, now_ms, pause
+from bot.deadline import COUNT_SHARE, Run, now_ms
 from bot.logs import log
-from bot.oss.bucket import OssFailure, append_bytes, open_bucket, read_tail
+from bot.oss.bucket import OssFailure, append_bytes, back_off, open_bucket, read_tail
 from bot.values import digest, percent_encoded
 
 USAGE_BYTES = 512 * 1024  # of a day's questions are read; one takes 18, and as much again if no answer came
@@ -29,7 +28,7 @@ def count_question(sign: str, person: str, message_id: str, run: Run) -> bool:
     bucket = open_bucket(run.settings, run.context, run.role)
     asked = digest(message_id)
     problem = "too many at once"
-    for _ in range(COUNT_TRIES):
+    for tries in range(COUNT_TRIES):
         try:
             data, length = read_tail(bucket, key, USAGE_BYTES, deadline)
         except OssFailure as failure:
@@ -49,7 +48,7 @@ def count_question(sign: str, person: str, message_id: str, run: Run) -> bool:
             if failure.end is None:
                 problem = str(failure)
                 break
-        pause(random.uniform(0, 0.05), deadline)
+        back_off(tries, deadline)
     log.warning("%s: not counted: %s", key, problem)
     return True
 

@@ -9,19 +9,19 @@ a line of the journal says that words lie, so nothing is lost if a line is appen
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from typing import Any
 
-from bot.deadline import now_ms, pause
-from bot.oss.bucket import OssFailure, append_bytes, call_oss, read_range
+from bot.deadline import now_ms
+from bot.oss.bucket import OssFailure, append_bytes, back_off, call_oss, read_range
 from bot.oss.journal import MIN_APPEND_SECONDS, OSS_TRIES, Journal, JournalFailure, Line
 from bot.values import digest, percent_encoded, text_in
 
 MOST_BYTES = 128 * 1024  # of words are read for the model, however many turns that are
 MOST_REPLY_BYTES = 4 * 1024 * 1024  # of one reply, which ends at MOST_CHARACTERS
 MOST_QUESTION_CHARACTERS = 30_000  # are kept; at most 90 KB, so that some of the answer is always read
-APPEND_PAUSE_SECONDS = 0.02
 
 
 def place_of(conversation_id: str, person: str, corp_id: str, message_id: str, scope: str, in_group: bool) -> str:
@@ -48,21 +48,18 @@ def append_words(journal: Journal, question: str, answer: str, deadline: float) 
         line["question"] = question[:MOST_QUESTION_CHARACTERS] + cut
     data = json.dumps({**line, "answer": answer}, ensure_ascii=False).encode() + b"\n"
     position, failures = journal.words_end, 0
-    while True:
+    for tries in itertools.count(1):
         try:
             half = time.monotonic() + (deadline - time.monotonic()) / 2
             end = append_bytes(journal.bucket, words_key(journal, journal.epoch), position, data, half)
-            return journal.epoch, end - len(data), len(data)
+            break
         except OssFailure as failure:
-            late = time.monotonic() > deadline - MIN_APPEND_SECONDS
-            if failure.end is None:
-                failures += 1
-                if failure.refused or failures == OSS_TRIES:
-                    late = True
-            if late:
+            failures += failure.end is None
+            if failures == OSS_TRIES or failure.final or time.monotonic() > deadline - MIN_APPEND_SECONDS:
                 raise JournalFailure(failure, unsure=False) from failure
             position = position if failure.end is None else failure.end
-        pause(APPEND_PAUSE_SECONDS, deadline)
+        back_off(tries, deadline)
+    return journal.epoch, end - len(data), len(data)
 
 
 def read_reply(journal: Journal, line: Line, deadline: float) -> str | None:

@@ -18,15 +18,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bot import sentences
-from bot.deadline import now_ms, pause
+from bot.deadline import now_ms
 from bot.logs import log
-from bot.oss.bucket import OssFailure, append_bytes, read_tail
+from bot.oss.bucket import OssFailure, append_bytes, back_off, read_tail
 from bot.values import text_in
 
 Line = dict[str, Any]
@@ -54,7 +52,7 @@ class Journal(NamedTuple):
     length: int = 0  # of the whole object, in bytes
     separator: bytes = b""  # a newline if the object does not end in one, because somebody edited it
     problem: str = ""  # why it could not be read, for the person
-    denied: bool = False  # because permission was refused
+    denied: bool = False  # because permission was refused; or, once there is a line, because there was no object
     epoch: int = 0  # whose words count
     words_end: int = 0  # of the words of the epoch, as far as the lines tell
     settings: bool = False  # whether the conversation has settings of its own
@@ -185,14 +183,12 @@ def append_line(next_line: Callable[[Journal], Line | None], journal: Journal, d
             try:
                 return with_line(journal, line, time.monotonic() + (deadline - time.monotonic()) / 2)
             except OssFailure as failure:
-                problem = sentences.TOO_MANY_AT_ONCE if failure.end is not None else failure
+                problem = failure
                 failures += failure.end is None
                 unsure = unsure or not failure.undone
-                if failure.end is None and failure.refused:
+                if failure.final:
                     break
-                if journal.denied:
-                    raise JournalFailure(journal.problem, unsure) from failure
-        pause(random.uniform(0, 0.01 * min(tries, 10)), deadline)
+        back_off(tries, deadline)
         if time.monotonic() > deadline - MIN_APPEND_SECONDS:
             break
         latest = load_journal(journal, 0, deadline)
@@ -211,4 +207,4 @@ def with_line(journal: Journal, line: Line, deadline: float) -> Journal:
     """The journal with one more line, appended at its end; or OssFailure."""
     data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
     length = append_bytes(journal.bucket, journal.key, journal.length, data, deadline)
-    return journal._replace(length=length, separator=b"", problem="", denied=False, about=(*journal.about, line))
+    return journal._replace(length=length, separator=b"", problem="", about=(*journal.about, line))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.helpers import JSON, TEXTS, Clock, Conversation, Reply, set_clock
+from tests.helpers import JSON, TEXTS, Clock, Conversation, Reply, set_clock, write_turns
 from tests.stand_ins.dingtalk import signature
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import Fault
@@ -92,11 +92,12 @@ def test_any_signed_body_is_survived(conversation: Conversation, body: bytes, le
 @example(changes={"sessionWebhookExpiredTime": float("nan")})
 @example(changes={"conversationId": "x" * 1000, "senderStaffId": "😀" * 250})
 def test_any_message_is_answered_or_ignored(reply: Reply, cloud: LocalCloud, changes: dict[str, Any]) -> None:
-    """Wherever a field is not what is documented, the function returns, and only chat-history/ is written to."""
+    """Wherever a field is not what is documented, the function returns, and writes only to its two objects."""
     message = {**cloud.dingtalk.message("你好"), **changes}
     reply.run(json.dumps(message).encode())
     keys = cloud.oss.keys()
-    assert all(re.fullmatch(r"chat-history/[^/]+/[^/]+", key) and ".." not in key for key in keys)
+    assert all(re.fullmatch(r"chat-(journal/[^/]+/[^/]+|history/[^/]+/[^/]+/0).jsonl", key) for key in keys)
+    assert ".." not in "".join(keys)
 
 
 @given(event=BODIES)
@@ -111,11 +112,16 @@ LINES = st.fixed_dictionaries(
         "msgId": JSON | st.just("m"),
         "at": JSON | st.just(1),
         "run": JSON | st.just("r"),
-        "question": JSON,
-        "answer": JSON | TEXTS,
+        "until": JSON | st.just(1),
+        "words": JSON | st.lists(st.integers(), min_size=3, max_size=3),
+        "say": JSON | TEXTS,
+        "epoch": JSON | st.integers(),
+        "sent": JSON | st.just(1),
+        "turn": JSON | st.just(True),
         "delivered": JSON,
     },
 )
+WORDS = st.fixed_dictionaries({}, optional={"msgId": st.just("m0"), "question": JSON | TEXTS, "answer": JSON | TEXTS})
 
 
 @given(
@@ -123,14 +129,24 @@ LINES = st.fixed_dictionaries(
 )
 def test_any_line_in_the_journal_is_survived(reply: Reply, cloud: LocalCloud, lines: list[bytes]) -> None:
     """The question is answered and the turn recorded, whatever stands in the object before."""
-    message = cloud.dingtalk.message("你好")
-    reply.run(message)
-    (key,) = cloud.oss.keys()
-    cloud.oss.write(key, b"\n".join(lines))
     message = cloud.dingtalk.message("1+1=?")
+    key = write_turns(cloud, message, 0)
+    cloud.oss.write(key, b"\n".join(lines))
     assert reply.run(message)["result"] == "answered"
-    assert json.loads((cloud.oss.read(key) or b"").splitlines()[-2])["question"] == "1+1=?"
+    assert json.loads((cloud.oss.read(key) or b"").splitlines()[-2])["turn"] is True
     assert cloud.dingtalk.shown(message)[0].text.startswith("1+1=2")
+
+
+@given(words=st.binary(max_size=60) | (JSON | WORDS).map(lambda value: json.dumps(value).encode() + b"\n"))
+def test_any_words_are_survived(reply: Reply, cloud: LocalCloud, words: bytes) -> None:
+    """What stands where the words of a turn should be is shown to the model, or not; the next turn is recorded."""
+    message = cloud.dingtalk.message("1+1=?")
+    write_turns(cloud, message, 1)
+    (key, _) = cloud.oss.keys()
+    cloud.oss.write(key, words)
+    assert reply.run(message)["result"] == "answered"
+    assert cloud.dingtalk.shown(message)[0].text.startswith("1+1=2")
+    cloud.oss.reset()
 
 
 @given(answer=JSON | st.fixed_dictionaries({"errcode": JSON}), status=st.sampled_from([200, 301, 500]))

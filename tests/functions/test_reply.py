@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, deny, set_clock
+from tests.helpers import Clock, Reply, deny, is_commit, set_clock
 from tests.stand_ins.local_cloud import LocalCloud
-from tests.stand_ins.oss import Access
+from tests.stand_ins.oss import Access, error_fault
 
 
 def test_question_is_answered_and_recorded(reply: Reply, cloud: LocalCloud) -> None:
@@ -37,12 +37,23 @@ def test_status_tells_model_turns_and_version(reply: Reply) -> None:
     assert reply.module.VERSION in text
 
 
-def test_clear_that_oss_refuses_says_so(reply: Reply, cloud: LocalCloud) -> None:
-    """Nothing was forgotten, and the person is told."""
+def test_clear_whose_words_oss_does_not_delete_says_so(reply: Reply, cloud: LocalCloud) -> None:
+    """The model sees them no more, but they are there: the next \\clear deletes them."""
     reply.ask("我叫小明")
-    rights = frozenset({"oss:GetObject", "oss:PutObject"})
-    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", rights)}
-    assert "AccessDenied" in reply.ask("\\clear")
+    deny(cloud, "DeleteObject")
+    text = reply.ask("\\clear")
+    assert "AccessDenied" in text and "没能从 OSS 里删掉" in text
+    assert "不知道" in reply.ask("我叫什么？")
+    deny(cloud)
+    assert "忘掉" in reply.ask("\\clear")
+    assert "history" not in "".join(cloud.oss.keys())
+
+
+def test_clear_that_is_not_recorded_says_so(reply: Reply, cloud: LocalCloud) -> None:
+    """Nothing is forgotten."""
+    reply.ask("我叫小明")
+    cloud.oss.plan(error_fault("AccessDenied", where=is_commit))
+    assert "没能忘掉" in reply.ask("\\clear")
     assert reply.ask("我叫什么？") == "你叫小明。"
 
 
@@ -109,9 +120,9 @@ def test_self_check_finds_each_missing_permission(reply: Reply, cloud: LocalClou
 
 
 def test_self_check_finds_a_role_without_the_usage_folder(reply: Reply, cloud: LocalCloud) -> None:
-    """With DAILY_LIMIT the function writes to a second folder."""
-    everything = Access("").actions
-    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", everything, ("chat-history/",))}
+    """With DAILY_LIMIT the function writes to a third folder."""
+    everything, folders = Access("").actions, ("chat-history/", "chat-journal/")
+    cloud.oss.access = {"STS.example-id": Access("example-secret", "example-token", everything, folders)}
     assert reply.run(b"{}")["OSS"] == "ok"
     reply.environment["DAILY_LIMIT"] = "5"
     assert "chat-usage/*" in reply.run(b"{}")["OSS"]

@@ -3,8 +3,10 @@
     step     request                                          made by
     invoke   take this message, Function Compute              Dingtalk_Conversation
     read     the end of the journal from OSS                  Dingtalk_ChatGPT_Reply
+    recall   the words of the last turns                      "
     ask      ChatGPT                                          "
-    append   the turn to the journal: the commit point        "
+    keep     the words of this turn                           "
+    append   their line to the journal: the commit point      "
     send     the reply to the session webhook                 "
     mark     "delivered" to the journal                       "
 
@@ -31,7 +33,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.helpers import as_new
+from tests.helpers import as_new, is_commit
 from tests.stand_ins.dingtalk import numbered_person
 from tests.stand_ins.function_compute import error_fault as error_of_fc
 from tests.stand_ins.function_compute import is_invoke
@@ -42,7 +44,8 @@ from tests.stand_ins.oss import error_fault as error_of_oss
 from tests.stand_ins.runtimes import EACH_RUNTIME
 from tests.stand_ins.server import Fault, Received, StandIn
 
-STEPS = INVOKE, READ, ASK, APPEND, SEND, MARK = "invoke", "read", "ask", "append", "send", "mark"
+STEPS = ("invoke", "read", "recall", "ask", "keep", "append", "send", "mark")
+INVOKE, READ, RECALL, ASK, KEEP, APPEND, SEND, MARK = STEPS
 FAULTS = REFUSED, BEFORE, AFTER, ERROR_4XX, ERROR_5XX, ODD, SLOW = (
     "refused",  # the connection
     "dropped-before",  # the request was carried out
@@ -109,8 +112,10 @@ LIVES_ON = {
     (INVOKE, SLOW): Outcome((UNCONFIRMED, ANSWER), log="no answer: ReadTimeout"),
     # What cannot pass is not read again, for the answer does not hang on it.
     **{(READ, fault): Outcome((NOT_READ,), log="not read") for fault in (REFUSED, ERROR_4XX)},
+    (RECALL, ERROR_4XX): Outcome((NOT_READ,), log="not read"),
     # A page of somebody else is a journal whose lines make no sense; the next turn is not lost among them.
-    (READ, ODD): Outcome((WITHOUT_MEMORY,), log="a line of the journal is skipped"),
+    (READ, ODD): Outcome((WITHOUT_MEMORY,), log="lines make no sense"),
+    (RECALL, ODD): Outcome((WITHOUT_MEMORY,)),
     # What cannot pass is not tried again, nor is what took all the time; its sentence is the reply to the message.
     (ASK, ERROR_4XX): Outcome((r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。",), asked=0, log="failed: key"),
     (ASK, ODD): Outcome((r"ChatGPT 的回应无法识别。.*CHATGPT_BASE_URL.*",), asked=0, log="failed: strange"),
@@ -118,7 +123,8 @@ LIVES_ON = {
     # The answer was on its way when the connection broke: only asking again can bring it.
     (ASK, AFTER): Outcome(asked=2),
     # Three tries in a row meet the same closed door, and a refusal is final: the person has the answer and is told.
-    (APPEND, REFUSED): Outcome((NOT_SAVED,), recorded=0, log="not saved"),
+    (KEEP, REFUSED): Outcome((NOT_SAVED,), recorded=0, log="not saved"),
+    (KEEP, ERROR_4XX): Outcome((NOT_SAVED,), recorded=0, log="not saved"),
     (APPEND, ERROR_4XX): Outcome((NOT_SAVED,), recorded=0, log="not saved"),
     # The session is over: there is no way to this chat any more, not even for a sentence.
     (SEND, ERROR_4XX): Outcome((), marks=0, log="Undeliverable: DingTalk answers errcode 300001"),
@@ -139,6 +145,8 @@ def expected(step: str, fault: str, killed: bool) -> Outcome:
     carried_out = fault in CARRIED_OUT
     if killed and step == ASK:
         outcome = Outcome(asked=2 if carried_out else 1)
+    if killed and step == KEEP:
+        outcome = Outcome(asked=2)
     if killed and step == APPEND:
         outcome = Outcome(log=": answered again in") if carried_out else Outcome(asked=2)
     if killed and step == SEND:
@@ -168,10 +176,10 @@ OWN_ERRORS = {
     (ASK, ERROR_5XX): error_of_chatgpt("server_error"),
     (SEND, ERROR_4XX): errcode(300001, "session 不存在"),
     (SEND, ERROR_5XX): errcode(-1, "系统繁忙"),
-    **{(step, ERROR_4XX): error_of_oss("AccessDenied") for step in (READ, APPEND, MARK)},
-    **{(step, ERROR_5XX): error_of_oss("InternalError") for step in (READ, APPEND, MARK)},
+    **{(step, ERROR_4XX): error_of_oss("AccessDenied") for step in (READ, RECALL, KEEP, APPEND, MARK)},
+    **{(step, ERROR_5XX): error_of_oss("InternalError") for step in (READ, RECALL, KEEP, APPEND, MARK)},
 }
-ANSWER_SECONDS = {INVOKE: 2, READ: 7, ASK: 8, APPEND: 7, SEND: 8, MARK: 7}  # past the time-outs: 1, 5, 6, 5, 6, 5
+ANSWER_SECONDS = {INVOKE: 2, READ: 7, RECALL: 7, ASK: 8, KEEP: 7, APPEND: 7, SEND: 8, MARK: 7}  # past the time-outs
 
 
 def misbehaviour(step: str, fault: str) -> Fault:
@@ -216,9 +224,11 @@ class Case:
         msg_id = self.message["msgId"].encode()
         tests: dict[str, Callable[[Received], bool]] = {
             INVOKE: lambda received: is_invoke(received) and msg_id in received.body,
-            READ: lambda received: received.method == "GET" and conversation in received.path,
+            READ: lambda received: received.method == "GET" and f"chat-journal%2F{conversation}" in received.path,
+            RECALL: lambda received: received.method == "GET" and f"chat-history%2F{conversation}" in received.path,
             ASK: lambda received: asked_in(received.body) == self.question,
-            APPEND: lambda received: msg_id in received.body and b'"answer"' in received.body,
+            KEEP: lambda received: msg_id in received.body and b'"answer"' in received.body,
+            APPEND: lambda received: msg_id in received.body and is_commit(received),
             SEND: lambda received: session in received.query_string,
             MARK: lambda received: msg_id in received.body and b'"delivered"' in received.body,
         }
@@ -311,12 +321,14 @@ def test_slow_answers_have_their_outcomes(wide_cloud: LocalCloud) -> None:
 
 
 NETWORK = r"连接不上 ChatGPT。.*"
+NO_ANSWER = (BEFORE, AFTER, ERROR_5XX)
 # The fault meets all tries: three, of the read two. FC repeats an event whose reply is not delivered, and only that.
 STAYS = {
-    **{(READ, fault): Outcome((NOT_READ,), log="not read") for fault in (BEFORE, AFTER, ERROR_5XX)},
+    **{(step, fault): Outcome((NOT_READ,), log="not read") for step in (READ, RECALL) for fault in NO_ANSWER},
     (ASK, BEFORE): Outcome((NETWORK,), asked=0, log="failed: network"),
     (ASK, AFTER): Outcome((NETWORK,), asked=3, log="failed: network"),
     (ASK, ERROR_5XX): Outcome((r"ChatGPT 暂时出错了。请稍后再问。",), asked=0, log="failed: down"),
+    **{(KEEP, fault): Outcome((NOT_SAVED,), recorded=0, log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(APPEND, fault): Outcome((NOT_SAVED,), recorded=0, log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(SEND, fault): Outcome(log=": answered again in") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(MARK, fault): Outcome(marks=0, log="no delivery mark") for fault in (BEFORE, ERROR_5XX, ODD)},
@@ -341,13 +353,15 @@ def test_fault_that_stays_has_its_one_outcome(wide_cloud: LocalCloud) -> None:
 
 
 # A process that is killed before the answer cannot tell these apart, nor can anybody else: nothing was carried out, or
-# all was. Each costs a cold start, so they are run as one; all 84 run if this is empty.
+# all was. Each costs a cold start, so they are run as one; all 112 run if this is empty.
 SAME_WHEN_KILLED = {ERROR_4XX: BEFORE, ERROR_5XX: BEFORE, ODD: BEFORE, SLOW: AFTER}
 
 CELLS = [
     *((step, fault, False) for step in STEPS for fault in FAULTS if fault != SLOW),  # see test_slow_answers_*
     *((step, fault, True) for step in STEPS for fault in FAULTS if fault not in SAME_WHEN_KILLED),
 ]
+# The second of two requests in a row goes over the connection of the first, so it is not refused alone.
+CELLS = [cell for cell in CELLS if cell[:2] not in ((RECALL, REFUSED), (APPEND, REFUSED))]
 
 
 def waits_for_a_lease(step: str, fault: str, killed: bool) -> bool:
@@ -401,8 +415,8 @@ def plan_refusal(case: Case, step: str, killed: bool) -> None:
         oss.stop()
         case.plan(ASK, next_step)
     elif step == ASK:
-        case.plan(READ, Fault(then=lambda: leave_for_a_moment(case.cloud, case.cloud.openai_api, killed)))
-    elif step == APPEND:
+        case.plan(RECALL, Fault(then=lambda: leave_for_a_moment(case.cloud, case.cloud.openai_api, killed)))
+    elif step == KEEP:
         case.plan(ASK, Fault(then=oss.stop))
         case.plan(SEND, next_step)
     elif step == SEND:
@@ -465,7 +479,7 @@ def kill_at_work(cloud: LocalCloud, function: str, work: Callable[[], None]) -> 
 def test_two_replies_are_possible_only_where_nobody_can_know() -> None:
     """The table itself: more than one reply nowhere else, never more than two; and what runs as one is one."""
     replies = {cell: expected(*cell).seen.count(ANSWER) for cell in itertools.product(STEPS, FAULTS, [False, True])}
-    assert len(replies) == 84
+    assert len(replies) == 112
     assert {cell for cell, count in replies.items() if count > 1} == TWO_REPLIES
     assert max(replies.values()) == 2
     for (fault, same), step in itertools.product(SAME_WHEN_KILLED.items(), STEPS):

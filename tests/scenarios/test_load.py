@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.helpers import Reply, role_context, set_environment
+from tests.helpers import Reply, is_commit, role_context, set_environment
 from tests.stand_ins.dingtalk import Message, numbered_person
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.server import Fault
@@ -148,15 +148,16 @@ def marked(cloud: LocalCloud, message: Message) -> bool:
 
 
 def test_clear_while_an_answer_is_under_way_forgets_all_before_it(busy_cloud: LocalCloud) -> None:
-    """The journal begins with the command's own lines; the late answer comes after them, and is no turn."""
+    """The late answer is shown, comes after the command's own lines, in the new epoch, and is no turn."""
     late, may_answer = begin_late_answer(busy_cloud)
     clear = busy_cloud.dingtalk.message("\\clear")
     push(busy_cloud, clear)
     until(lambda: marked(busy_cloud, clear))
+    assert "history" not in "".join(busy_cloud.oss.keys())
     may_answer.set()
     busy_cloud.function_compute.wait_idle(30)
     assert [len(busy_cloud.dingtalk.shown(message)) for message in (late, clear)] == [1, 1]
-    lines = busy_cloud.journal(late)
+    lines = busy_cloud.journal(late)[2:]
     assert [line["msgId"] for line in lines] == [clear["msgId"]] * 2 + [late["msgId"]] * 2
     assert [line.get("question") for line in lines] == [None] * 4
     assert "1+1=?" not in busy_cloud.dingtalk.ask("我刚才说了什么？")
@@ -164,18 +165,21 @@ def test_clear_while_an_answer_is_under_way_forgets_all_before_it(busy_cloud: Lo
 
 
 def test_answer_recorded_in_the_middle_of_clear_is_forgotten(busy_cloud: LocalCloud) -> None:
-    """Between the deletion and the command's own line the late answer begins the new journal: it was said before."""
+    """Just before the command's own line the late answer is committed: it was said before, and goes with the rest."""
     late, may_answer = begin_late_answer(busy_cloud)
 
     def let_it_answer() -> None:
         may_answer.set()
         until(lambda: marked(busy_cloud, late))
 
-    busy_cloud.oss.plan(Fault(where=lambda received: received.method == "DELETE", then=let_it_answer))
     clear = busy_cloud.dingtalk.message("\\clear")
+    own = clear["msgId"].encode()
+    busy_cloud.oss.plan(Fault(where=lambda received: own in received.body and is_commit(received), delay=0.5))
     push(busy_cloud, clear)
+    let_it_answer()
     busy_cloud.function_compute.wait_idle(30)
     assert [len(busy_cloud.dingtalk.shown(message)) for message in (late, clear)] == [1, 1]
-    assert [line["msgId"] for line in busy_cloud.journal(late)] == [late["msgId"]] * 2 + [clear["msgId"]] * 2
+    assert [line["msgId"] for line in busy_cloud.journal(late)[2:]] == [late["msgId"]] * 2 + [clear["msgId"]] * 2
+    assert "history" not in "".join(busy_cloud.oss.keys())
     assert "1+1=?" not in busy_cloud.dingtalk.ask("我刚才说了什么？")
     assert "不知道" in busy_cloud.dingtalk.ask("我叫什么？")

@@ -287,6 +287,10 @@ class Oss(StandIn):
         with self._changes:
             self._store(self.buckets[bucket], key, Object(data, appendable, crc64(data), modified=self.clock()))
 
+    def everything(self, bucket: str = "example-bucket") -> list[bytes]:
+        """The bytes of all objects."""
+        return [found.data for found in self.buckets[bucket].objects.values()]
+
     def keys(self, bucket: str = "example-bucket") -> list[str]:
         """The keys of all objects, sorted."""
         return sorted(self.buckets[bucket].objects)

@@ -141,33 +141,50 @@ def test_passing_failure_of_the_webhook_is_tried_three_times(
     ("webhook", "hosts", "allowed"),
     [
         ("https://oapi.dingtalk.com/robot/sendBySession?session=1", None, True),
-        ("https://dingtalk.com/x", None, True),
-        ("https://oapi.dingtalk.com:443/x", None, True),
-        ("https://OAPI.DingTalk.com/x", None, True),
-        ("https://oapi.example.com/x", "example.com,dingtalk.com", True),
-        ("http://127.0.0.1:8000/x", "127.0.0.1", True),
-        ("http://oapi.dingtalk.com/x", None, False),
-        ("http://127.0.0.1/x", None, False),
-        ("http://10.0.0.1/x", "10.0.0.1", False),
-        ("https://127.0.0.1/x", None, False),
-        ("https://dingtalk.com.example.com/x", None, False),
-        ("https://evildingtalk.com/x", None, False),
+        ("https://dingtalk.com/robot/sendBySession?session=1", None, True),
+        ("https://oapi.dingtalk.com:443/robot/sendBySession?session=1", None, True),
+        ("https://OAPI.DingTalk.com/robot/sendBySession?session=1", None, True),
+        ("https://oapi.example.com/robot/sendBySession?session=1", "example.com,dingtalk.com", True),
+        ("http://127.0.0.1:8000/robot/sendBySession?session=1", "127.0.0.1", True),
+        ("http://oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("http://127.0.0.1/robot/sendBySession?session=1", None, False),
+        ("http://10.0.0.1/robot/sendBySession?session=1", "10.0.0.1", False),
+        ("https://127.0.0.1/robot/sendBySession?session=1", None, False),
+        ("https://dingtalk.com.example.com/robot/sendBySession?session=1", None, False),
+        ("https://evildingtalk.com/robot/sendBySession?session=1", None, False),
         ("https://example.com/dingtalk.com", None, False),
-        ("https://user@oapi.dingtalk.com/x", None, False),
-        ("https://user:password@oapi.dingtalk.com/x", None, False),
-        ("https://example.com\\@oapi.dingtalk.com/x", None, False),
-        ("https://example.com#@oapi.dingtalk.com/x", None, False),
-        ("https://oapi.dingtalk.com/x\r\nHost: example.com", None, False),
-        ("https://oapi.dingtalk.com /x", None, False),
-        ("https://oapi.dingtalk.com/中", None, False),
-        ("https://[::1]/x", None, False),
-        ("ftp://oapi.dingtalk.com/x", None, False),
-        ("oapi.dingtalk.com/x", None, False),
+        ("https://oapi.dingtalk.com/robot/send?access_token=1", None, False),
+        ("https://oapi.dingtalk.com/robot/sendBySession/../send?access_token=1", None, False),
+        ("https://oapi.dingtalk.com/robot/sendBySession%2F..%2Fsend?access_token=1", None, False),
+        ("https://oapi.dingtalk.com/robot/../robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com//robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com/?/robot/sendBySession", None, False),
+        ("https://oapi.dingtalk.com:65536/robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com:0/robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com:４４３/robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com:x/robot/sendBySession?session=1", None, False),
+        ("https://oapi..dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("https://.dingtalk.com/robot/sendBySession?session=1", None, False),
+        (
+            "https://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.dingtalk.com/robot/sendBySession?session=1",
+            None,
+            False,
+        ),
+        ("https://user@oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("https://user:password@oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("https://example.com\\@oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("https://example.com#@oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com/robot/sendBySession?session=1\r\nHost: example.com", None, False),
+        ("https://oapi.dingtalk.com /robot/sendBySession?session=1", None, False),
+        ("https://oapi.dingtalk.com/robot/sendBySession?session=1中", None, False),
+        ("https://[::1]/robot/sendBySession?session=1", None, False),
+        ("ftp://oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
+        ("oapi.dingtalk.com/robot/sendBySession?session=1", None, False),
         ("https://", None, False),
     ],
 )
 def test_webhook_host_is_checked(reply: Reply, webhook: str, hosts: str | None, allowed: bool) -> None:
-    """Answers go to https at and below WEBHOOK_HOSTS, and to a loopback address only if it is listed."""
+    """Answers go to https at and below WEBHOOK_HOSTS, to a loopback address only if it is listed; by one path only."""
     reply.environment = {"CHATGPT_API_KEY": "x", "OSS_BUCKET_NAME": "bucket", "WEBHOOK_HOSTS": hosts}
     settings, _ = reply.module.read_settings(
         reply.module.ReplySettings, {k: v for k, v in reply.environment.items() if v}
@@ -182,11 +199,11 @@ def test_webhook_host_is_checked(reply: Reply, webhook: str, hosts: str | None, 
 
 def test_forbidden_webhook_costs_nothing(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
     """ChatGPT is not asked for an answer that cannot be sent; the log names the setting, not the address."""
-    message = cloud.dingtalk.message("你好", sessionWebhook="https://example.com/hook")
+    message = cloud.dingtalk.message("你好", sessionWebhook="https://example.com/robot/sendBySession?session=secret")
     assert reply.run(message)["result"] == "Undeliverable"
     assert not cloud.openai_api.received
     assert "WEBHOOK_HOSTS" in caplog.text
-    assert "example.com/hook" not in caplog.text
+    assert "session=" not in caplog.text
 
 
 def test_expired_webhook_costs_nothing(reply: Reply, cloud: LocalCloud) -> None:

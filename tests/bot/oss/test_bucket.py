@@ -131,5 +131,5 @@ def test_bucket_has_the_endpoint_and_region_of_the_settings(
     )
     if endpoint:
         settings.oss_endpoint = reply.module.read_endpoint(endpoint)
-    bucket = reply.module.open_bucket(settings, SimpleNamespace(region="us-west-1"))
+    bucket = reply.module.open_bucket(settings, SimpleNamespace(region="us-west-1"), None)
     assert (bucket.endpoint, bucket.region) == (wanted_endpoint, wanted_region)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from tests.helpers import Reply, is_append
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import Fault

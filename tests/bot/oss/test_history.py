@@ -26,16 +26,15 @@ def test_outsider_has_a_history_by_sender_id(reply: Reply, cloud: LocalCloud) ->
     "name", ["../../x", "..", ".", "a/b", "%2e%2e", "a\nb", "😀" * 20, "长" * 400, "\\", "a?b#c", "/"]
 )
 def test_any_id_stays_in_its_place(reply: Reply, cloud: LocalCloud, name: str) -> None:
-    """Whatever ids look like, the journal is one object two levels below chat-history/, and is found again."""
+    """Whatever ids look like, the journal is one object, and so are the words, and both are found again."""
     for _ in range(2):
         message = cloud.dingtalk.message("1+1=?", conversationId=name, senderStaffId=name)
         assert reply.run(message)["result"] == "answered"
-    (key,) = cloud.oss.keys()
-    folder, conversation, person = key.split("/")
-    assert folder == "chat-history"
-    assert set(conversation + person) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%-_~=.")
-    assert "." not in person.removesuffix(".jsonl") + conversation
-    assert len(key.encode()) <= 1023
+    words, journal = cloud.oss.keys()
+    conversation, person = journal.removeprefix("chat-journal/").removesuffix(".jsonl").split("/")
+    assert words == f"chat-history/{conversation}/{person}/0.jsonl"
+    assert set(conversation + person) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%-_~=")
+    assert len(words.encode()) <= 1023
     assert len(cloud.openai_api.asked[1]["messages"]) == 3
 
 
@@ -72,14 +71,15 @@ def test_turns_before_a_pause_are_not_shown(
     reply.environment["HISTORY_MINUTES"] = minutes
     message = cloud.dingtalk.message("你好")
     now_ms = int(time.time() * 1000)
-    turns = [{"msgId": f"m{n}", "run": "r", "question": str(n), "answer": "好"} for n in range(len(ages))]
+    key = write_turns(cloud, message, len(ages))
+    turns = [json.loads(line) for line in (cloud.oss.read(key) or b"").splitlines()]
     for turn, age in zip(turns, ages, strict=True):
-        turn |= {} if age is None else {"at": now_ms - age * MINUTE_MS}  # type: ignore[dict-item]
-    key = write_turns(cloud, message, 0)
+        del turn["at"]
+        turn |= {} if age is None else {"at": now_ms - age * MINUTE_MS}
     cloud.oss.write(key, "".join(json.dumps(turn) + "\n" for turn in turns))
     reply.run(message)
     questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
-    assert questions == [*seen, "你好"]
+    assert questions == [*[f"问题 {number}" for number in seen], "你好"]
 
 
 def test_two_people_with_one_name_have_two_histories(reply: Reply) -> None:

@@ -8,30 +8,34 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, deny, is_append, is_get, write_turns
+from bot import sentences
+from tests.helpers import Clock, Reply, deny, is_append, is_commit, is_get, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import error_fault
 from tests.stand_ins.server import Fault
 
 
-def test_broken_journal_can_be_cleared(reply: Reply, cloud: LocalCloud) -> None:
-    """Nobody is locked out by what stands in the object, not even by a kind of object that cannot be appended to."""
+def test_broken_journal_locks_nobody_out(reply: Reply, cloud: LocalCloud) -> None:
+    """Not even a kind of object that cannot be appended to: the answer tells where to delete it."""
     reply.ask("你好")
-    (key,) = cloud.oss.keys()
+    _, key = cloud.oss.keys()
     cloud.oss.write(key, b"\xff\x00 no journal at all", appendable=False)
-    assert "ObjectNotAppendable" in reply.ask("你好")
-    assert "忘掉" in reply.ask("\\clear")
+    text = reply.ask("你好")
+    assert "你好" in text and "ObjectNotAppendable" in text and "chat-journal/" in text
+    assert "ObjectNotAppendable" in reply.ask("\\clear")
+    del cloud.oss.buckets["example-bucket"].objects[key]
     assert "OSS" not in reply.ask("你好")
 
 
 def test_long_journal_costs_what_a_short_one_costs(reply: Reply, cloud: LocalCloud) -> None:
-    """Only the last 128 KiB are read, and the partial line at their beginning is left out."""
+    """Only its last 128 KiB are read, the partial line at their beginning is left out, and of the words one range."""
     message = cloud.dingtalk.message("你好")
-    key = write_turns(cloud, message, 3000, "很长的回答" * 10)
+    key = write_turns(cloud, message, 3000, "很长的回答" * 100)
     before = cloud.oss.read(key) or b""
     reply.run(message)
-    (read,) = [received for received in cloud.oss.received if is_get(received)]
-    assert read.headers["Range"] == "bytes=-131072"
+    of_journal, of_words = [received for received in cloud.oss.received if is_get(received)]
+    assert of_journal.headers["Range"] == "bytes=-131072"
+    assert len(of_words.answer) < 20_000
     assert len(cloud.openai_api.asked[0]["messages"]) == 21
     after = cloud.oss.read(key) or b""
     assert after.startswith(before)
@@ -49,21 +53,39 @@ def test_long_journal_costs_what_a_short_one_costs(reply: Reply, cloud: LocalClo
         b"[" * 5000,
         b'{"msgId": 5, "delivered": true}',
         b'{"msgId": "m"}',
-        b'{"msgId": "m", "at": "1", "run": "r", "answer": "x"}',
-        b'{"msgId": "m", "at": 1, "run": "r", "answer": ["x"]}',
-        b'{"msgId": "m", "at": 1, "run": "r", "answer": "x", "question": 1}',
-        b'{"msgId": "m", "at": 1, "answer": "x"}',
+        b'{"msgId": "m", "run": "r", "until": "1", "say": "x", "epoch": 0}',
+        b'{"msgId": "m", "run": "r", "until": true, "say": "x", "epoch": 0}',
+        b'{"msgId": "m", "run": "r", "until": 1, "say": ["x"], "epoch": 0}',
+        b'{"msgId": "m", "run": "r", "until": 1, "say": "x"}',
+        b'{"msgId": "m", "run": "r", "until": 1, "say": "x", "epoch": -1}',
+        b'{"msgId": "m", "run": "r", "until": 1, "words": [0, 1], "turn": true}',
+        b'{"msgId": "m", "run": "r", "until": 1, "words": [0, 1, "x"], "turn": true}',
+        b'{"msgId": "m", "run": "r", "until": 1, "words": {}, "turn": true}',
+        b'{"msgId": "m", "run": "r", "words": [0, 0, 9], "turn": true}',
+        b'{"msgId": "m", "until": 1, "words": [0, 0, 9], "turn": true}',
+        b'{"msgId": "m", "run": 1, "sent": 1}',
+        b'{"msgId": "m", "run": "r", "sent": 1.5}',
+        b'{"msgId": "m", "run": "r", "question": "x", "sent": 1}',
     ],
 )
 def test_bad_line_in_the_journal_is_skipped(reply: Reply, cloud: LocalCloud, line: bytes) -> None:
     """It never locks a person out, and the turns around it count."""
-    message = cloud.dingtalk.message("你好")
-    key = write_turns(cloud, message, 1)
-    good = cloud.oss.read(key) or b""
-    cloud.oss.write(key, good + line + b"\n" + good.replace("问题 0".encode(), "问题 1".encode()))
-    reply.run(message)
+    message = cloud.dingtalk.message("你好", msgId="m")
+    key = write_turns(cloud, message, 2)
+    first, second = (cloud.oss.read(key) or b"").splitlines(keepends=True)
+    cloud.oss.write(key, first + line + b"\n" + second)
+    assert reply.run(message)["result"] == "answered"
     questions = [part["content"] for part in cloud.openai_api.asked[0]["messages"] if part["role"] == "user"]
     assert questions == ["问题 0", "问题 1", "你好"]
+
+
+def test_spoiled_journal_costs_one_line_of_the_log(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+    """It tells how many lines make no sense, not one by one."""
+    message = cloud.dingtalk.message("你好")
+    cloud.oss.write(write_turns(cloud, message, 0), b"x\n" * 65_537)
+    reply.run(message)
+    (record,) = [record for record in caplog.records if "make no sense" in record.getMessage()]
+    assert "65535 lines" in record.getMessage()
 
 
 def test_journal_without_final_newline_is_continued_on_a_new_line(reply: Reply, cloud: LocalCloud) -> None:
@@ -89,13 +111,7 @@ def test_message_recorded_by_another_run_meanwhile_is_not_sent(reply: Reply, clo
     """Of two runs for one message only the one that recorded its answer sends it, even if the answers are the same."""
     message = cloud.dingtalk.message("\\help")
     now_ms = int(time.time() * 1000)
-    line = {
-        "msgId": message["msgId"],
-        "at": now_ms,
-        "run": "other",
-        "until": now_ms + 5000,
-        "answer": zh.HELP,
-    }
+    line = {"msgId": message["msgId"], "run": "other", "until": now_ms + 5000, "say": sentences.HELP, "epoch": 0}
     mark = {"msgId": message["msgId"], "at": now_ms, "delivered": True}
     key = write_turns(cloud, message, 0)
     del cloud.oss.buckets["example-bucket"].objects[key]
@@ -146,18 +162,28 @@ def test_silent_oss_is_given_up_before_the_function_is_killed(reply: Reply, clou
 
 
 def test_answer_is_given_when_the_history_cannot_be_read(reply: Reply, cloud: LocalCloud) -> None:
-    """The person is answered, told why nothing was remembered, and the turn is kept at the right place."""
+    """The person is answered, and told why nothing was remembered; nobody may guess where a line belongs."""
     reply.ask("我叫小明")
     deny(cloud, "GetObject")
     message = cloud.dingtalk.message("我叫什么？")
     reply.run(message)
     text = cloud.dingtalk.shown(message)[0].text
     assert text.startswith("我还不知道")
-    assert "没能读取聊天记录" in text
+    assert "没能读取聊天记录" in text and "没有存下来" in text
     assert "AccessDenied" in text
     assert "oss:GetObject" in text
-    questions = [line.get("question") for line in cloud.journal(message)]
-    assert questions == ["我叫小明", None, "我叫什么？", None]
+    assert [line.get("question") for line in cloud.journal(message)] == ["我叫小明", None]
+
+
+def test_answer_is_given_when_only_the_words_cannot_be_read(reply: Reply, cloud: LocalCloud) -> None:
+    """The journal tells where the next turn belongs."""
+    reply.ask("我叫小明")
+    cloud.oss.plan(error_fault("AccessDenied", where=lambda received: is_get(received) and "history" in received.path))
+    message = cloud.dingtalk.message("我叫什么？")
+    reply.run(message)
+    text = cloud.dingtalk.shown(message)[0].text
+    assert text.startswith("我还不知道") and "没能读取聊天记录" in text and "没有存下来" not in text
+    assert [line.get("question") for line in cloud.journal(message)] == ["我叫小明", None, "我叫什么？", None]
 
 
 def test_read_that_fails_once_costs_nothing(reply: Reply, cloud: LocalCloud) -> None:
@@ -214,7 +240,7 @@ def test_of_two_replies_on_record_the_first_counts(reply: Reply, cloud: LocalClo
     """Two runs that could not read the journal recorded one each."""
     message = cloud.dingtalk.message("1+1=?")
     key = write_turns(cloud, message, 0)
-    lines = [{"msgId": message["msgId"], "at": 1, "run": run, "until": 0, "answer": run} for run in ("一", "二")]
+    lines = [{"msgId": message["msgId"], "run": run, "until": 0, "say": run, "epoch": 0} for run in ("一", "二")]
     cloud.oss.write(key, "".join(json.dumps(line) + "\n" for line in lines))
     assert reply.run(message)["result"] == "answered again"
     assert [shown.text for shown in cloud.dingtalk.shown(message)] == ["一"]
@@ -224,7 +250,7 @@ def test_append_of_which_nothing_can_be_learnt_is_given_up(reply: Reply, cloud: 
     """It may have been carried out: appended again without a look at the journal, the turn could be there twice."""
     message = cloud.dingtalk.message("1+1=?")
     cloud.oss.plan(Fault(where=is_get))
-    cloud.oss.plan(Fault(where=is_append, drop=True, carry_out=True))
+    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=True))
     cloud.oss.plan(error_fault("InternalError", where=is_get, times=4))
     assert reply.run(message)["result"] == "answered"
     assert "没能存进聊天记录" in cloud.dingtalk.shown(message)[0].text
