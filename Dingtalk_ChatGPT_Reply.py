@@ -45,7 +45,7 @@ from bot import sentences
 from bot.chatgpt.answers import Answer
 from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
-from bot.commands import clear, not_cleared, status
+from bot.commands import clear, status
 from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
 from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
@@ -54,11 +54,11 @@ from bot.dingtalk.sign_of_life import SignOfLife
 from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part
 from bot.errors import NotDelivered, Taken
 from bot.logs import log, set_up_logs, trace
-from bot.oss.bucket import OssFailure, open_bucket, version_problem
-from bot.oss.commit import Reply, commit, delete_old_words, reply_on_record
+from bot.oss.bucket import OssFailure, version_problem
+from bot.oss.commit import Reply, commit, delete_old_words, reply_on_record, told
 from bot.oss.daily_limit import count_question
-from bot.oss.history import place_of, read_turns
-from bot.oss.journal import Journal, load_journal
+from bot.oss.history import read_turns
+from bot.oss.journal import Journal, load_journal, open_journal
 from bot.oss.lease import Lease, take_lease
 from bot.self_check import self_check
 from bot.settings import ReplySettings, conflicts, read_settings, role_credentials
@@ -106,7 +106,8 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
     journal = Journal(None, "", message.id)
     lease = None
     try:
-        journal = open_journal(message, run)
+        ids = (message.conversation_id, message.person, message.corp_id, message.id)
+        journal = open_journal(*ids, message.in_group, run)
         if not journal.commit and not journal.delivered:
             reply = compose(message, problems, journal, sign, run)
             lease, problem = commit(reply, journal, run)
@@ -128,17 +129,6 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
         tell(message, sentences.INTERNAL.format(request_id=run.context.request_id), lease, run)
         lease.mark()
         return "failed: unforeseen", ""
-
-
-def open_journal(message: Message, run: Run) -> Journal:
-    """The journal that this message belongs to; one without a bucket if the settings do not tell where it is."""
-    settings, scope = run.settings, run.settings.history_scope
-    place = place_of(message.conversation_id, message.person, message.corp_id, message.id, scope, message.in_group)
-    message_id = message.id if len(message.id) <= 100 else digest(message.id)
-    if not settings.oss_bucket_name or version_problem():
-        return Journal(None, place, message_id)
-    journal = Journal(open_bucket(settings, run.context, run.role), place, message_id)
-    return load_journal(journal, settings.history_length, run.share(LOAD_SHARE))
 
 
 def compose(message: Message, problems: list[str], journal: Journal, sign: SignOfLife, run: Run) -> Reply:
@@ -190,22 +180,6 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
         return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
     turn = question_of(message, run.settings.history_scope)
     return Reply("answered", answer.text[:MOST_CHARACTERS], turn, private=True, unread=unread, tokens=answer.tokens)
-
-
-def told(reply: Reply, problem: str, hidden: bool) -> Reply:
-    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record.
-
-    `hidden`: there was no journal, of which OSS says 403, not 404, to a role that may not list.
-    """
-    if reply.clear:
-        return not_cleared(problem) if problem else reply
-    note, unread = "", reply.unread
-    if problem and reply.private:
-        sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
-        note = sentence.format(problem=problem)
-    elif unread and not hidden:
-        note = sentences.HISTORY_NOT_READ.format(problem=unread)
-    return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
 
 
 def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:

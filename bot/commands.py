@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bot import VERSION, sentences
-from bot.oss.commit import Reply
+from bot.oss.commit import Reply, not_cleared
 from bot.oss.journal import Journal
 from bot.settings import ReplySettings
 
@@ -13,11 +13,6 @@ def clear(journal: Journal) -> Reply:
     if journal.problem and not journal.denied:  # where it is denied, there may be none, and the commit shows that
         return not_cleared(journal.problem)
     return Reply("cleared", sentences.CLEARED, clear=True)
-
-
-def not_cleared(problem: str) -> Reply:
-    """Instead, when OSS fails."""
-    return Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
 
 
 def status(journal: Journal, settings: ReplySettings) -> Reply:

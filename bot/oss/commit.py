@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bot import sentences
 from bot.deadline import COMMIT_SHARE, LOAD_SHARE, Run
 from bot.errors import NotDelivered
 from bot.logs import log
@@ -72,6 +73,27 @@ def commit(reply: Reply, journal: Journal, run: Run) -> tuple[Lease | None, str]
         log.error("%s: not saved: %s", journal.key, failure)
         return Lease(journal, run, record.line if failure.unsure else None), str(failure)
     return (Lease(journal, run) if journal.lease[0] == run.id else None), ""
+
+
+def told(reply: Reply, problem: str, hidden: bool) -> Reply:
+    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record.
+
+    `hidden`: there was no journal, of which OSS says 403, not 404, to a role that may not list.
+    """
+    if reply.clear:
+        return not_cleared(problem) if problem else reply
+    note, unread = "", reply.unread
+    if problem and reply.private:
+        sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
+        note = sentence.format(problem=problem)
+    elif unread and not hidden:
+        note = sentences.HISTORY_NOT_READ.format(problem=unread)
+    return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
+
+
+def not_cleared(problem: str) -> Reply:
+    """Instead of the reply to \\clear, when OSS fails."""
+    return Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
 
 
 def reply_on_record(lease: Lease, run: Run) -> Reply | None:

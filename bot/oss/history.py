@@ -17,22 +17,11 @@ from typing import Any
 from bot.deadline import now_ms
 from bot.oss.bucket import OssFailure, append_bytes, back_off, call_oss, read_range
 from bot.oss.journal import MIN_APPEND_SECONDS, OSS_TRIES, Journal, JournalFailure, Line
-from bot.values import digest, percent_encoded, text_in
+from bot.values import text_in
 
 MOST_BYTES = 128 * 1024  # of words are read for the model, however many turns that are
 MOST_REPLY_BYTES = 4 * 1024 * 1024  # of one reply, which ends at MOST_CHARACTERS
 MOST_QUESTION_CHARACTERS = 30_000  # are kept; at most 90 KB, so that some of the answer is always read
-
-
-def place_of(conversation_id: str, person: str, corp_id: str, message_id: str, scope: str, in_group: bool) -> str:
-    """Where the objects lie: for this person in this conversation, or for all in it, or for the person anywhere.
-
-    'cid7+Q==', '../x' -> 'cid7%2BQ%3D%3D/%2E%2E%2Fx': no id can leave its place, nor be an @ name
-    """
-    name = percent_encoded(person) if person else f"@nobody-{digest(message_id)}"
-    if scope == "person":  # staff ids are unique in an organisation only
-        return f"@person-{percent_encoded(corp_id)}/{name}"
-    return f"{percent_encoded(conversation_id)}/{'@group' if scope == 'group' and in_group else name}"
 
 
 def words_key(journal: Journal, epoch: int) -> str:
