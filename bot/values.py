@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from typing import Any
@@ -30,6 +31,56 @@ def first_object(value: Any) -> dict[str, Any]:
     if isinstance(value, list) and value:
         value = value[0]
     return value if isinstance(value, dict) else {}
+
+
+def frames_in(content: bytes) -> list[str]:
+    """The texts that a body is made of: itself, or the data of its events; [] if there is nothing in it.
+
+    Services send events although none were asked for: chunks, or whole answers, or an answer and '[DONE]' behind it.
+    https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+    """
+    text = content.decode("utf-8-sig", "replace").strip()
+    lines = [line.strip() for line in text.split("\n")]
+    if not any(line.startswith(("data:", ":")) or line == "[DONE]" for line in lines):
+        return [text] if text else []
+    frames = [[""]]
+    for line in lines:
+        if line.startswith("data:") or line == "[DONE]":
+            frames.append([line.removeprefix("data:").strip()])
+        elif not line.startswith((":", "event:", "id:", "retry:")):
+            frames[-1].append(line)
+    found = ("\n".join(filter(None, frame)) for frame in frames)
+    return [frame for frame in found if frame and frame != "[DONE]"]
+
+
+def values_in(frames: list[str]) -> list[Any]:
+    """The JSON values of those frames that are JSON."""
+    values = []
+    for frame in frames:
+        try:
+            values.append(json.loads(frame))
+        except (ValueError, RecursionError):
+            pass  # broken, or words
+    return values
+
+
+def packed_json(text: str) -> tuple[int, Any]:
+    """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without.
+
+    Relays in Python also write {'code': None}.
+    """
+    start = text.find("{")
+    try:
+        if start >= 0:
+            return start, json.JSONDecoder().raw_decode(text[start:])[0]
+    except (ValueError, RecursionError):
+        pass
+    try:
+        if start >= 0:
+            return start, ast.literal_eval(text[start : text.rfind("}") + 1][:4000])
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        pass  # it only looked like JSON
+    return len(text), None
 
 
 def percent_encoded(name: str) -> str:

@@ -111,7 +111,11 @@ def build(name: str) -> None:
 
 
 def pack(name: str) -> None:
-    """Make <name>.zip of .package/<name>, for the console: the same bytes for the same files, whenever it is made."""
+    """Make <name>.zip of .package/<name>, for the console: the same bytes for the same files and compiler, at any time.
+
+    Another build of CPython 3.10 writes some bytes of the bytecode otherwise: marshal marks an object that it may refer
+    to again by its reference count, which depends on what that interpreter holds.
+    """
     folder, archive = PACKAGES / name, ROOT / f"{name}.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as packed:
         for file in sorted(folder.rglob("*"), key=lambda file: file.relative_to(folder).as_posix()):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 import json
+=======
+import itertools
+>>>>>>> journal
 import re
 from typing import Any, NamedTuple
 
 from bot import sentences
+<<<<<<< HEAD
 from bot.chatgpt.bodies import completion_in, frames_in, values_in
 from bot.chatgpt.marks import CODE, calls_tool, without_marks
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
+=======
+from bot.chatgpt.marks import calls_tool, without_marks
+>>>>>>> journal
 from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
 from bot.chatgpt.responses import as_completion, is_response
 from bot.chatgpt.sources import sources_below
 from bot.masking import quotable
-from bot.values import first_object, text_in
+from bot.values import first_object, frames_in, text_in, values_in
 
 # How an answer ended, by what the reason is made of; the first that fits.
 ENDINGS = (
@@ -96,6 +104,33 @@ def read_answer(content: bytes) -> Answer:
     elif cause == "empty" and ending == "?":
         raise ModelFailure("ended", "no words", said=quotable([reason], ()))
     raise ModelFailure(cause, "no words")
+
+
+def completion_in(values: list[Any]) -> dict[str, Any]:
+    """One completion: the last whole one, or what its chunks are together; {} if there is none."""
+    whole: dict[str, Any] = {}
+    parts: dict[str, list[Any]] = {}
+    reason = None
+    for event in map(first_object, values):
+        event = event["response"] if isinstance(event.get("response"), dict) else event  # an event of the Responses API
+        whole.update({name: value for name, value in event.items() if value is not None})
+        choice = first_object(event.get("choices"))
+        if isinstance(choice.get("delta"), dict):
+            reason = choice.get("finish_reason") or reason
+            for name, value in choice["delta"].items():
+                parts.setdefault(name, []).append(value)
+    if parts:
+        whole["choices"] = [{"message": {name: joined(parts[name]) for name in parts}, "finish_reason": reason}]
+    return whole
+
+
+def joined(parts: list[Any]) -> Any:
+    """Texts one behind the other, lists likewise; of other values the last one."""
+    known = [part for part in parts if part is not None]
+    if known and all(isinstance(part, str) for part in known):
+        return "".join(known)
+    lists = [part for part in known if isinstance(part, list)]
+    return list(itertools.chain.from_iterable(lists)) if lists else known[-1] if known else None
 
 
 def tokens_in(completion: dict[str, Any]) -> str:

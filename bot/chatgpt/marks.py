@@ -19,12 +19,12 @@ THOUGHT_TAG = re.compile(
 THOUGHT_DETAILS = re.compile(r"<details\s[^<>\n]{0,200}\btype=[\"']?reasoning\b[^<>\n]{0,200}>", re.IGNORECASE)
 MARKUP_TAG = re.compile("<(analysis|reflection)", re.IGNORECASE)  # which XML that was asked for may have too
 CODE = re.compile(
-    r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
+    r"^[ \t]*(`{3,}(?!`)|~{3,}(?!~))[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
     re.MULTILINE | re.DOTALL,
 )
 WRAPPERS = ("answer", "output", "final_answer")
 TOOL_CALL = re.compile(  # in the forms of DeepSeek, Qwen, Kimi, MiniMax, Llama, Mistral, Anthropic
-    r"^[ \t]*(?:<[|｜]?(?:[\w.]{1,20}[:|｜])?(?:tool[_▁ ]?calls?|function[_▁ ]?calls?|python_tag)\w{0,40}[|｜]?>"
+    r"^[ \t]*(?:<[|｜]?(?:[\w.]{1,20}[:|｜])?(?:tool[_▁ ]?calls?|function[_▁ ]?calls?|python_tag)[\w▁]{0,40}[|｜]?>"
     r"|<function=|<(?:\w{1,20}:)?invoke\s|\[TOOL_CALLS?\]|\]<\]\w{1,20}\[>\[)",
     re.MULTILINE | re.IGNORECASE,
 )

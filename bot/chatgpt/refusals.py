@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import html
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.bodies import frames_in, values_in
-from bot.chatgpt.causes import CODES, STATUSES, VAGUE, WAYS, cause_in, first_row
+from bot.chatgpt.causes import CODES, STATUSES, VAGUE, WAYS, cause_in
 from bot.masking import is_plain, quotable
+from bot.values import frames_in, packed_json, values_in
+from bot.words import first_row
 
 # The fields that hold them, in lower case and without signs, wherever they stand.
 CODE_FIELDS = (
-    "code",
-    "type",
-    "status",
-    "statuscode",
-    "httpcode",
-    "errorcode",
-    "errcode",
-    "errortype",
-    "reason",
-    "quotaid",
-)
+    "code", "type", "status", "statuscode", "httpcode", "errorcode", "errcode", "errortype", "reason", "quotaid",
+)  # fmt: skip
 SAYING_FIELDS = (
     "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
     "title", "description", "errordescription", "raw", "displaymsg", "en",
@@ -35,10 +25,10 @@ SAYING_FIELDS = (
 WAITING_FIELDS = ("retrydelay", "retryafter", "retryafterseconds")
 SKIPPED_FIELDS = ("input", "messages", "choices", "prompt")  # where services quote the question, or the answer stands
 MAX_REFUSAL_BYTES, MAX_REFUSAL_TEXTS = 64 * 1024, 50  # are read of a refusal: what counts stands at its beginning
-QUOTED = (  # the causes about which a deployer must do something, or which may be misread: the service's words help
-    *("key", "forbidden", "region", "model", "address", "balance", "options", "vision", "picture", "strange", "down"),
-    "ended",
-)
+# What tells nothing: names of statuses, and codes that are as general.
+STATUS_NAMES = {status.phrase.lower() for status in HTTPStatus} | {"access denied"}
+GENERAL = re.compile(r"(?i)(invalid|bad)[_ ]?(request|argument)([_ ]?error)?|(upstream|api|server|runtime)?_?error")
+QUIET = ("busy", "long", "filtered", "timeout", "network")  # of these causes the person sees no words of the service
 WAIT = re.compile(
     r"\b(?:retry|again|wait)\b[^\d\n]{0,20}(?:(\d{1,3})h)?(?:(\d{1,3})m)?(\d{1,6}(?:\.\d{1,20})?) ?(ms|s)"
     r"|(?P<seconds>\d{1,6}) ?秒.{0,9}(?:重试|再试)",
@@ -62,7 +52,7 @@ class ModelFailure(Exception):
     def sentence(self) -> str:
         """What the person sees; where a deployer must act, the service's own words below: a guess must not lie."""
         sentence = (sentences.PICTURES_REFUSED if self.with_pictures else sentences.FAILURES)[self.cause]
-        witness = sentences.SERVICE_SAID.format(said=self.said) if self.said and self.cause in QUOTED else ""
+        witness = sentences.SERVICE_SAID.format(said=self.said) if self.said and self.cause not in QUIET else ""
         return "\n".join(filter(None, (sentence, witness)))
 
 
@@ -119,25 +109,6 @@ def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
         collect(packed, field, refusal, depth + 1)
 
 
-def packed_json(text: str) -> tuple[int, Any]:
-    """Where JSON begins in a text, and what it is: 'Error: {"code": 1}' -> 7, {'code': 1}; its length, None without.
-
-    Relays in Python also write {'code': None}.
-    """
-    start = text.find("{")
-    try:
-        if start >= 0:
-            return start, json.JSONDecoder().raw_decode(text[start:])[0]
-    except (ValueError, RecursionError):
-        pass
-    try:
-        if start >= 0:
-            return start, ast.literal_eval(text[start : text.rfind("}") + 1][:4000])
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        pass  # it only looked like JSON
-    return len(text), None
-
-
 def understood(refusal: Refusal) -> str | None:
     """The cause that the codes or the words of a refusal tell; None if they tell nothing.
 
@@ -145,35 +116,27 @@ def understood(refusal: Refusal) -> str | None:
     """
     plain = {re.sub(r"[\W_]", "", code).lower() for code in refusal.codes}
     known = next((cause for cause, codes in CODES.items() if plain & {*codes.split()}), None)
-    names = [re.sub(r"[_.:-]", " ", code) for code in refusal.codes if not GENERIC.fullmatch(code)]
+    names = [re.sub(r"[_.:-]", " ", code) for code in refusal.codes if not GENERAL.fullmatch(code)]
     by_text, by_name = cause_in(refusal.texts), cause_in(names)
     named = by_name and (by_name == "model" or by_name not in VAGUE)
     told = by_name if by_text in VAGUE and named else by_text or by_name
     return known or told or cause_in([" ".join([*names, *refusal.texts])])
 
 
-GENERIC = re.compile(
-    r"(?i)(invalid|bad)[_ ]?(request|argument)([_ ]?error)?|(upstream|api|server|runtime)_?error|error"
-)
-
-
-def failure_of(refusal: Refusal, private: list[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
+def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
     """The failure that a refusal is; `seconds` are left for another try.
 
     The log gets its codes, never its words: services quote questions and keys.
     """
     sure = understood(refusal)
     cause = sure or cause_by_status(refusal)
-    if refusal.bare and refusal.status in (401, 403) and cause in ("key", "forbidden", "strange"):
-        cause = "address" if sure != "key" else cause
+    said_nothing = refusal.bare or (refusal.status == 403 and not refusal.codes and says_only_names(refusal.texts))
+    if refusal.status in (401, 403) and said_nothing and sure in (None, "forbidden"):
+        cause = "address"  # nothing of the API has spoken, but a firewall or a proxy before it
     wait_seconds = wait_in(refusal, headers)
     passing = refusal.status in (402, 403, 429) or refusal.status >= 500
-    if (
-        passing
-        and wait_seconds is not None
-        and wait_seconds < seconds
-        and not first_row("per day    per day", [*refusal.texts, *refusal.codes])
-    ):
+    of_a_day = first_row("a day      per day", [*refusal.texts, *refusal.codes])
+    if passing and wait_seconds is not None and wait_seconds < seconds and not of_a_day:
         cause = "busy"  # whatever else is said, such as that of a quota
     codes = [code for code in dict.fromkeys(refusal.codes) if is_plain(code, private)][:3]
     request_id = headers.get("x-request-id", "")
@@ -189,14 +152,24 @@ def failure_of(refusal: Refusal, private: list[str], headers: Mapping[str, str],
 
 
 def cause_by_status(refusal: Refusal) -> str:
-    """The cause if nothing that is said is understood."""
+    """The cause if nothing that is said is understood; a redirect is followed nowhere."""
     status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
+<<<<<<< HEAD
     words = {phrase.phrase.lower() for phrase in HTTPStatus} | {"access denied"}
     only_status = all(text.lower().rstrip(".") in words for text in refusal.texts) and not refusal.codes
     if 300 <= status < 400 or (status == 403 and (refusal.bare or only_status)) or (status == 401 and refusal.bare):
         return "address"  # nothing of the API has spoken: a redirect, a firewall, a proxy
     failed = status >= 500 or "failed" in refusal.codes  # as a response is that came as a 200
     return STATUSES.get(status, "down" if failed else "options" if status >= 400 else "strange")
+=======
+    others = ("down", status >= 500), ("options", status >= 400), ("address", status >= 300), ("strange", True)
+    return STATUSES.get(status) or next(cause for cause, fits in others if fits)
+
+
+def says_only_names(texts: list[str]) -> bool:
+    """Whether the texts are nothing but the names of statuses: 'Forbidden'."""
+    return all(text.lower().rstrip(".") in STATUS_NAMES for text in texts)
+>>>>>>> journal
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

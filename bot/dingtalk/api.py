@@ -16,6 +16,7 @@ from bot.connections import FreshConnections, post
 from bot.deadline import T, call_until
 from bot.logs import plain_words
 from bot.settings import ReplySettings
+from bot.words import first_row
 
 
 class CallFailed(Exception):
@@ -26,6 +27,7 @@ class CallFailed(Exception):
         self.cause, self.detail = cause, detail
 
 
+<<<<<<< HEAD
 Call = Callable[[str], tuple[int, dict[str, Any]]]  # with a token; the status and the object of the answer
 
 # What an error of the API means, by its code and its words; the first that fits.
@@ -39,6 +41,19 @@ API_CAUSES = (
     ("expired", r"downloadCode|expired|过期"),
     ("robot", r"robot"),
 )
+=======
+# What an error of the API means, by its code and its words, see bot.words.
+API_CAUSES = """
+quota      api count limit, 90018
+busy       qps limit, throttl, punish, too many, 90002, 90020, system busy, system err
+ip         white list, whitelist
+permission permission denied, required scopes, access denied, forbidden, no permission
+app        invalid client, client id, clientid, app key, appkey, app secret, appsecret
+token      invalid authentication, access token
+expired    download code, expired, 过期
+robot      robot
+"""
+>>>>>>> journal
 RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
 BUSY_SECONDS = 1  # DingTalk counts calls by the second
 api_tokens: dict[
@@ -125,7 +140,7 @@ def in_time(deadline: float, request: Callable[[tuple[float, float]], T]) -> T:
 def api_failure(status: int, answer: dict[str, Any]) -> CallFailed:
     """What an error of the API means, with its code and its request id for the log."""
     told = json.dumps(answer, ensure_ascii=False)[:2000]
-    cause = next((cause for cause, words in API_CAUSES if re.search(words, told, re.IGNORECASE)), "")
+    cause = first_row(API_CAUSES, [told])
     if status == 401:
         cause = "token"
     elif not answer and status in (403, 429):  # a page for a browser: too much from this address

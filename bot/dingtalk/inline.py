@@ -61,14 +61,10 @@ def ready(text: str, notes: Container[str]) -> str:
 def mend_bold(text: str) -> str:
     """The text so that a reader sees bold in it where a mark stands between punctuation and words.
 
-    '**开源：**代码' -> '**开源**：代码', '是**（可选）**的' -> '是 **（可选）** 的'. Only if more marks pair up.
+    '**开源：**代码' -> '**开源**：代码', '是**（可选）**的' -> '是 **（可选）** 的'. Only if more marks pair up so.
     """
-    meant = marks_in(text, as_meant=True)
-    count = len(marks_in(text))
-    if len(meant) <= count:
-        return text
     changes = []
-    for opening, closing in meant:
+    for opening, closing in marks_in(text, as_meant=True)[0]:
         if not edges(text, opening.end(), opening.start() - 1):
             changes.append((opening.start(), opening.start(), " "))
         if not edges(text, closing.start() - 1, closing.end()):
@@ -81,16 +77,21 @@ def mend_bold(text: str) -> str:
         pieces += [text[done:start], new]
         done = end
     mended = "".join(pieces) + text[done:]
-    return mended if len(marks_in(mended)) > count else text
+    alone = marks_in(mended)[1] if changes else 0
+    return mended if not alone or alone < marks_in(text)[1] else text
 
 
-def marks_in(text: str, as_meant: bool = False) -> list[tuple[re.Match[str], re.Match[str]]]:
-    """The pairs of marks that a reader takes for bold and the like (section 6.2 of the spec), or that are meant so."""
-    pairs = []
+def marks_in(text: str, as_meant: bool = False) -> tuple[list[tuple[re.Match[str], re.Match[str]]], int]:
+    """The pairs of marks that a reader takes for bold and the like (section 6.2 of the spec), or that are meant so.
+
+    And how many marks are left alone.
+    """
+    pairs, marks = [], 0
     opened: deque[re.Match[str]] = deque(maxlen=9)  # no more are in each other, so that no text takes long
     for mark in EMPHASIS.finditer(text):
         if not mark["mark"]:
             continue
+        marks += 1
         before, after = mark.start() - 1, mark.end()
         opens, closes = edges(text, after, before), edges(text, before, after)
         if as_meant:
@@ -102,7 +103,7 @@ def marks_in(text: str, as_meant: bool = False) -> list[tuple[re.Match[str], re.
             pairs.append((one, mark))
         elif opens:
             opened.append(mark)
-    return pairs
+    return pairs, marks - 2 * len(pairs)
 
 
 def edges(text: str, inner: int, outer: int) -> bool:

@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bot.dingtalk.html import TAG, html_end, rows_in
 from bot.dingtalk.inline import LONG, as_words, ready, with_breaks
-from bot.dingtalk.tables import TAG, Table, cells_of, head_of_table, rows_in
+from bot.dingtalk.tables import Table, cells_of, head_of_table
 
 MAX_CONTAINERS = 20  # of containers in each other; what is deeper is text, so that no line takes long
 QUOTE_MARKER = "> "
@@ -25,23 +26,6 @@ FENCES = re.compile(r"^[ \t>]*(`{3,30}|~{3,30})[ \t]*([^`\n]*)$", re.MULTILINE)
 NOTE = re.compile(r"^[ \t>]*\[\^([^\]\s]{1,30})\]:", re.MULTILINE)
 HEADING = re.compile(r"#{1,6}(?:[ \t]|$)")
 UNDERLINE = re.compile(r"=+|-+")  # makes the paragraph above it a heading
-HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables first; "" is a blank line
-    (r"(?:<[^<>]{1,200}>\s*){0,9}<table\b", "</table>"),
-    (r"<(?:script|pre|style|textarea)(?![^\s>])", "</(?:script|pre|style|textarea)>"),
-    (r"<!--", "-->"),
-    (r"<\?", r"\?>"),
-    (r"<![a-z]", ">"),
-    (r"<!\[CDATA\[", r"\]\]>"),
-    (
-        r"</?(?:address|article|aside|base|basefont|blockquote|body|caption|center|col|colgroup|dd|details|dialog|dir|div|dl|dt"
-        r"|fieldset|figcaption|figure|footer|form|frame|frameset|h[1-6]|head|header|hr|html|iframe|legend|li|link|main|menu"
-        r"|menuitem|nav|noframes|ol|optgroup|option|p|param|search|section|summary|table|tbody|td|tfoot|th|thead|title|tr"
-        r"|track|ul)(?=\s|/?>|$)",
-        "",
-    ),
-    (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
-]
-HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
 
 
 # Blocks and containers
@@ -57,10 +41,7 @@ class Container:
         self.restarted = False  # the same has ended its list before it: it goes on with its number
 
     def begin(self, moved: bool, rival: Container | None) -> str:
-        """Its marker; the rival is what stood in the same place before it.
-
-        The other sign stands behind the number where the list of the rival would go on with another number.
-        """
+        """Its marker, with the other sign if the list of the rival, which stands before it, would go on wrongly."""
         if self.number is not None and (self.restarted or moved):
             sign = self.marker.strip()[-1]
             if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
@@ -106,9 +87,7 @@ def render(block: Block, before: Block | None) -> str:
             around.append(container)
     text, code = block.text, block.code
     if code == INDENT and any(not one.left and one.marker != QUOTE_MARKER for one in ended(before, block)):
-        code = "`" * (
-            9 if "```" in text else 3
-        )  # else it would be words of the item before it, which is one only in what is sent
+        code = "```"  # else it would be words of the item before it, which is one only in what is sent
     if code == INDENT:
         first, later = first + INDENT, later + INDENT
     elif code:
@@ -142,9 +121,9 @@ def blocks_in(text: str) -> Iterator[Block]:
 
 def without_outer_fence(text: str) -> str:
     """The text without a fence for Markdown that is around all of it."""
-    if not (outer := OUTER_FENCE.match(text)):
+    outer, inside = OUTER_FENCE.match(text), ""
+    if outer is None:
         return text
-    inside = ""
     for fence in FENCES.finditer(text, outer.end()):
         if inside:
             inside = "" if fence[1].startswith(inside) and not fence[2] else inside
@@ -187,8 +166,7 @@ class Walk:
         depth, line = self.match(line)
         words, inside = line.strip(" \t"), depth == len(self.containers)
         if self.kind == "code" and self.code != INDENT and inside:
-            fence = fence_of(self.code)
-            if indent_of(line) < 4 and words.startswith(fence) and not words.strip(fence[0]):
+            if indent_of(line) < 4 and words.startswith(fence_of(self.code)) and not words.strip(self.code[0]):
                 yield from self.close(depth)
             else:
                 self.add(dedent(line, self.indent))
@@ -203,23 +181,22 @@ class Walk:
             yield from self.read_block(line, depth)
         elif self.code == INDENT and inside:
             self.add(dedent(line, 4))
-        elif not self.table_goes_on():
-            # It ends the block, and an item that has none yet.
+        elif not self.table_goes_on():  # the blank line ends the block, and an item that has none yet
             empty = not self.kind and self.opened > 0 and self.containers[-1].marker != QUOTE_MARKER
             yield from self.close(depth - empty)
             self.gap = True
 
     def table_goes_on(self) -> bool:
         """Whether this blank line stands in the middle of a table: above its rule, or above a row."""
-        if self.kind != "table" and not (self.kind == "text" and "|" in self.lines[-1]):
+        if self.kind not in ("text", "table"):
             return False
-        row, _, rule = self.text[self.place : self.place + LONG].partition("\n")
+        row, rule, *_ = [*self.text[self.place : self.place + LONG].split("\n", 2), "", ""]
         depth, row = self.match(row)
         if depth < len(self.containers) or not re.match(r" {0,3}\|", row):
             return False
         if self.kind == "text":
             return bool(head_of_table(self.lines[-1], row.strip(" \t")))
-        return not head_of_table(row, self.match(rule.partition("\n")[0])[1].strip(" \t"))
+        return not head_of_table(row, self.match(rule)[1].strip(" \t"))
 
     def match(self, line: str) -> tuple[int, str]:
         """How many of the open containers hold the line, and what is left of it in them."""
@@ -252,7 +229,7 @@ class Walk:
 
     def open(self, marker: str, sibling: Container | None) -> None:
         """Open a container; the sibling is the one that was open in its place."""
-        digits = re.search(r"\d+", marker)
+        digits = re.search("[0-9]+", marker)
         container = Container(marker, int(digits[0]) if digits else None)
         if digits and sibling and sibling.number is not None and sibling.marker.strip()[-1] == marker.strip()[-1]:
             container.number = sibling.number + 1
@@ -278,9 +255,10 @@ class Walk:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
                 self.lines, self.size = [], 0
-            if not inside:  # it gets the marks of the containers, where it could be more than words
-                line = INDENT + words if indented else as_words(words)
-            self.add(line)
+            lazy = (
+                INDENT + words if indented else as_words(words)
+            )  # with the marks of its containers, no more than words
+            self.add(line if inside else lazy)
         elif self.kind == "table" and inside and not indented and not begins:
             yield from self.read_row(cells_of(words, len(self.table.head)))
         elif self.code == INDENT and inside and indented:
@@ -403,10 +381,3 @@ def is_rule(line: str) -> bool:
     """Whether it is a line across: '---', '* * *'."""
     signs = line.replace(" ", "").replace("\t", "")
     return len(signs) > 2 and signs[0] in "-_*" and not signs.strip(signs[0])
-
-
-def html_end(words: str, paragraph: bool) -> str | None:
-    """What ends the block of HTML that begins with these words, None if none does."""
-    found = HTML.match(words) if words[:1] == "<" else None
-    number = found.lastindex if found and found.lastindex else 0
-    return HTML_BLOCKS[number - 1][1] if number and not (paragraph and number == len(HTML_BLOCKS)) else None

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Container
 
+from bot.dingtalk.html import MAX_COLUMNS
 from bot.dingtalk.inline import FORMULA, LONG, PAIRS, ready
 
-MAX_COLUMNS = 100  # what is beyond them stands in the last one
 RULE = re.compile(r"\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?")
 CODE = r"\\\||(?<!`)(?P<ticks>`+)(?![`\s])[^`]{1,500}(?<!\s)(?P=ticks)(?!`)"
 BARS = [re.compile(rf"{CODE}|(?P<bar>\|)"), re.compile(rf"{CODE}|{FORMULA}|(?P<bar>\|)")]
-TAG = re.compile(r"</?([a-z][a-z0-9]*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
-MARKS_OF_TAGS = {"b": "**", "strong": "**", "code": "`", "br": "<br>"}
 
 
 class Table:
@@ -79,10 +77,3 @@ def cells_of(row: str, columns: int = 0) -> list[str]:
         if len(cells) == columns:
             break
     return cells
-
-
-def rows_in(table: str) -> Iterator[list[str]]:
-    """The cells of each row of a table in HTML, as Markdown."""
-    for row in re.finditer(r"(?is)<tr\b[^<>]*>(.*?)(?=<tr\b|\Z)", table):
-        cells = re.split(r"(?i)<t[dh]\b[^<>]*>", row[1], maxsplit=MAX_COLUMNS)[1:]
-        yield [" ".join(TAG.sub(lambda tag: MARKS_OF_TAGS.get(tag[1].lower(), ""), cell).split()) for cell in cells]

@@ -77,6 +77,7 @@ class FcAnswer(NamedTuple):
     status: int
     request_id: str | None
     error: str | None = None  # its code, "" if it has none; None if the answer is no error
+    said: str = ""  # its words
 
 
 def hand_over(message: Message, deployment: Deployment) -> str:
@@ -100,7 +101,7 @@ def hand_over(message: Message, deployment: Deployment) -> str:
     if answer.error is not None:
         code = printable(answer.error or f"HTTP {answer.status}")
         reason = f"code {code}, status {answer.status}, its request {printable(answer.request_id)}"
-        raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, deployment))
+        raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, answer.said, deployment))
     if answer.status != 202:
         reason = f"status {answer.status}: not Function Compute's answer to an invocation"
         raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE)
@@ -140,7 +141,7 @@ def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
     except fc2.FcError as error:
         # The documents print errorCode, which aliyun-fc2 does not read.
         error_code = error.err_code or json.loads(error.message).get("errorCode") or ""
-        return FcAnswer(error.status_code, error.request_id, str(error_code))
+        return FcAnswer(error.status_code, error.request_id, str(error_code), error.message)
     request_id = answer.headers.get("x-fc-request-id")
     return FcAnswer(202 if request_id else 200, request_id)  # aliyun-fc2 does not tell the status
 
@@ -172,7 +173,7 @@ def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
     error = json.loads(body)
     if not isinstance(error, dict):
         raise TypeError("no JSON object")
-    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or ""))
+    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or ""), str(error.get("Message")))
 
 
 def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret: str) -> str:
@@ -185,11 +186,15 @@ def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret
     return f"ACS3-HMAC-SHA256 Credential={key_id},SignedHeaders={names},Signature={signature}"
 
 
-def refusal_sentence(status: int, code: str, deployment: Deployment) -> str:
+def refusal_sentence(status: int, code: str, said: str, deployment: Deployment) -> str:
     """What an error answer of Function Compute means, and who can do what about it."""
     owner, function = deployment.role_owner, deployment.settings.chatgpt_function
     if re.match("Signature|InvalidAccessKey|InvalidSecurityToken", code):
         return sentences.ROLE_KEYS.format(owner=owner)
+    if status == 403 and re.search("not belong to you|n't belong to you", said):
+        return sentences.OTHER_ACCOUNT
+    if status == 403 and re.search("not enabled|not (been )?(activated|opened)", said):
+        return sentences.NOT_ENABLED
     if status == 403:
         return sentences.MAY_NOT_INVOKE.format(owner=owner, function=function)
     if status == 404 and deployment.generation == 2:

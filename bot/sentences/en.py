@@ -106,6 +106,14 @@ ROLE_KEYS = (
     "Function Compute refuses the temporary credentials of the {owner}'s role. "
     "Deployer: check the role of the {owner}, then deploy again."
 )
+OTHER_ACCOUNT = (
+    "Function Compute says that this address or function belongs to another account. "
+    "Deployer: check ENDPOINT (it can usually stay empty)."
+)
+NOT_ENABLED = (
+    "Function Compute is not activated for this account, or was disabled. "
+    "Deployer: activate it in the Function Compute console, and check that the account is not overdue."
+)
 MAY_NOT_INVOKE = (
     "The function {function} may not be invoked. Deployer: add fc:InvokeFunction to the role of the {owner}."
 )
@@ -315,6 +323,9 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "and deploy again if it keeps happening",
     "key id": "check ACCESS_KEY_ID, or empty it and ACCESS_KEY_SECRET to use the role",
     "key secret": "check ACCESS_KEY_SECRET and OSS_REGION",
+    "policy": "a bucket policy or VPC policy does not allow it; check these in the OSS console, then the role",
+    "storage class": "archived objects must be restored before they can be read; use a Standard bucket, "
+    "or remove the lifecycle rule that archives them",
     "permission": "the role (or AccessKey) needs oss:GetObject, oss:PutObject and oss:DeleteObject "
     "on chat-journal/*, chat-history/*, chat-settings/* and chat-usage/*",
     "region": "check OSS_REGION; it is the region of the bucket",

@@ -94,6 +94,8 @@ NOT_FUNCTION_COMPUTE = (
 NOT_CONFIRMED = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
 NOT_REACHED = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
 ROLE_KEYS = "函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
+OTHER_ACCOUNT = "函数计算说这个地址或函数属于别的账号。请部署者检查环境变量 ENDPOINT（一般不用填）。"
+NOT_ENABLED = "这个账号还没有开通函数计算，或者服务被停用了。请部署者在函数计算控制台开通，并检查账号是否欠费。"
 MAY_NOT_INVOKE = "没有权限调用函数 {function}。请部署者给{owner}的角色加上权限 fc:InvokeFunction。"
 NO_FUNCTION_2 = "找不到服务 {service} 中的函数 {function}。请部署者检查环境变量 SERVICE_NAME 和 CHATGPT_FUNCTION。"
 NO_FUNCTION_3 = "找不到函数 {function}。请部署者检查环境变量 CHATGPT_FUNCTION。"
@@ -248,6 +250,11 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "clock": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
     "key id": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
     "key secret": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
+<<<<<<< HEAD
+=======
+    "policy": "Bucket 的授权策略（Bucket Policy）或 VPC 的策略不允许访问，请在 OSS 控制台检查它们，再检查角色的权限",
+    "storage class": "存储类型是归档的内容要先解冻才能读，请换一个标准存储的 Bucket，或者删掉转为归档的生命周期规则",
+>>>>>>> journal
     "permission": "角色（或 AccessKey）需要在 chat-journal/*、chat-history/*、chat-settings/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
     "region": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",

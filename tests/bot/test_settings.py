@@ -370,7 +370,7 @@ def test_reported_setting_has_its_outcome(reply: Reply, cloud: LocalCloud, case:
         assert re.search(expect["chat"], cloud.dingtalk.shown(message)[0].text)
         assert not cloud.openai_api.received
     if "asked" in expect:
-        assert cloud.openai_api.asked if expect["asked"] is True else re.search(expect["asked"], asked(cloud))
+        assert cloud.openai_api.received if expect["asked"] is True else re.search(expect["asked"], asked(cloud))
 
 
 @pytest.mark.parametrize(

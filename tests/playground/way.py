@@ -109,17 +109,22 @@ def way(cloud: LocalCloud, message: Message, real_model: bool) -> list[Step]:
 def calls(cloud: LocalCloud, run: Run, real_model: bool) -> list[Step]:
     """The requests that one run made to OSS, ChatGPT and DingTalk's API."""
     end = run.started + run.seconds if run.seconds is not None else float("inf")
-    steps = [
-        request_step(kind, received)
-        for stand_in, kind_of in (
-            (cloud.oss, oss_kind),
-            (cloud.openai_api, lambda received: "chatgpt"),
-            (cloud.dingtalk, api_kind),
-        )
-        for received in list(stand_in.received)
-        if received.sender == run.instance and run.started <= received.at <= end and (kind := kind_of(received))
+    received = [
+        (each, kind_of)
+        for stand_in, kind_of in ((cloud.oss, oss_kind), (cloud.openai_api, chatgpt_kind), (cloud.dingtalk, api_kind))
+        for each in list(stand_in.received)
+        if each.sender == run.instance and run.started <= each.at <= end
     ]
-    steps.sort(key=lambda step: step.start)
+    received.sort(key=lambda pair: pair[0].at)
+    steps, holds_lease = [], False
+    for each, kind_of in received:
+        kind = kind_of(each)
+        if kind == "oss_lease":
+            kind = "oss_renew" if holds_lease else "oss_take_over"
+        if kind in (*COMMITS, "oss_take_over") and (each.status or 200) < 400:
+            holds_lease = True
+        if kind:
+            steps.append(request_step(kind, each))
     return [*steps, *elsewhere(steps, run)] if real_model else steps
 
 
@@ -128,11 +133,11 @@ NOT_ANSWERED = re.compile(r"^(\S+Z) .*\bChatGPT did not answer: (\S+ \((?:(HTTP 
 
 def elsewhere(steps: list[Step], run: Run) -> list[Step]:
     """The real model is not on our record: its time lies between reading and appending, its error is in the log."""
-    read = next((step for step in steps if step.kind == "oss_read" and step.seconds is not None), None)
-    append = next((step for step in steps if step.kind == "oss_append"), None)
-    if read is None:
+    append = next((step for step in steps if step.kind in ("oss_words", *COMMITS)), None)
+    before = [step for step in steps if step.seconds is not None and (append is None or step.start < append.start)]
+    if not before:
         return []
-    asked_at = max(step.end for step in steps if step is read or step.kind in ("api_download", "api_file"))
+    asked_at = max(step.end for step in before)
     failed = NOT_ANSWERED.search(run.log)
     if failed:
         until = append.start if append else run.started + (run.seconds or 0)
@@ -156,15 +161,41 @@ def cold_push(function_compute: FunctionCompute, received: Received) -> bool:
     return any(run.cold for run in runs)
 
 
+COMMITS = ("oss_turn", "oss_say", "oss_forget")  # lines with which a run gets the lease to send a reply
+
+
 def oss_kind(received: Received) -> str:
-    """What a request to OSS is good for."""
-    if received.method == "GET":
-        return "oss_read"
-    if received.method == "DELETE":
-        return "oss_clear"
+    """What a request to OSS is good for, by the object and by the line that is appended to it."""
     if "chat-usage" in received.path:
         return "oss_count"
-    return "oss_mark" if b'"answer"' not in received.body else "oss_append"
+    if "chat-settings" in received.path:
+        return "oss_settings"
+    if received.method in ("GET", "HEAD"):
+        return "oss_journal" if "chat-journal" in received.path else "oss_read"
+    return "oss_clear" if received.method == "DELETE" else line_kind(received.body)
+
+
+def line_kind(data: bytes) -> str:
+    """What a line says that is appended to the journal, or to the words: see bot/oss/journal.py."""
+    try:
+        line = json.loads(data)
+    except ValueError:
+        line = {}
+    if line.get("delivered"):
+        return "oss_mark"
+    if "run" not in line:
+        return "oss_words"
+    if line.get("clear"):
+        return "oss_forget"
+    if "words" in line or "question" in line:
+        return "oss_turn"
+    if "say" in line or "answer" in line:
+        return "oss_say"
+    return "oss_lease" if "until" in line else "oss_give_back"
+
+
+def chatgpt_kind(received: Received) -> str:
+    return "chatgpt"
 
 
 def api_kind(received: Received) -> str:
@@ -172,12 +203,18 @@ def api_kind(received: Received) -> str:
     return "api_file" if received.path.startswith(FILE_PATH) else API_STEPS.get(received.path, "")
 
 
+NO_PROBLEM = (  # there is nothing yet; the message was accepted before
+    *(("oss_read", 404), ("oss_journal", 404), ("oss_settings", 404), ("oss_count", 404), ("oss_clear", 404)),
+    ("invoke", 409),
+)
+
+
 def request_step(kind: str, received: Received, cold: bool = False) -> Step:
     """The step that is one HTTP request."""
     outcome = str(received.status or "")
     problem = received.status is not None and received.status >= 400
-    if (kind, received.status) in (("oss_read", 404), ("invoke", 409)):
-        problem = False  # there is no history yet; the message was accepted before
+    if (kind, received.status) in NO_PROBLEM:
+        problem = False
     if kind == "webhook" and received.answer:
         errcode = json.loads(received.answer).get("errcode")
         outcome, problem = f"errcode {errcode}", str(errcode) != "0"

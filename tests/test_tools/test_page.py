@@ -326,7 +326,7 @@ def test_way_shows_every_step(page: Page) -> None:
     page.ask("set")  # restarts both functions
     page.say("我叫小明")
     page.settled()
-    wanted = ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_append", "webhook", "oss_mark"]
+    wanted = ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_turn", "webhook", "oss_mark"]
     assert page.steps() == wanted
     assert [each.text for each in page.all(".badge.cold")] == ["冷启动", "冷启动"]
     for kind in wanted:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bot import settings
+from bot import settings, words
 from bot.chatgpt import causes
 from bot.dingtalk import api, message
 from bot.oss import bucket
@@ -189,8 +189,8 @@ def test_kind_of_message_has_a_test() -> None:
 def test_cause_has_its_sentence(place: str) -> None:
     """Of ChatGPT, of DingTalk's API and of OSS: who can do what about it."""
     said = LANGUAGES[place]
-    found = {*causes.CODES, *(cause for cause, _ in causes.rows(causes.TABLE)), *causes.STATUSES.values()}
+    found = {*causes.CODES, *(cause for cause, _ in words.rows(causes.TABLE)), *causes.STATUSES.values()}
     assert [f"{cause} is not in FAILURES of {place}" for cause in sorted(found - said.FAILURES.keys())] == []
-    found = {cause for cause, _ in api.API_CAUSES}
+    found = {cause for cause, _ in words.rows(api.API_CAUSES)}
     assert [f"{cause} is not in NOT_SEEN of {place}" for cause in sorted(found - said.NOT_SEEN.keys())] == []
     assert compared((cause for cause, _ in bucket.CAUSES), said.OSS_HINTS, f"OSS_HINTS of {place}") == []

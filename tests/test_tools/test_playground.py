@@ -112,7 +112,7 @@ def test_generation_can_be_chosen() -> None:
         assert wait_for_answer(url) == "1+1=2"
         (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
         kinds = [step["kind"] for step in message["steps"]]
-        assert kinds[:8] == ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_append", "webhook"]
+        assert kinds[:8] == ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_turn", "webhook"]
         invoke = requests.get(f"{url}api/step/1/1", timeout=30).json()
         assert "POST /2023-03-30/functions/Dingtalk_ChatGPT_Reply/invocations" in invoke["request"]
         assert "x-acs-security-token: •••" in invoke["request"]
@@ -159,6 +159,49 @@ def test_push_that_dingtalk_would_not_wait_for_is_slow(seconds: float, slow: boo
     """It waits 2.5 seconds."""
     (row,) = way.summary([way.Step("push", 0.0, seconds)])
     assert row["slow"] == slow
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ({"msgId": "m", "at": 1, "question": "q", "answer": "a"}, "oss_words"),
+        ({"msgId": "m", "at": 1, "run": "r", "until": 9, "words": [0, 0, 9], "turn": True}, "oss_turn"),
+        ({"msgId": "m", "at": 1, "run": "r", "until": 9, "say": "s", "epoch": 0}, "oss_say"),
+        ({"msgId": "m", "at": 1, "run": "r", "until": 9, "say": "s", "epoch": 1, "clear": True}, "oss_forget"),
+        ({"msgId": "m", "at": 1, "run": "r", "until": 9, "sent": 1}, "oss_lease"),
+        ({"msgId": "m", "at": 1, "run": "r", "sent": 0}, "oss_give_back"),
+        ({"msgId": "m", "at": 1, "delivered": True}, "oss_mark"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_line_of_the_journal_is_named_for_what_it_is(line: dict[str, object], kind: str) -> None:
+    """Also behind the newline that ends a line which somebody edited."""
+    assert way.line_kind(b"\n" + json.dumps(line).encode() + b"\n") == kind
+
+
+@pytest.mark.full
+def test_refused_answer_is_not_said_to_be_delivered() -> None:
+    """Its run gives the lease back, and the run that sends it in the end takes it over."""
+    with started("--no-browser") as (_, url):
+        requests.post(f"{url}api/switch", json={"names": ["webhook_refuses"]}, timeout=5).raise_for_status()
+        send(url, text="1+1=?")
+        kinds = wait_for_step(url, "oss_give_back")
+        assert "oss_mark" not in kinds
+        requests.post(f"{url}api/switch", json={"names": []}, timeout=5).raise_for_status()
+        kinds = wait_for_step(url, "oss_mark")
+        assert kinds.count("oss_take_over") >= 1 and kinds.count("oss_turn") == 1
+
+
+def wait_for_step(url: str, kind: str) -> list[str]:
+    """The kinds of the steps of the first message, as soon as one is of this kind."""
+    until = time.monotonic() + WAIT_SECONDS
+    while time.monotonic() < until:
+        state = requests.get(f"{url}api/state", timeout=5).json()["state"]
+        kinds = [step["kind"] for step in state["messages"][0]["steps"]]
+        if kind in kinds:
+            return kinds
+        time.sleep(0.05)
+    raise AssertionError("no such step")
 
 
 @pytest.mark.parametrize("port", ["99999", "65536", "-1", "http"])

@@ -37,6 +37,7 @@ GROUND_FLOOR = {
     "sentences",
     "settings",
     "values",
+    "words",
 }
 WINGS = {"chatgpt", "dingtalk", "function_compute", "oss"}
 JOINING = {"commands", "self_check"}  # use several wings, as the two function files do
@@ -48,6 +49,9 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.message",
         "dingtalk.markdown",
         "dingtalk.parts",
+        "dingtalk.inline",
+        "dingtalk.tables",
+        "dingtalk.html",
         "dingtalk.signature",
     ),
     *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "chatgpt.marks", "masking", "function_compute.request"),

@@ -223,8 +223,22 @@ def test_reported_answer_is_shown_right(reply: Reply, cloud: LocalCloud, case: d
 
 # --- bold ---
 
-INNER = "重点 注意： （可选） “好用” 中间件（Middleware） 50% C++ `ls` 《书》。 「词」 重要！？ ✅ a.b".split(" ")
-OUTER = "然后,后面,3 个,甲,A,，再, 或 ,（见下）,。".split(",")
+INNER = [
+    "重点",
+    "注意：",
+    "（可选）",
+    "“好用”",
+    "中间件（Middleware）",
+    "50%",
+    "C++",
+    "`ls`",
+    "《书》。",
+    "「词」",
+    "重要！？",
+    "✅",
+    "a.b",
+]
+OUTER = ["然后", "后面", "3 个", "甲", "A", "，再", " 或 ", "（见下）", "。"]
 
 
 @each_reader

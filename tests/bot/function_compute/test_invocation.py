@@ -230,10 +230,25 @@ def test_refusal_is_told_in_chat(
 )
 def test_documented_error_has_sentence(generation: int, status: int, code: str, words: list[str]) -> None:
     """On 3.0 none of them speaks of services: the deployer has none to look for."""
-    sentence = MODULE.refusal_sentence(status, code, deployment(generation=generation))
+    sentence = MODULE.refusal_sentence(status, code, "", deployment(generation=generation))
     for word in words:
         assert word in sentence
     assert ("服务" in sentence) is (generation == 2 and any(word in sentence for word in ("角色", "找不到")))
+
+
+@pytest.mark.parametrize(
+    ("said", "word"),
+    [
+        ("The resource doesn't belong to you", "ENDPOINT"),
+        ("the service or function does not belong to you", "ENDPOINT"),
+        ("FC service is not enabled for current user", "开通"),
+        ("You have not activated the service", "开通"),
+        ("no permission: fc:InvokeFunction", "fc:InvokeFunction"),
+    ],
+)
+def test_words_of_a_refusal_tell_more_than_its_code(said: str, word: str) -> None:
+    """All of these are AccessDenied, and only the last one is the role."""
+    assert word in MODULE.refusal_sentence(403, "AccessDenied", said, deployment(generation=3))
 
 
 @pytest.mark.parametrize("status", [403, 502])

@@ -468,7 +468,7 @@ function shownMessage() {
 }
 
 /** Before anything was said: what will be seen here, as a picture. */
-const PREVIEW = [["push", 0, 12], ["invoke", 4, 6], ["queue", 10, 4], ["oss_read", 16, 6], ["chatgpt", 22, 54], ["oss_append", 76, 7], ["webhook", 83, 9], ["oss_mark", 92, 8]];
+const PREVIEW = [["push", 0, 12], ["invoke", 4, 6], ["queue", 10, 4], ["oss_read", 16, 6], ["chatgpt", 22, 54], ["oss_turn", 76, 7], ["webhook", 83, 9], ["oss_mark", 92, 8]];
 
 function preview() {
   return PREVIEW.map(([step, start, width]) => {

@@ -1,0 +1,269 @@
+"""What a completion says: its frame, its words, its end, what templates leave in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bot.chatgpt.answers import Answer, read_answer
+from bot.chatgpt.marks import without_marks
+from bot.chatgpt.refusals import ModelFailure, Refused
+from bot.sentences import zh
+
+
+def completion(content: Any, finish_reason: Any = "stop", **message: Any) -> bytes:
+    choice = {"index": 0, "finish_reason": finish_reason, "message": {"content": content, **message}}
+    return json.dumps({"choices": [choice]}).encode()
+
+
+def chunk(content: Any, finish_reason: Any = None, **more: Any) -> str:
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": finish_reason}
+    return f"data: {json.dumps({'choices': [choice], **more})}\n\n"
+
+
+def cause(body: bytes) -> str:
+    with pytest.raises(ModelFailure) as failure:
+        read_answer(body)
+    return failure.value.cause
+
+
+# --- the frame ---
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion("你好"),
+        b"\xef\xbb\xbf" + completion("你好"),
+        b"\n\n" + completion("你好") + b"\n\ndata: [DONE]\n\n",
+        b"data: " + completion("你好") + b"\n\n",
+        json.dumps(json.loads(completion("你好")), indent=2).encode() + b"\ndata: [DONE]",
+        (": ping\n\n" + chunk("你") + chunk("好") + chunk(None, "stop") + "data: [DONE]\n\n").encode(),
+        (chunk("你") + chunk("好")).replace("data: ", "event: message\r\nid: 1\r\ndata:").encode(),
+        (chunk("你") + chunk("好") + chunk("", "stop", usage=None)).replace("\n\n", "\n").encode(),
+        b'data: {"type": "response.completed", "response": {"output_text": "\xe4\xbd\xa0\xe5\xa5\xbd"}}\n\n',
+    ],
+)
+def test_answer_is_read_in_every_frame(body: bytes) -> None:
+    """Services send events although none were asked for."""
+    assert read_answer(body).words == "你好"
+
+
+def test_chunks_are_one_answer_with_its_end_and_its_tokens() -> None:
+    """The usage stands in the last one, which has no choice."""
+    usage = {"prompt_tokens": 3, "completion_tokens": 4}
+    body = chunk("前半") + chunk("句", "length") + f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
+    assert read_answer(body.encode()) == Answer("前半句", "3 + 4 tokens", (zh.TOO_SHORT,))
+
+
+def test_thoughts_in_chunks_are_no_words() -> None:
+    """They come in a field of their own."""
+    body = f"data: {json.dumps({'choices': [{'delta': {'reasoning_content': '想'}}]})}\n\n"
+    assert cause(body.encode()) == "thoughts"
+
+
+@pytest.mark.parametrize("body", [b"", b"\n\n\n", b"data:\n\n", b": ping\n\n", b"data: [DONE]\n\n"])
+def test_blank_body_is_a_service_that_is_busy(body: bytes) -> None:
+    """It is tried again."""
+    assert cause(body) == "busy"
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"null", b'"x"', b"words"])
+def test_what_is_no_answer_of_a_model_is_a_refusal(body: bytes) -> None:
+    """Whose words decide; else it is told that this may be no such service."""
+    with pytest.raises(Refused):
+        read_answer(body)
+
+
+def test_json_that_broke_off_is_tried_again() -> None:
+    """The connection or a proxy gave up: the service is one."""
+    assert cause(completion("你好")[:-9]) == "down"
+
+
+def test_many_chunks_take_no_time() -> None:
+    """Each of one character."""
+    body = ("data: " + json.dumps({"choices": [{"delta": {"content": "字"}}]}) + "\n\n") * 50_000
+    started = time.process_time()
+    assert len(read_answer(body.encode()).words) == 50_000
+    assert time.process_time() - started < 3
+
+
+# --- the end ---
+
+
+@pytest.mark.parametrize(
+    ("reason", "note"),
+    [
+        ("stop", None),
+        ("STOP", None),
+        ("end_turn", None),
+        ("stop_token", None),
+        (None, None),
+        (5, None),
+        ("some_new_reason", None),
+        ("tool_calls", None),
+        ("length", zh.TOO_SHORT),
+        ("MAX_TOKENS", zh.TOO_SHORT),
+        ("model_length", zh.TOO_SHORT),
+        ("model_context_window_exceeded", zh.TOO_SHORT),
+        ("content_filter: violence", zh.TAKEN_AWAY),
+        ("refusal", zh.TAKEN_AWAY),
+        ("guardrail_intervened", zh.TAKEN_AWAY),
+        ("IMAGE_PROHIBITED_CONTENT", zh.TAKEN_AWAY),
+        ("RECITATION", zh.TAKEN_AWAY),
+        ("network_error", zh.BROKEN_OFF),
+        ("insufficient_system_resource", zh.BROKEN_OFF),
+        ("cancelled", zh.BROKEN_OFF),
+    ],
+)
+def test_end_is_told_by_what_its_reason_is_made_of(reason: Any, note: str | None) -> None:
+    """Every service has its own word for it."""
+    assert read_answer(completion("前半句", reason)).notes == ((note,) if note else ())
+
+
+@pytest.mark.parametrize(
+    ("reason", "wanted"),
+    [
+        ("stop", "empty"),
+        ("length", "empty"),
+        ("BLOCKLIST", "filtered"),
+        ("SPII", "filtered"),
+        ("error", "down"),
+        ("MALFORMED_FUNCTION_CALL", "tools"),
+        ("some_new_reason", "ended"),
+    ],
+)
+def test_end_without_words_has_its_cause(reason: str, wanted: str) -> None:
+    """One that nobody knows blames nothing."""
+    assert cause(completion(None, reason)) == wanted
+
+
+def test_unknown_end_is_named() -> None:
+    """So that somebody can look it up."""
+    with pytest.raises(ModelFailure) as failure:
+        read_answer(completion("", "some_new_reason"))
+    assert failure.value.sentence == f"{zh.FAILURES['ended']}\n{zh.SERVICE_SAID.format(said='some_new_reason')}"
+
+
+# --- what templates leave ---
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("<|begin_of_box|>4<|end_of_box|>", "4"),
+        ("答案是 <|begin_of_box|>4<|end_of_box|>，对吗", "答案是 4，对吗"),
+        ("<answer>4</answer>", "4"),
+        ("<think>想</think>\n<answer>\n4\n</answer>", "4"),
+        ("你好。<|im_end|>", "你好。"),
+        ("你好。</s>", "你好。"),
+        ("你好。<eos>", "你好。"),
+        ("你好。<｜end▁of▁sentence｜>", "你好。"),
+        ("你好。<end_of_turn>\n<end_of_turn>", "你好。"),
+        ("<|im_start|>assistant\n你好。<|im_end|>", "你好。"),
+        ("<|start_header_id|>assistant<|end_header_id|>\n\n你好。<|eot_id|>", "你好。"),
+        ("<start_of_turn>model\n你好。", "你好。"),
+        ("你好。<|im_end|>\n<|im_start|>user\n再见<|im_end|>\n<|im_start|>assistant\n再见。", "你好。"),
+        ("你好。<｜User｜>再见", "你好。<｜User｜>再见"),
+        ("第一段\n<|pad|>\n第二段", "第一段\n\n第二段"),
+        ("Qwen 用 <|im_start|> 开头，用 <|im_end|> 结尾。", "Qwen 用 <|im_start|> 开头，用 <|im_end|> 结尾。"),
+        ("结束符是 `<|im_end|>`", "结束符是 `<|im_end|>`"),
+        ("```\n<|im_start|>user\n<|im_end|>\n```", "```\n<|im_start|>user\n<|im_end|>\n```"),
+        ("原价 <s>99</s>", "原价 <s>99</s>"),
+        ("a <b> c", "a <b> c"),
+        ("<details type='reasoning' done='true'>\n<summary>想</summary>\n> 想\n</details>\n4", "4"),
+        ("<details>\n<summary>细节</summary>\n4\n</details>", "<details>\n<summary>细节</summary>\n4\n</details>"),
+        ("我查一下。\n<tool_call>\n{}\n</tool_call>", "我查一下。"),
+        ('<tool_call>{"a": 1}</tool_call>\n答案是 4', "答案是 4"),
+        ("标签 <tool_call> 是什么", "标签 <tool_call> 是什么"),
+    ],
+)
+def test_what_a_template_leaves_goes_and_the_words_stay(content: str, words: str) -> None:
+    """By its form and its place: an answer may speak of a mark."""
+    assert without_marks(content) == words
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '<tool_call>\n{"name": "search"}\n</tool_call>',
+        '<｜DSML｜function_calls>\n<｜DSML｜invoke name="search">\n</｜DSML｜function_calls>',
+        "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>search",
+        "<|tool_calls_section_begin|><|tool_call_begin|>search",
+        '[TOOL_CALLS][{"name": "search"}]',
+        "<|python_tag|>search()",
+        "<function=search>{}</function>",
+        '<invoke name="search">\n</invoke>',
+        "]<]minimax[>[<q>10]<]minimax[>[</q>",
+    ],
+)
+def test_call_of_a_tool_as_text_is_told(content: str) -> None:
+    """The parser of the service missed it; no person can read it."""
+    assert cause(completion(content)) == "tools"
+
+
+def test_call_of_a_tool_below_the_words_is_told_below_them() -> None:
+    """The words may promise what does not come."""
+    answer = read_answer(completion("我查一下。\n<tool_call>{}</tool_call>"))
+    assert (answer.words, answer.notes) == ("我查一下。", (zh.TOOL_CALLED,))
+
+
+SLOW = [
+    "<think>想</think><answer>" + " " * 100_000,
+    "<think>想</think><answer>" + "\n" * 100_000 + "x",
+    "<answer>" + " " * 100_000 + "x",
+    "<think>" * 20_000,
+    "`<think> ``" * 20_000,
+    "</think>\n<think>\n" * 20_000,
+    "> " * 90_000 + "<think>",
+    " " * 100_000 + "<think>",
+    "<|im_end|>" * 20_000,
+    "<|im_start|>" * 20_000,
+    "a <|user|>" * 20_000,
+    "<|begin_of_a|><|end_of_a|>" * 8_000,
+    "<s>" * 30_000 + "</s>",
+    "<tool_call>" * 20_000,
+    "\n<tool_call></a>" * 10_000,
+    "<details type=reasoning>" * 8_000,
+    "<details " * 20_000,
+    "analysis" + "assistantfinal" * 10_000,
+    "<|channel|>final" * 10_000,
+    "[THINK]" * 20_000,
+    "```\n" * 30_000,
+    "~~~" * 30_000,
+    "`" * 100_000,
+    "` " * 50_000,
+    "<｜" * 50_000,
+    "\u200b" * 100_000 + "x",
+]
+
+
+@pytest.mark.parametrize("text", SLOW, ids=lambda text: repr(text[:24]))
+def test_answer_of_a_model_that_loops_is_read_in_time(text: str) -> None:
+    """The time grows with the length only: these patterns run outside every deadline."""
+    started = time.process_time()
+    without_marks(text)
+    assert time.process_time() - started < 2
+
+
+@given(st.lists(st.sampled_from([*"<>|/`\n ", "think", "im_end", "答", "<|", "|>", "</", "```"])).map("".join))
+def test_words_without_marks_have_none_to_lose(text: str) -> None:
+    """What was cleaned is not shorter than nothing, and nothing is made up."""
+    words = without_marks(text)
+    assert len(words) <= len(text)
+    assert not re.sub(r"\s", "", words) or all(sign in text for sign in words)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
+    """Nothing else leaves the room."""
+    try:
+        assert isinstance(read_answer(body), Answer)
+    except (ModelFailure, Refused):
+        pass
