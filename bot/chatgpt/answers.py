@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-import json
-=======
 import itertools
->>>>>>> journal
+import json
 import re
 from typing import Any, NamedTuple
 
 from bot import sentences
-<<<<<<< HEAD
-from bot.chatgpt.bodies import completion_in, frames_in, values_in
 from bot.chatgpt.marks import CODE, calls_tool, without_marks
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
-=======
-from bot.chatgpt.marks import calls_tool, without_marks
->>>>>>> journal
 from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
 from bot.chatgpt.responses import as_completion, is_response
 from bot.chatgpt.sources import sources_below

@@ -154,22 +154,19 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
 def cause_by_status(refusal: Refusal) -> str:
     """The cause if nothing that is said is understood; a redirect is followed nowhere."""
     status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
-<<<<<<< HEAD
-    words = {phrase.phrase.lower() for phrase in HTTPStatus} | {"access denied"}
-    only_status = all(text.lower().rstrip(".") in words for text in refusal.texts) and not refusal.codes
-    if 300 <= status < 400 or (status == 403 and (refusal.bare or only_status)) or (status == 401 and refusal.bare):
-        return "address"  # nothing of the API has spoken: a redirect, a firewall, a proxy
-    failed = status >= 500 or "failed" in refusal.codes  # as a response is that came as a 200
-    return STATUSES.get(status, "down" if failed else "options" if status >= 400 else "strange")
-=======
-    others = ("down", status >= 500), ("options", status >= 400), ("address", status >= 300), ("strange", True)
+    failed = "failed" in refusal.codes  # as a response is that came as a 200
+    others = (
+        ("down", failed or status >= 500),
+        ("options", status >= 400),
+        ("address", status >= 300),
+        ("strange", True),
+    )
     return STATUSES.get(status) or next(cause for cause, fits in others if fits)
 
 
 def says_only_names(texts: list[str]) -> bool:
     """Whether the texts are nothing but the names of statuses: 'Forbidden'."""
     return all(text.lower().rstrip(".") in STATUS_NAMES for text in texts)
->>>>>>> journal
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

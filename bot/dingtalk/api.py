@@ -27,33 +27,19 @@ class CallFailed(Exception):
         self.cause, self.detail = cause, detail
 
 
-<<<<<<< HEAD
 Call = Callable[[str], tuple[int, dict[str, Any]]]  # with a token; the status and the object of the answer
 
-# What an error of the API means, by its code and its words; the first that fits.
-API_CAUSES = (
-    ("quota", r"ApiCountLimit|90018"),
-    ("busy", r"QpsLimit|throttl|punish|too many|90002|90020|system\.?(busy|err)"),
-    ("ip", r"WhiteList"),
-    ("permission", r"PermissionDenied|requiredScopes|AccessDenied|Forbidden|NoPermission|60011"),
-    ("app", r"invalidClient|clientId|appKey|appSecret"),
-    ("token", r"InvalidAuthentication|access.?token"),
-    ("expired", r"downloadCode|expired|过期"),
-    ("robot", r"robot"),
-)
-=======
 # What an error of the API means, by its code and its words, see bot.words.
 API_CAUSES = """
 quota      api count limit, 90018
 busy       qps limit, throttl, punish, too many, 90002, 90020, system busy, system err
 ip         white list, whitelist
-permission permission denied, required scopes, access denied, forbidden, no permission
+permission permission denied, required scopes, access denied, forbidden, no permission, 60011
 app        invalid client, client id, clientid, app key, appkey, app secret, appsecret
 token      invalid authentication, access token
 expired    download code, expired, 过期
 robot      robot
 """
->>>>>>> journal
 RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
 BUSY_SECONDS = 1  # DingTalk counts calls by the second
 api_tokens: dict[

@@ -250,11 +250,8 @@ OSS_HINTS = {  # what the deployer can do, by cause
     "clock": "函数的时钟与 OSS 相差太多，请稍后再试；如果一直这样，请重新部署函数",
     "key id": "请检查环境变量 ACCESS_KEY_ID，或者把它和 ACCESS_KEY_SECRET 都清空、改用角色",
     "key secret": "请检查环境变量 ACCESS_KEY_SECRET 和 OSS_REGION",
-<<<<<<< HEAD
-=======
     "policy": "Bucket 的授权策略（Bucket Policy）或 VPC 的策略不允许访问，请在 OSS 控制台检查它们，再检查角色的权限",
     "storage class": "存储类型是归档的内容要先解冻才能读，请换一个标准存储的 Bucket，或者删掉转为归档的生命周期规则",
->>>>>>> journal
     "permission": "角色（或 AccessKey）需要在 chat-journal/*、chat-history/*、chat-settings/* 和 chat-usage/* 上有权限 "
     "oss:GetObject、oss:PutObject、oss:DeleteObject",
     "region": "请检查环境变量 OSS_REGION，它是 Bucket 所在的地域",
