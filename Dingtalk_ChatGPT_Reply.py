@@ -52,6 +52,7 @@ from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
 from bot.dingtalk.parts import webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
+from bot.dingtalk.uploads import upload_pictures
 from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part
 from bot.errors import NotDelivered, Taken
 from bot.logs import log, set_up_logs, trace
@@ -180,7 +181,9 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
         words = sentences.NOT_SEEN[unseen.cause]
         return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
     turn = question_of(message, run.settings.history_scope)
-    return Reply("answered", answer.text[:MOST_CHARACTERS], turn, private=True, unread=unread, tokens=answer.tokens)
+    shown = answer.shown(*upload_pictures(answer.pictures, run)) if answer.has_pictures else answer.shown([], "")
+    words, memory = shown[:MOST_CHARACTERS], answer.text[:MOST_CHARACTERS]
+    return Reply("answered", words, turn, memory, private=True, unread=unread, tokens=answer.tokens)
 
 
 def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:

@@ -97,19 +97,20 @@ def read_endpoint(text: str) -> str:
     return address
 
 
-# What is no option of one request for one answer: what the function sets itself, how the answer comes, calls of
-# functions, arguments of the openai package.
+# What is no option of one request for one answer: what the function sets itself, how the answer comes, what a service
+# would have to remember, calls of functions, arguments of the openai package. Of `tools` see own_tools.
 NO_OPTIONS = {
     *("messages", "model", "n", "input", "prompt", "stream", "stream_options", "audio", "modalities"),
-    *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+    *("background", "conversation", "previous_response_id"),
+    *("tool_choice", "parallel_tool_calls", "functions", "function_call"),
     *("extra_body", "extra_headers", "extra_query", "timeout", "max_retries", "api_key", "base_url", "headers"),
 }
 
 
 def read_base_url(text: str) -> str:
-    """The address of a service; one that ends in /chat/completions is taken as it is, see openai_client."""
+    """The address of a service; that of /chat/completions or /responses is taken as it is, see openai_client."""
     address = read_address(text)
-    if re.search(r"/v\d\w*/(chat|completions|responses|messages|models|embeddings|images/generations)$", address):
+    if re.search(r"/v\d\w*/(chat|completions|messages|models|embeddings|images/generations)$", address):
         raise Malformed(sentences.SERVICE_ADDRESS)
     return address
 
@@ -154,7 +155,15 @@ def read_options(text: str) -> dict[str, Any]:
     if bad:
         names = sentences.AND.join(key.strip().lower() or sentences.EMPTY_NAME for key in bad)
         raise Malformed(sentences.NOT_ALLOWED.format(names=names))
+    if "tools" in options and not own_tools(options["tools"]):
+        raise Malformed(sentences.OWN_TOOLS)
     return options
+
+
+def own_tools(tools: Any) -> bool:
+    """Whether these are tools that the service itself carries out: nobody else would."""
+    kinds = [tool.get("type") if isinstance(tool, dict) else None for tool in tools] if isinstance(tools, list) else []
+    return bool(kinds) and all(isinstance(kind, str) and kind.strip().lower() not in ("", "function") for kind in kinds)
 
 
 def json_slip_in(text: str, at: int) -> str:

@@ -22,7 +22,8 @@ class Reply(NamedTuple):
 
     result: str  # in a word, for the log
     words: str
-    turn: str = ""  # the question: it and the words are shown to the model later
+    turn: str = ""  # the question: it and the answer are shown to the model later
+    memory: str = ""  # the answer as the model sees it then: without what is only for the chat
     private: bool = False  # the words may be those of a person or of the model: they lie where \clear deletes them
     clear: bool = False  # a new epoch begins, and the words of the last ones are deleted
     free: bool = False  # the question does not count, see DAILY_LIMIT
@@ -52,7 +53,9 @@ class Record:
         line = line_of(journal, self.run, until=lease_until_ms(self.run))
         if self.reply.private or len(self.reply.words.encode()) > MOST_SAY_BYTES:
             question = self.reply.turn if journal.epoch == self.first_epoch else ""
-            self.words = self.words or append_words(journal, question, self.reply.words, self.deadline)
+            self.words = self.words or append_words(
+                journal, question, self.reply.words, self.reply.memory, self.deadline
+            )
             line |= {"words": list(self.words), **({"turn": True} if question else {})}
         else:
             line |= {"say": self.reply.words, "epoch": journal.epoch + self.reply.clear}

@@ -1,6 +1,7 @@
 """The words: what was said, a line for each reply that holds words of a person or of the model.
 
-    {"msgId", "at", "question", "answer"}     without "question" it is no turn
+    {"msgId", "at", "question", "answer"}     without "question" it is no turn; with "memory" the model sees this later,
+                                              not the answer that the chat showed: no sources, no pictures
 
 Every epoch of a conversation has an object of its own; \\clear begins a new one. What counts of an object is only where
 a line of the journal says that words lie, so nothing is lost if a line is appended twice.
@@ -29,12 +30,13 @@ def words_key(journal: Journal, epoch: int) -> str:
     return f"chat-history/{journal.place}/{epoch}.jsonl"
 
 
-def append_words(journal: Journal, question: str, answer: str, deadline: float) -> tuple[int, int, int]:
+def append_words(journal: Journal, question: str, answer: str, memory: str, deadline: float) -> tuple[int, int, int]:
     """Keep words in the journal's epoch; return where they lie: epoch, offset and length. Or JournalFailure."""
     line = {"msgId": journal.message_id, "at": now_ms()}
     if question:
         cut = "…" if len(question) > MOST_QUESTION_CHARACTERS else ""
         line["question"] = question[:MOST_QUESTION_CHARACTERS] + cut
+        line |= {"memory": memory} if memory not in ("", answer) else {}
     data = json.dumps({**line, "answer": answer}, ensure_ascii=False).encode() + b"\n"
     position, failures = journal.words_end, 0
     for tries in itertools.count(1):
@@ -81,12 +83,13 @@ def read_turns(journal: Journal, pause_minutes: int | None, deadline: float) -> 
         if failure.missing:
             return []
         raise
-    turns = []
+    read = []
     for line in lines:
         _, offset, length = line["words"]
         if offset >= start:
-            turns.append(parse_words(found[offset - start : offset - start + length], line["msgId"]))
-    return [turn for turn in turns if turn.keys() == {"question", "answer"}]
+            read.append(parse_words(found[offset - start : offset - start + length], line["msgId"]))
+    turns = [{"question": turn.get("question"), "answer": turn.get("memory", turn.get("answer"))} for turn in read]
+    return [turn for turn in turns if None not in turn.values()]
 
 
 def since_pause(turns: tuple[Line, ...], pause_ms: int) -> tuple[Line, ...]:
@@ -111,7 +114,7 @@ def read_words(journal: Journal, epoch: int, start: int, length: int, deadline: 
 
 
 def parse_words(data: bytes, message_id: str) -> dict[str, str]:
-    """The question and the answer in a line, as far as it has them; {} if it is about another message.
+    """The texts in a line, as far as it has them; {} if it is about another message.
 
     A line that was not read to its end is read as far as it goes: its last text ends in "…".
     """
@@ -122,7 +125,7 @@ def parse_words(data: bytes, message_id: str) -> dict[str, str]:
             break
     if not isinstance(line, dict) or line.get("msgId") != message_id:
         return {}
-    texts = {name: text_in(line, name) for name in ("question", "answer")}
+    texts = {name: text_in(line, name) for name in ("question", "memory", "answer")}
     return {name: text for name, text in texts.items() if text is not None}
 
 

@@ -56,7 +56,7 @@ NO_QUERY = "remove ? and # from the address"
 HTTPS = "enter an address that begins with https://"
 NO_PATH = "remove the path from the address"
 ACCELERATE = "an accelerate endpoint is not a region; enter the region of the bucket, such as us-west-1"
-SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions"
+SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions or /responses"
 REGION = "enter a region such as us-west-1"
 JSON_OBJECT = "enter a JSON object, with ASCII quotation marks, colons and commas"
 DOUBLE_QUOTES = "use double quotation marks, not single ones"
@@ -68,6 +68,7 @@ NO_PYTHON = "write true, false and null, not True, False and None"
 NO_LAST_COMMA = "remove the comma after the last entry"
 BRACES = "enter a JSON object in { }"
 NOT_ALLOWED = "it may not contain {names}"
+OWN_TOOLS = 'its tools must be some that the service runs itself, such as [{"type": "web_search"}], not functions'
 EMPTY_NAME = "an empty name"
 TOO_LARGE = "a number in it is too large"
 REPEATED = "a name in it occurs twice"
@@ -245,6 +246,17 @@ LIMIT_REACHED = (
     "You have used your {limit} questions for today; please come back tomorrow. "
     "If you need more, the deployer can raise DAILY_LIMIT."
 )
+PICTURE = "picture"  # in the place of one that a client does not show
+PICTURES_NOT_SHOWN = {  # below an answer with pictures, by cause
+    "missing": "The answer has a picture that is not shown here. "
+    "Deployer: set DINGTALK_APP_KEY and DINGTALK_APP_SECRET to have pictures shown.",
+    "text": "The answer has a picture that is not shown, because the deployer has set REPLY_FORMAT to text.",
+    "unfit": "The answer has a picture that is not shown: 4 pictures are shown at most, "
+    "of 5 MB each at most, in PNG, JPEG, GIF or WEBP.",
+    "failed": "The answer has a picture that could not be passed on to DingTalk. Please ask again. "
+    "If it keeps happening, deployer: look into the function's log.",
+}
+SOURCES = "Sources:"  # the pages that an answer was made from, below it
 NOTE = "({note})"  # below an answer
 
 # --- ChatGPT ---

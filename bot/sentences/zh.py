@@ -56,7 +56,7 @@ NO_QUERY = "网址不要带 ? 或 #"
 HTTPS = "应该是 https:// 开头的网址"
 NO_PATH = "网址不要带路径"
 ACCELERATE = "传输加速的地址不是地域，请填 Bucket 所在的地域，例如 us-west-1"
-SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 结尾的完整地址"
+SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 或 /responses 结尾的完整地址"
 REGION = "例如 us-west-1"
 JSON_OBJECT = "应该是 JSON 对象，引号、冒号和逗号都用半角"
 DOUBLE_QUOTES = "要用双引号，不能用单引号"
@@ -68,6 +68,7 @@ NO_PYTHON = "要写 true、false、null，不能写 True、False、None"
 NO_LAST_COMMA = "最后一项后面不能有逗号"
 BRACES = "应该是 JSON 对象，用 { } 括起来"
 NOT_ALLOWED = "不能有 {names}"
+OWN_TOOLS = '里面的 tools 只能是服务自己会执行的工具，例如 [{"type": "web_search"}]，不能是 function'
 EMPTY_NAME = "空的名称"
 TOO_LARGE = "里面的数太大"
 REPEATED = "不能有重复的名称"
@@ -187,6 +188,14 @@ OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{person}）加进环境变量 ALLOWED_USERS。"
 GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{conversation}）加进环境变量 ALLOWED_GROUPS。"
 LIMIT_REACHED = "你今天的 {limit} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
+PICTURE = "图片"  # in the place of one that a client does not show
+PICTURES_NOT_SHOWN = {  # below an answer with pictures, by cause
+    "missing": "回答里有图片，这里没有显示。部署者设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET 以后就能显示。",
+    "text": "回答里有图片，这里没有显示，因为部署者把 REPLY_FORMAT 设成了 text。",
+    "unfit": "回答里有图片没有显示：最多显示 4 张，每张不超过 5 MB，格式是 PNG、JPEG、GIF 或 WEBP。",
+    "failed": "回答里有图片没有显示，因为没能传给钉钉。请再问一次；如果一直这样，请部署者看函数的日志。",
+}
+SOURCES = "来源："  # the pages that an answer was made from, below it
 NOTE = "（{note}）"  # below an answer
 
 # --- ChatGPT ---

@@ -111,7 +111,10 @@ BUCKET: tuple[dict[str, Any], list[str]] = (
     ],
 )
 OPTIONS: tuple[dict[str, Any], list[str]] = (
-    {"{}": {}, ' {"temperature": 0.5} ': {"temperature": 0.5}, '{"stop": ["。"]}': {"stop": ["。"]}},
+    {"{}": {}, ' {"temperature": 0.5} ': {"temperature": 0.5}, '{"stop": ["。"]}': {"stop": ["。"]}}
+    | {'{"tools": [{"type": "web_search"}]}': {"tools": [{"type": "web_search"}]}}
+    | {'{"plugins": [{"id": "web"}], "enable_search": true}': {"plugins": [{"id": "web"}], "enable_search": True}}
+    | {'{"web_search_options": {}}': {"web_search_options": {}}},
     [
         "[]",
         "null",
@@ -126,6 +129,12 @@ OPTIONS: tuple[dict[str, Any], list[str]] = (
         '{"Stream": true}',
         '{" timeout": 5}',
         '{"tools": []}',
+        '{"tools": {"type": "web_search"}}',
+        '{"tools": ["web_search"]}',
+        '{"tools": [{"type": "web_search"}, {"type": "function", "function": {"name": "f"}}]}',
+        '{"tools": [{"type": "Function", "name": "f"}]}',
+        '{"tools": [{"name": "f"}]}',
+        '{"previous_response_id": "resp_1"}',
         '{"": 1}',
         '{"temperature": NaN}',
         '{"temperature": -Infinity}',
@@ -174,8 +183,9 @@ ROWS = [
         "CHATGPT_BASE_URL",
         "https://api.openai.com",
         {**ADDRESS, "https://a.com/v1/": "https://a.com/v1", "a.com/api/v3": "https://a.com/api/v3"}
-        | {"https://a.com/x/chat/completions/": "https://a.com/x/chat/completions"},
-        [*NO_ADDRESS, "https://a.com/v1/chat", "https://a.com/v1/responses", "https://a.com/v1/completions"],
+        | {"https://a.com/x/chat/completions/": "https://a.com/x/chat/completions"}
+        | {"https://a.com/v1/responses": "https://a.com/v1/responses"},
+        [*NO_ADDRESS, "https://a.com/v1/chat", "https://a.com/v1/messages", "https://a.com/v1/completions"],
     ),
     Row(REPLY, "CHATGPT_OPTIONS", {}, *OPTIONS),
     Row(REPLY, "SYSTEM_PROMPT", None, {"你是\n一只 猫。": "你是\n一只 猫。", "${user}": "${user}"}, []),
