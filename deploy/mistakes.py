@@ -26,7 +26,7 @@ class Mistake(NamedTuple):
 
 # What a value is by its looks: kind -> pattern, Chinese, English.
 KINDS = {
-    "app key": (r"ding[a-z0-9]{8,40}", " AppKey（Client ID）", "an AppKey (Client ID)"),
+    "app key": (r"(?:ding|suite)[A-Za-z0-9]{8,40}", " AppKey（Client ID）", "an AppKey (Client ID)"),
     "agent id": (r"\d{5,12}", " AgentId", "an AgentId"),
     "app id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", " App ID", "an App ID"),
     "signing secret": (r"SEC[0-9a-f]{40,}", "自定义机器人的加签密钥", "the signing secret of a custom robot"),
@@ -185,7 +185,7 @@ def wrong_models(given: Mapping[str, str]) -> Iterator[Mistake]:
         if other:
             yield without_address(services.service_of_model(other), bool(address))
     elif service and service.english != "OpenRouter":
-        chinese, english = f"请填{service.chinese}的模型", f"put in a model of {service.english}"
+        chinese, english = f"请填{service.within_chinese()}的模型", f"put in a model of {service.english}"
         example, such = f"，例如 {service.model}", f", such as {service.model}"
         if not named:
             yield Mistake("CHATGPT_MODEL", f"没有设置：{chinese}{example}", f"not set: {english}{such}")
@@ -195,7 +195,7 @@ def wrong_models(given: Mapping[str, str]) -> Iterator[Mistake]:
 
 def without_address(service: Service | None, has_address: bool) -> Mistake:
     """OpenAI is asked for a model of this service, or of one that is not known."""
-    where = f"，例如{service.chinese}的是 {service.address} " if service else ""
+    where = f"，例如{service.within_chinese()}的是 {service.address} " if service else ""
     there = f" ({service.english}: {service.address} )" if service else ""
     if has_address:
         chinese = f"这是 OpenAI 的地址，CHATGPT_MODEL 却是别家的模型：请填那家服务的地址{where}"
@@ -211,12 +211,14 @@ def pages(given: Mapping[str, str]) -> Iterator[Mistake]:
     service = services.service_at(address)
     path = urlsplit(address).path
     if service and not services.answers(service, address):
+        is_page = not services.is_at(urlsplit(address).hostname or "", service.hosts)
+        what, thing = ("网页，不是 API 的地址", "a page") if is_page else ("地址，但路径不对", "another path")
         chinese = f"填 {service.address}" if service.address else "用 OpenAI 就不要填"
         english = f"{service.address} is right" if service.address else "leave it out for OpenAI"
         yield Mistake(
             "CHATGPT_BASE_URL",
-            f"这是{service.chinese}的网页，不是 API 的地址：{chinese}",
-            f"this is a page of {service.english}, not the address of its API: {english}",
+            f"这是{service.within_chinese()}的{what}：{chinese}",
+            f"this is {thing} of {service.english}, not the address of its API: {english}",
         )
     elif not service and PAGE.match(urlsplit(address).netloc) and not re.search(r"/v\d|/api\b|/compatible", path):
         chinese = "看上去是给人看的网页，应该填 API 的地址，多半以 /v1 结尾"

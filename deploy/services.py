@@ -20,6 +20,10 @@ class Service(NamedTuple):
     path: str  # what the path of its API holds; '' is anything
     families: str  # a pattern: how the names of its own models begin
 
+    def within_chinese(self) -> str:
+        """Its name inside of a Chinese sentence, where Latin letters stand between blanks."""
+        return f" {self.chinese} " if self.chinese.isascii() else self.chinese
+
 
 DASHSCOPE = (
     *("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com", "maas.aliyuncs.com"),
@@ -31,7 +35,7 @@ SERVICES = (
         ("aliyun.com", "alibabacloud.com", *DASHSCOPE),
         DASHSCOPE,
         "compatible-mode",
-        "qwen|qwq|qvq",
+        r"(?:qwen|qwq|qvq)[^/]*$",
     ),
     Service(
         *("DeepSeek", "DeepSeek", "https://api.deepseek.com", "deepseek-v4-flash"),
@@ -39,7 +43,7 @@ SERVICES = (
         ("deepseek.com",),
         ("api.deepseek.com",),
         "",
-        "deepseek",
+        r"deepseek[^/]*$",
     ),
     Service(
         *("智谱（BigModel）", "Zhipu (BigModel)", "https://open.bigmodel.cn/api/paas/v4", "glm-5.2"),
