@@ -262,6 +262,24 @@ def test_openai_where_it_does_not_serve_is_noted(region: str, changes: dict[str,
     assert list(mistakes.find(values)) == []
 
 
+@pytest.mark.parametrize(
+    "text", ["https://[x", "http://", "//", "[::1]:80", "x" * 5000, "。", "\x00", "-" * 5000, "a-" * 3000]
+)
+def test_whatever_somebody_wrote_is_read_to_its_end(text: str) -> None:
+    """In every setting: what no rule knows is left to the setting's own reader."""
+    for name in (
+        "REGION",
+        "OSS_REGION",
+        "OSS_ENDPOINT",
+        "ENDPOINT",
+        "CHATGPT_BASE_URL",
+        "CHATGPT_MODEL",
+        "DINGTALK_API",
+    ):
+        values = {**RIGHT, name: text}
+        assert all(mistake.name in values for mistake in [*mistakes.find(values), *mistakes.notes(values)])
+
+
 # --- the tables ---
 
 
