@@ -753,9 +753,26 @@ function openExtras(open) {
   byId("composer").classList.toggle("open", open);
 }
 
+/** The language is kept for a reload, unless the browser keeps nothing. */
+function remember(chosen) {
+  try {
+    localStorage.setItem("language", String(chosen));
+  } catch {
+    // it is asked for anew, then
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem("language");
+  } catch {
+    return null;
+  }
+}
+
 function setLanguage(chosen) {
   language = chosen;
-  localStorage.setItem("language", String(language));
+  remember(language);
   document.documentElement.lang = ["zh-CN", "en"][language];
   document.title = text("title");
   for (const each of all("[data-text]")) each.textContent = text(each.dataset.text);
@@ -907,5 +924,5 @@ arrows(byId("tabs"));
 
 openTab("way");
 setView("chat");
-setLanguage(Number(localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? 0 : 1)));
+setLanguage(Number(remembered() ?? (navigator.language.startsWith("zh") ? 0 : 1)));
 poll();

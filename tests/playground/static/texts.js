@@ -192,7 +192,7 @@ const SETTINGS = {
   OSS_REGION: ["Bucket 所在的地域，不填就从 OSS_ENDPOINT 得出", "The region of the bucket, if not the one in OSS_ENDPOINT"],
   ACCESS_KEY_ID: ["访问 OSS 的 AccessKey ID，不填就用函数的角色", "An AccessKey ID for OSS, if not the function's role"],
   ACCESS_KEY_SECRET: ["和上面的 ID 成对的 AccessKey Secret", "The AccessKey Secret that belongs to the ID above"],
-  CHATGPT_MODEL: ["模型的名称", "The name of the model"],
+  CHATGPT_MODEL: ["模型的名称；用逗号分开写几个，就能用 \\model 选", "The name of the model, or several, separated by commas, to choose from with \\model"],
   CHATGPT_BASE_URL: ["OpenAI 或兼容服务的地址", "The address of OpenAI or a compatible service"],
   CHATGPT_OPTIONS: ["加进请求的 JSON 对象，例如 {\"reasoning_effort\": \"low\"}", "A JSON object that is added to the request, such as {\"reasoning_effort\": \"low\"}"],
   SYSTEM_PROMPT: ["机器人的角色和回答风格，每次提问都会告诉模型", "The bot's role and style: what the model is told with every question"],
