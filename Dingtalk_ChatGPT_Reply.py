@@ -7,7 +7,8 @@ Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 
     situation                              the chat shows                        does FC run the event again?
     a question: words of any kind          ChatGPT's answer, in parts if long    no
     a picture, a text file                 the answer, or a sentence: why not    no
-    a command: \\clear \\help \\status        what it did                           no
+    a command: \\clear \\model \\prompt       what it did                           no
+      \\status \\help
     another message without words          a sentence: what to send instead      no
     a person or group may not ask, or no   a sentence: who can do what           no
       more today (DAILY_LIMIT)
@@ -45,7 +46,7 @@ from bot import sentences
 from bot.chatgpt.answers import Answer
 from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
-from bot.commands import clear, status
+from bot.commands import reply_to_command, with_choices
 from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
 from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
@@ -56,6 +57,7 @@ from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_pa
 from bot.errors import NotDelivered, Taken
 from bot.logs import log, set_up_logs, trace
 from bot.oss.bucket import OssFailure, version_problem
+from bot.oss.choices import read_choices
 from bot.oss.commit import Reply, commit, delete_old_words, reply_on_record, told
 from bot.oss.daily_limit import count_question
 from bot.oss.history import read_turns
@@ -75,7 +77,7 @@ def handler(event: bytes, context: Any) -> str:
     problems += conflicts(settings) + version_problem()
     set_up_logs(settings.verbose)
     deadline = started + context.function.timeout - ENDING_SECONDS
-    run = Run(uuid.uuid4().hex, context, role_credentials(context, os.environ), settings, deadline)
+    run = Run(uuid.uuid4().hex[:16], context, role_credentials(context, os.environ), settings, deadline)
     message = parse_message(event)
     if message is None:
         return json.dumps(self_check(problems, run), ensure_ascii=False, indent=2)
@@ -149,11 +151,9 @@ def compose(message: Message, problems: list[str], journal: Journal, sign: SignO
         if message.unreadable in (PICTURE, FILE):
             sentence = sentences.NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + sentences.SWITCHED_OFF
         return Reply("unreadable", sentence)
-    if command == "clear":
-        return clear(journal)
-    if command == "status":
-        return status(journal, settings)
-    if command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
+    if command:
+        return reply_to_command(command, journal, run)
+    if not (message.text or message.quotation):  # nothing but the @: perhaps a first try
         return Reply("help", sentences.HELP)
     if not count_question("+", message.person or message.conversation_id, message.id, run):
         return Reply("not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit))
@@ -166,6 +166,7 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
     turns: list[dict[str, Any]] = []
     unread = journal.problem
     try:
+        run = run._replace(settings=with_choices(run.settings, read_choices(journal, run.share(LOAD_SHARE))))
         turns = read_turns(journal, run.settings.history_minutes, run.share(LOAD_SHARE))
     except OssFailure as failure:
         unread = str(failure)

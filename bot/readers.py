@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bot import sentences
+from bot.values import BLANKS
 
 SECRET = r"(?!.*(\*\*\*|\.\.\.))[!-~]+"  # as the consoles show them, but not with signs in place of what they hide
 QUOTES = "\"'`“”‘’「」『』《》＂＇"  # what people put around a value
@@ -51,12 +52,19 @@ def slip_in(text: str, name: str) -> str:
     return next((advice for found, advice in slips if found), "")
 
 
-def read_model(text: str) -> str:
-    """The name of a model, in any language: it only stands in JSON."""
-    slip = slip_in(text, "CHATGPT_MODEL")
-    if slip not in ("", sentences.ONLY_ASCII) or not text.isprintable():
-        raise Malformed(slip)
-    return text
+MOST_MODELS = 20  # the self-check asks each
+
+
+def read_models(text: str) -> tuple[str, ...]:
+    """Names of models, in any language, between commas, semicolons or line breaks: the first is asked, \\model chooses.
+
+    They only stand in JSON: 'gpt-6-luna, 通义千问' -> ('gpt-6-luna', '通义千问').
+    """
+    names = tuple(dict.fromkeys(filter(None, (name.strip(BLANKS) for name in re.split(r"[,，、;；\r\n]+", text)))))
+    slips = {slip_in(name, "CHATGPT_MODEL") for name in names} - {"", sentences.ONLY_ASCII}
+    if slips or not 0 < len(names) <= MOST_MODELS or not all(name.isprintable() for name in names):
+        raise Malformed(min(slips, default=sentences.TOO_MANY.format(most=MOST_MODELS)))
+    return names
 
 
 def read_level(text: str) -> int:

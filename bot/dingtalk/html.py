@@ -19,6 +19,7 @@ HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables
     (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
 ]
 HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
+TABLE_BEHIND_WORDS = re.compile(r"([^`<]*)(<table\b.*)", re.IGNORECASE)
 TAG = re.compile(r"</?([a-z][a-z0-9]*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 MARKS_OF_TAGS = {"b": "**", "strong": "**", "code": "`", "br": "<br>"}
 

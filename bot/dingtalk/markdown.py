@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bot.dingtalk.html import TAG, html_end, rows_in
+from bot.dingtalk.html import TABLE_BEHIND_WORDS, TAG, html_end, rows_in
 from bot.dingtalk.inline import LONG, as_words, ready, with_breaks
 from bot.dingtalk.tables import Table, cells_of, head_of_table
 
@@ -251,6 +251,10 @@ class Walk:
             del self.lines[-1]
             yield from self.close(depth)
             self.kind, self.table, self.gap = "table", Table(head, self.notes), True
+        elif not begins and self.kind in ("", "text") and (found := TABLE_BEHIND_WORDS.fullmatch(line)):
+            yield from self.read_block(found[1], depth)
+            yield from self.close(len(self.containers))
+            yield from self.begin(found[2], "</table>")
         elif paragraph and not begins:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")

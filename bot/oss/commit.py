@@ -27,6 +27,7 @@ class Reply(NamedTuple):
     private: bool = False  # the words may be those of a person or of the model: they lie where \clear deletes them
     clear: bool = False  # a new epoch begins, and the words of the last ones are deleted
     free: bool = False  # the question does not count, see DAILY_LIMIT
+    settings: bool | None = None  # whether the conversation has settings of its own from now on; None: as before
     unread: str = ""  # why the history could not be read, for the person
     tokens: str = ""  # what the service counted, for the log
 
@@ -58,7 +59,8 @@ class Record:
             line |= {"words": list(self.words), **({"turn": True} if question else {})}
         else:
             line |= {"say": self.reply.words, "epoch": journal.epoch + self.reply.clear}
-        flags = {"clear": self.reply.clear, "free": self.reply.free, "settings": journal.settings}
+        settings = journal.settings if self.reply.settings is None else self.reply.settings
+        flags = {"clear": self.reply.clear, "free": self.reply.free, "settings": settings}
         self.line = {**line, **{name: True for name, flag in flags.items() if flag}}
         return self.line
 

@@ -29,7 +29,7 @@ from bot.values import digest, percent_encoded, text_in
 
 Line = dict[str, Any]
 
-TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is: the last 300 messages or more
+TAIL_BYTES = 30 * 1024  # of the journal are read, however long it is: the last 140 messages or so
 OSS_TRIES = 3  # of an append that OSS neither did nor refused
 MIN_APPEND_SECONDS = 0.5  # with less left, another try is not worth beginning
 MOST_ID_CHARACTERS = 100  # a longer msgId becomes its digest: lines are short, so that the tail holds many
@@ -228,6 +228,6 @@ def append_line(next_line: Callable[[Journal], Line | None], journal: Journal, d
 
 def with_line(journal: Journal, line: Line, deadline: float) -> Journal:
     """The journal with one more line, appended at its end; or OssFailure."""
-    data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    data = journal.separator + json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     length = append_bytes(journal.bucket, journal.key, journal.length, data, deadline)
     return journal._replace(length=length, separator=b"", problem="", about=(*journal.about, line))

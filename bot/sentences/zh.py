@@ -12,7 +12,7 @@ SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "CHATGPT_API_KEY": "ChatGPT 的 API 密钥",
     "CHATGPT_BASE_URL": "OpenAI 或兼容服务的地址",
     "CHATGPT_FUNCTION": "回答消息的函数的名称",
-    "CHATGPT_MODEL": "模型的名称",
+    "CHATGPT_MODEL": "模型的名称；可以用逗号分开写几个",
     "CHATGPT_OPTIONS": '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}',
     "DAILY_LIMIT": "每人每天最多提问几次；不填就不限",
     "DINGTALK_API": "钉钉开放平台的 API 地址",
@@ -73,6 +73,7 @@ EMPTY_NAME = "空的名称"
 TOO_LARGE = "里面的数太大"
 REPEATED = "不能有重复的名称"
 NOT_ONE = "一个也没有"
+TOO_MANY = "要填 1 到 {most} 个"
 IDS = "要填 ID，不是姓名或群名"
 ONLY_HOSTS = "只填域名，例如 dingtalk.com"
 
@@ -119,13 +120,29 @@ INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply �
 WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
+\\model（或 模型）：查看可以用的模型，\\model 2 换成第 2 个
+\\prompt（或 角色）：给这个会话设定角色，例如：\\prompt 你是中英互译的翻译；\\prompt off 取消
 \\status（或 状态）：查看模型和记住的对话轮数
 \\help（或 帮助）：显示这些说明"""
 CLEARED = "好的，之前的对话我都忘掉了。"
 NOT_CLEARED = "没能忘掉之前的对话：{problem}。"
 NOT_DELETED = "之前的对话我不会再参考了，但是没能从 OSS 里删掉：{problem}。再发一次 \\clear 会重新删除。"
-STATUS = "模型：{model}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n版本：{version}"
+STATUS = (
+    "模型：{model}\n角色：{prompt}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n"
+    "版本：{version}"
+)
 PICTURES_ON, PICTURES_OFF = "能看", "看不了（没有设置 DINGTALK_APP_KEY）"
+PROMPT_ON, PROMPT_OFF = "已设定（发送 \\prompt 查看）", "没有设定"
+MODELS = "可以用的模型，发送 \\model 加序号或名称来选择：\n{models}"
+CHOSEN = "（正在使用）"  # behind the one that is asked
+MODEL_CHOSEN = "好的，这个会话以后用 {model} 回答。"
+UNKNOWN_MODEL = "没有这个模型。可以选择：\n{models}"
+PROMPT_IS = "这个会话的角色（发送 \\prompt off 取消）：\n{prompt}"
+PROMPT_IS_NOT_SET = "这个会话还没有设定角色。在 \\prompt 后面写上说明就能设定，例如：\\prompt 你是中英互译的翻译。"
+PROMPT_SET = "好的，这个会话以后按这个角色回答。发送 \\prompt off 取消。"
+PROMPT_TAKEN_AWAY = "好的，这个会话不再有角色。"
+PROMPT_TOO_LONG = "角色最多 {most} 个字，这里有 {count} 个。请缩短以后再发一次。"
+CHOICE_NOT_KEPT = "没能保存或读取这个会话的选择：{problem}。"
 THINKING = "🤔思考中"
 UNREADABLE = {  # the answer to a message without words, by what it is
     "图片": "我还看不了图片。请用文字把问题发给我。",

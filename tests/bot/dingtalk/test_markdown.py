@@ -328,7 +328,8 @@ def test_signs_that_are_no_bold_stay(warm_reply: ModuleType, answer: str) -> Non
         ("|a|b|\n|-|-|\n|$|x|$|\\(y|z\\)|", "**a：b**\n- **$|x|$**：\\\\(y|z\\\\)"),
         ("|a|b|\n|-|-|\n|$5|$6|", "**a：b**\n- **$5**：$6"),
         ("|a|b|\n|-|-|\n|**甲：**乙|丙|", "**a：b**\n- **甲**：乙：丙"),
-        ("见<table><tr><td>a</td></tr></table>", "见<table><tr><td>a</td></tr></table>"),
+        ("- 见：<table><tr><td>a</td></tr><tr><td>b</td></tr></table>", "- 见：\n\n  **a**\n  - b"),
+        ("`<table>` 和 <table>", "`<table>` 和 <table>"),
         (
             "价：\n<table class='x'>\n<thead><tr><th>型号</th><th>价格</th><th>备注</th></tr></thead>\n"
             "<tr><td>A1</td><td><b>99</b></td><td>a|b<br>\nc</td></tr></table>元",
