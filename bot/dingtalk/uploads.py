@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from urllib3 import encode_multipart_formdata
+import requests
 
 from bot import sentences
 from bot.deadline import UPLOAD_SHARE, Run
@@ -51,12 +51,12 @@ def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
     if not kind or len(data) > MOST_PICTURE_BYTES:
         raise CallFailed("picture", f"{len(data)} bytes")
     name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
-    body, content_type = encode_multipart_formdata({"media": (f"picture.{name}", data, f"image/{name}")})
     api = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
+    form: Any = requests.Request("POST", api, files={"media": (f"picture.{name}", data, f"image/{name}")}).prepare()
 
     def call(token: str) -> tuple[int, dict[str, Any]]:
         url = f"{api}/media/upload?access_token={token}&type=image"
-        return post_bytes(url, body, {"Content-Type": content_type}, deadline)
+        return post_bytes(url, form.body, {"Content-Type": form.headers["Content-Type"]}, deadline)
 
     media_id = with_token(call, settings, deadline).get("media_id")
     if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
