@@ -21,6 +21,7 @@ from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
 
 CHAT, RESPONSES = "/chat/completions", "/responses"  # what an address ends in tells the form of a request
+EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for an answer
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
@@ -41,8 +42,9 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
         client.close()  # or the thread that was left behind would go on reading
-        unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
-        raise ModelFailure("network" if unconnected else "timeout", type(error).__name__) from error
+        # Before its time: it could not connect, or the kernel gave the connection up, see watch.
+        early = type(error.__cause__).__name__ == "ConnectTimeout" or time.monotonic() < deadline - EARLY_SECONDS
+        raise ModelFailure("network" if early else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
     except openai.APIStatusError as error:
