@@ -16,11 +16,12 @@ from bot import VERSION
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
 from bot.chatgpt.responses import in_responses_form
-from bot.connections import MAX_IDLE_SECONDS, read_up_to, tls_context, unpacked
+from bot.connections import MAX_IDLE_SECONDS, read_up_to, tls_context, unpacked, watch
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
 
 CHAT, RESPONSES = "/chat/completions", "/responses"  # what an address ends in tells the form of a request
+EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for an answer
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
@@ -41,8 +42,9 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
         client.close()  # or the thread that was left behind would go on reading
-        unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
-        raise ModelFailure("network" if unconnected else "timeout", type(error).__name__) from error
+        # Before its time: it could not connect, or the kernel gave the connection up, see watch.
+        early = type(error.__cause__).__name__ == "ConnectTimeout" or time.monotonic() < deadline - EARLY_SECONDS
+        raise ModelFailure("network" if early else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
     except openai.APIStatusError as error:
@@ -85,9 +87,11 @@ def make_ours(request: httpx2.Request) -> None:
     for name in [name for name in request.headers if name.lower().startswith("x-stainless-")]:
         del request.headers[name]
 
-    def trace_event(name: str, _: Any) -> None:
+    def trace_event(name: str, info: dict[str, Any]) -> None:
         if name.endswith("send_request_headers.started"):
             refuse_if_late()
+        elif name == "connection.connect_tcp.complete":
+            watch(info["return_value"].get_extra_info("socket"))
 
     request.extensions["trace"] = trace_event
 
@@ -96,6 +100,7 @@ def take_whole(response: httpx2.Response) -> None:
     """Read the body of a response, up to a limit, and unpack it by what it is: what is said of it may be wrong."""
     stream = response.stream
     assert isinstance(stream, httpx2.SyncByteStream)
+    watch(response.extensions["network_stream"].get_extra_info("socket"))  # perhaps a kept one
     try:
         data = read_up_to(MOST_BYTES, stream)
         packed = response.headers.pop("content-encoding", "identity") != "identity" or data.startswith(b"\x1f\x8b")
