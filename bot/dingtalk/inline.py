@@ -72,11 +72,9 @@ def mend_bold(text: str) -> str:
             movable = words and words[-1] not in " \t\n\\"
             stops = text[opening.end() + len(words) : closing.start()] if movable else ""
             changes.append((closing.start() - len(stops), closing.end(), closing[0] + (stops or " ")))
-    pieces, done = [], 0
-    for start, end, new in sorted(changes):
-        pieces += [text[done:start], new]
-        done = end
-    mended = "".join(pieces) + text[done:]
+    mended = text
+    for start, end, new in sorted(changes, reverse=True):
+        mended = mended[:start] + new + mended[end:]
     alone = marks_in(mended)[1] if changes else 0
     return mended if not alone or alone < marks_in(text)[1] else text
 

@@ -38,11 +38,10 @@ class Container:
         self.marker = self.shown = marker  # with blanks: "> ", "- ", " 12. "; as it was read, and as it is sent
         self.number = number  # of an item in an ordered list, as a reader counts
         self.left = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
-        self.restarted = False  # the same has ended its list before it: it goes on with its number
 
-    def begin(self, moved: bool, rival: Container | None) -> str:
+    def begin(self, rival: Container | None) -> str:
         """Its marker, with the other sign if the list of the rival, which stands before it, would go on wrongly."""
-        if self.number is not None and (self.restarted or moved):
+        if self.number is not None:
             sign = self.marker.strip()[-1]
             if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
                 sign = ")" if sign == "." else "."
@@ -65,12 +64,8 @@ class Block(NamedTuple):
 
 def leave_lists(block: Block) -> None:
     """From this block on, nothing stands in the list items that began before it."""
-    outer = len(block.containers) - block.opened
-    for depth, container in enumerate(block.containers):
-        if depth >= outer:
-            container.restarted = True
-        elif container.marker != QUOTE_MARKER:
-            container.left = True
+    for container in block.containers[: len(block.containers) - block.opened]:
+        container.left = container.marker != QUOTE_MARKER
 
 
 def render(block: Block, before: Block | None) -> str:
@@ -82,7 +77,7 @@ def render(block: Block, before: Block | None) -> str:
     for depth, container in enumerate(block.containers):
         if not container.left:
             rival = rivals[len(around)] if len(rivals) > len(around) and rivals[: len(around)] == around else None
-            first += container.begin(len(around) < depth, rival) if depth >= outer else container.go_on()
+            first += container.begin(rival) if depth >= outer else container.go_on()
             later += container.go_on()
             around.append(container)
     text, code = block.text, block.code
@@ -233,7 +228,6 @@ class Walk:
         container = Container(marker, int(digits[0]) if digits else None)
         if digits and sibling and sibling.number is not None and sibling.marker.strip()[-1] == marker.strip()[-1]:
             container.number = sibling.number + 1
-            container.restarted = sibling.left or sibling.restarted
         self.containers.append(container)
         self.opened += 1
 
