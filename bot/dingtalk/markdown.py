@@ -165,7 +165,7 @@ class Walk:
                 yield from self.close(depth)
             else:
                 self.add(dedent(line, self.indent))
-        elif self.kind == "html" and inside and (words or self.end):
+        elif self.kind == "html" and inside and (words or self.end) and self.size < 10 * LONG:
             yield from self.read_html(line)
         elif words:
             while depth < MAX_CONTAINERS and (found := self.container_in(line, depth)):
@@ -185,7 +185,8 @@ class Walk:
         """Whether this blank line stands in the middle of a table: above its rule, or above a row."""
         if self.kind not in ("text", "table"):
             return False
-        row, rule, *_ = [*self.text[self.place : self.place + LONG].split("\n", 2), "", ""]
+        ahead = self.text[self.place : self.place + LONG].split("\n", 6)[:6]
+        row, rule, *_ = [*(line for line in ahead if line.strip("> \t")), "", ""]
         depth, row = self.match(row)
         if depth < len(self.containers) or not re.match(r" {0,3}\|", row):
             return False
@@ -331,15 +332,20 @@ class Walk:
         return block
 
     def read_html_table(self, text: str) -> Iterator[Block]:
-        """A table in HTML as a list; what stands behind it in the same line is a paragraph."""
+        """A table in HTML as a list; its caption and what stands behind it in the same line are paragraphs."""
         table, *rest = re.split("</table>", text, maxsplit=1, flags=re.IGNORECASE)
-        for cells in rows_in(table):
+        caption, *rows = re.split(r"(?=<tr\b)", table, maxsplit=1, flags=re.IGNORECASE)
+        yield from self.words_of(caption)
+        for cells in rows_in("".join(rows)):
             if self.kind == "table":
                 yield from self.read_row(cells)
             else:
                 self.kind, self.table, self.gap = "table", Table(cells, self.notes), True
         yield from self.close(len(self.containers))
-        if words := TAG.sub("", "".join(rest)).strip():
+        yield from self.words_of("".join(rest))
+
+    def words_of(self, html: str) -> Iterator[Block]:
+        if words := TAG.sub("", html).strip():
             yield self.block(with_breaks(words, self.notes))
 
     def read_row(self, cells: list[str]) -> Iterator[Block]:
