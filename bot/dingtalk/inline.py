@@ -115,10 +115,8 @@ def edges(text: str, inner: int, outer: int) -> bool:
 
 def kind_at(text: str, place: int) -> str:
     """The Unicode category of a character, " " for blanks and beyond the text; an ASCII symbol is punctuation."""
-    sign = text[place : place + 1] if place >= 0 else ""
-    if not sign or sign.isspace():
-        return " "
-    kind = unicodedata.category(sign)
+    sign = text[place : place + 1] if place >= 0 else " "
+    kind = " " if not sign or sign.isspace() else unicodedata.category(sign)
     return "Po" if kind[0] == "S" and sign.isascii() else kind
 
 

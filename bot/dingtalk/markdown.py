@@ -111,7 +111,13 @@ def ended(before: Block | None, block: Block) -> list[Container]:
 
 def blocks_in(text: str) -> Iterator[Block]:
     """The blocks of a Markdown text, one after the other, made ready for DingTalk."""
-    return Walk(without_outer_fence(text.replace("\r\n", "\n").replace("\r", "\n"))).blocks()
+    walk = Walk(without_outer_fence(text.replace("\r\n", "\n").replace("\r", "\n")))
+    while walk.place < len(walk.text):  # split() would take twenty times the memory of short lines
+        end = walk.text.find("\n", walk.place)
+        line = walk.text[walk.place : end if end >= 0 else None]
+        walk.place += len(line) + 1
+        yield from walk.read(line)
+    yield from walk.close(0)
 
 
 def without_outer_fence(text: str) -> str:
@@ -147,14 +153,6 @@ class Walk:
         self.end = ""  # what ends its HTML, "" is a blank line
         self.gap = False  # see Block
         self.table: Table  # that is open
-
-    def blocks(self) -> Iterator[Block]:
-        while self.place < len(self.text):  # split() would take twenty times the memory of short lines
-            end = self.text.find("\n", self.place)
-            line = self.text[self.place : end if end >= 0 else None]
-            self.place += len(line) + 1
-            yield from self.read(line)
-        yield from self.close(0)
 
     def read(self, line: str) -> Iterator[Block]:
         """The blocks that end with this line."""
