@@ -52,7 +52,7 @@ def ask_patiently(
     tries are ours: those of the openai package also repeat what cannot succeed (no money left), and sleep as long as
     the service asks for, whatever the time-out is.
     """
-    service = (settings.chatgpt_base_url, settings.chatgpt_model)
+    service = (settings.chatgpt_base_url, settings.chatgpt_model[0])
     known, pauses_seconds, shortened = ways.get(service, frozenset()), iter(ASK_PAUSES_SECONDS), False
     while True:
         try:
@@ -103,6 +103,6 @@ def ask_once(messages: list[dict[str, Any]], settings: ReplySettings, seconds: f
 
     Some services send events unless they are told not to, whatever OpenAI's default is.
     """
-    request = {"model": settings.chatgpt_model, **settings.chatgpt_options, "messages": messages, "stream": stream}
+    request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
     private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
     return complete(request, private, settings, seconds)

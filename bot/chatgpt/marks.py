@@ -19,7 +19,8 @@ THOUGHT_TAG = re.compile(
 THOUGHT_DETAILS = re.compile(r"<details\s[^<>\n]{0,200}\btype=[\"']?reasoning\b[^<>\n]{0,200}>", re.IGNORECASE)
 MARKUP_TAG = re.compile("<(analysis|reflection)", re.IGNORECASE)  # which XML that was asked for may have too
 CODE = re.compile(
-    r"^[ \t]*(`{3,}(?!`)|~{3,}(?!~))[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
+    r"^[ \t]*(`{3,}(?!`)|~{3,}(?!~))[^\n]*\n(?:.*?^[ \t]*\1[`~]*[ \t]*$|.*\Z)"
+    r"|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
     re.MULTILINE | re.DOTALL,
 )
 WRAPPERS = ("answer", "output", "final_answer")

@@ -15,10 +15,12 @@ import openai
 from bot import VERSION
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
+from bot.chatgpt.responses import in_responses_form
 from bot.connections import MAX_IDLE_SECONDS, read_up_to, tls_context, unpacked
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
 
+CHAT, RESPONSES = "/chat/completions", "/responses"  # what an address ends in tells the form of a request
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
@@ -30,9 +32,10 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
         # Not chat.completions.create: in the messages it looks for values that need another form, and compares each one
         # with all kinds of messages, which is a third of the CPU of an answer; and what it gives is not what came.
         options = {"timeout": timeout}
-        call = functools.partial(
-            client.post, "/chat/completions", cast_to=httpx2.Response, body=request, options=options
-        )
+        path = CHAT
+        if settings.chatgpt_base_url.endswith(RESPONSES):
+            path, request = RESPONSES, in_responses_form(request)
+        call = functools.partial(client.post, path, cast_to=httpx2.Response, body=request, options=options)
         response: httpx2.Response = call_until(deadline, call)
         return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
@@ -58,8 +61,8 @@ def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
     An address without a version gets OpenAI's, 'https://a.com' -> 'https://a.com/v1', unless it is that of the request
     itself: the openai package adds /chat/completions to 'https://a.com/x' out of 'https://a.com/x/chat/completions'.
     """
-    if base_url.endswith("/chat/completions"):
-        base_url = base_url.removesuffix("/chat/completions")
+    if base_url.endswith((CHAT, RESPONSES)):
+        base_url = base_url.removesuffix(CHAT).removesuffix(RESPONSES)
     elif not re.search(r"/v\d\w*(/|$)", base_url):
         base_url += "/v1"
     http_client = openai.DefaultHttpxClient(

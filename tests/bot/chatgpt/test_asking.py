@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from bot import VERSION
 from bot.sentences import zh
 from tests.helpers import JSON, Clock, Reply, hostile, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
@@ -21,6 +23,11 @@ from tests.stand_ins.server import Fault
 
 RETRIED = ("busy", "down")
 REFUSALS = field_cases("model_errors")
+FIRST_OF_CAUSE = {case["cause"]: case["id"] for case in reversed(REFUSALS)}  # the others: see test_causes.py
+EACH_CAUSE_OR_ALL = [
+    pytest.param(case, id=case["id"], marks=[] if case["id"] == FIRST_OF_CAUSE[case["cause"]] else pytest.mark.full)
+    for case in REFUSALS
+]
 
 
 def case_id(case: dict[str, Any]) -> str:
@@ -50,7 +57,7 @@ def answer_to(reply: Reply, cloud: LocalCloud, body: str, status: int = 200) -> 
 # --- refusals ---
 
 
-@pytest.mark.parametrize("case", REFUSALS, ids=case_id)
+@pytest.mark.parametrize("case", EACH_CAUSE_OR_ALL)
 def test_reported_refusal_is_one_sentence_by_its_cause(
     reply: Reply, cloud: LocalCloud, clock: Clock, case: dict[str, Any]
 ) -> None:
@@ -206,6 +213,44 @@ def test_any_code_leaves_one_plain_line(
     assert re.fullmatch(r"[^:]+: ChatGPT[a-z ]+: \w+ \(HTTP 400, [\w.: -]{1,62}, its request unknown\)", line)
 
 
+SAID = (
+    "bad: sk-example sk-proj-abcdefgh12345678 Bearer abc at http://127.0.0.1:1/v1 or gateway.example.com for account "
+    "21001234567 of org-abc123: 机密的问题是什么？ 早先的机密 and early secrets of mine"
+)
+
+
+@pytest.mark.parametrize("case", [case for case in REFUSALS if case["id"] in FIRST_OF_CAUSE.values()], ids=case_id)
+def test_no_secret_is_in_the_chat_or_the_log(
+    reply: Reply, cloud: LocalCloud, clock: Clock, caplog: Any, case: dict[str, Any]
+) -> None:
+    """For each cause, with a history, whatever the service repeats."""
+    message = cloud.dingtalk.message("机密的问题是什么？")
+    write_turns(cloud, message, 1, answer="早先的机密 and early secrets of mine")
+    words = [text for text in texts_in(case["body"]) if " " in text]
+    body = case["body"] if isinstance(case["body"], str) else json.dumps(case["body"], ensure_ascii=False)
+    for text in words[:1]:
+        body = body.replace(json.dumps(text, ensure_ascii=False)[1:-1], f"{text} {SAID}")
+    cloud.openai_api.plan(Fault(status=case["status"], body=body, times=3))
+    reply.run(message)
+    told = " ".join(part.text for part in cloud.dingtalk.shown(message)) + caplog.text
+    for secret in ("sk-", "Bearer abc", "127.0.0.1:1", "gateway", "21001234567", "abc123", "机密", "secrets"):
+        assert secret not in told
+
+
+def texts_in(value: Any) -> list[str]:
+    """All texts of a JSON value."""
+    if isinstance(value, (dict, list)):
+        return [text for part in (value.values() if isinstance(value, dict) else value) for text in texts_in(part)]
+    return [value] if isinstance(value, str) else []
+
+
+def test_words_of_the_service_stand_below_the_sentence(reply: Reply, cloud: LocalCloud) -> None:
+    """A guess from words can be wrong: so the person can see what it was made from."""
+    cloud.openai_api.plan(Fault(status=400, body=error(message="parameter.enable_thinking must be false")))
+    witness = zh.SERVICE_SAID.format(said="parameter.enable_thinking must be false")
+    assert reply.ask("1+1=?") == f"{zh.FAILURES['options']}\n{witness}"
+
+
 # --- answers ---
 
 
@@ -334,20 +379,46 @@ BODY = st.fixed_dictionaries(
 )
 
 
+SECRETS = ("sk-example", "127.0.0.1:", "机密的问题", "早先的机密")
+BODIES = (
+    (JSON | BODY | BODY.map(lambda body: {"error": body}) | st.fixed_dictionaries({"choices": st.lists(CHOICE)}))
+    .map(json.dumps) | st.text() | st.binary()
+)  # fmt: skip
+
+
 @hostile
 @given(
-    body=(JSON | BODY | BODY.map(lambda body: {"error": body}) | st.fixed_dictionaries({"choices": st.lists(CHOICE)}))
-    .map(json.dumps) | st.text(),
-    status=st.sampled_from([200, 200, 400, 401, 403, 404, 409, 413, 422, 499]),
-)  # fmt: skip
-def test_any_answer_of_the_api_is_survived(reply: Reply, cloud: LocalCloud, body: str, status: int) -> None:
-    """The person gets an answer or one sentence, once, never raw JSON."""
-    cloud.openai_api.plan(Fault(status=status, body=body))
-    message = cloud.dingtalk.message("你好")
+    body=BODIES,
+    status=st.sampled_from([200, 200, 302, 400, 401, 403, 404, 409, 413, 422, 451, 499]),
+    content_type=st.sampled_from(["application/json", "text/event-stream", "text/html", "", "a/b; charset=utf-16"]),
+    encoding=st.sampled_from(["", "", "gzip", "br"]),
+    quoted=st.booleans(),
+)
+def test_any_answer_of_the_api_is_survived(
+    reply: Reply,
+    cloud: LocalCloud,
+    caplog: Any,
+    body: bytes | str,
+    status: int,
+    content_type: str,
+    encoding: str,
+    quoted: bool,
+) -> None:
+    """The person gets an answer or one true sentence, once; nothing of theirs, and no key, is in it or in the log."""
+    caplog.clear()
+    cloud.openai_api.reset()
+    if quoted:
+        quotation = " ".join([*SECRETS, cloud.openai_api.url])
+        body = body + quotation.encode() if isinstance(body, bytes) else body + quotation
+    headers = (("Content-Type", content_type), *([("Content-Encoding", encoding)] if encoding else []))
+    cloud.openai_api.plan(Fault(status=status, body=body, headers=headers, times=3))
+    message = cloud.dingtalk.message("机密的问题是什么？")
+    write_turns(cloud, message, 1, "早先的机密")
     result = reply.run(message)["result"]
-    shown = [part.text for part in cloud.dingtalk.shown(message)]
-    assert len(shown) == 1
-    assert result == "answered" or sentence_of(shown[0]) == zh.FAILURES[result.removeprefix("failed: ")]
+    (shown,) = [part.text for part in cloud.dingtalk.shown(message)]
+    assert result == "answered" or sentence_of(shown) == zh.FAILURES[result.removeprefix("failed: ")]
+    told = caplog.text if result == "answered" else shown + caplog.text
+    assert not [secret for secret in SECRETS if secret in told]
 
 
 # --- how often it is asked ---
@@ -506,6 +577,90 @@ def test_address_of_the_interface_itself_is_taken_as_it_is(reply: Reply, cloud: 
     reply.environment["CHATGPT_BASE_URL"] = cloud.openai_api.url + "/ai/chat/completions"
     reply.ask("1+1=?")
     assert cloud.openai_api.received[-1].path == "/ai/chat/completions"
+
+
+def test_request_tells_nothing_of_the_package_that_sends_it(reply: Reply, cloud: LocalCloud) -> None:
+    """Firewalls of services and relays refuse OpenAI/Python and its headers; a body is packed as we can unpack it."""
+    reply.ask("你好")
+    headers = {name.lower(): value for name, value in cloud.openai_api.received[-1].headers.items()}
+    assert headers["user-agent"] == f"dingtalk-chatgpt/{VERSION}"
+    assert headers["accept-encoding"] == "gzip, deflate"
+    assert not [name for name in headers if name.startswith("x-stainless")]
+
+
+# --- what other services do ---
+
+
+SEEN_OUTCOMES = {
+    **dict.fromkeys(["events", "whole_event", "answer_and_done", "wrong_encoding"], "答案是 2"),
+    **dict.fromkeys(["box", "answer_tag", "end_mark", "details"], "答案是 2"),
+    **dict.fromkeys(["blank_lines", "nothing", "quota_retry_info", "quota_retry_after"], "busy"),
+    **dict.fromkeys(["firewall_page", "firewall_text", "firewall_code", "redirect_307", "redirect_308"], "address"),
+    **dict.fromkeys(["no_system_role", "no_developer_role"], "options"),
+    **dict.fromkeys(["bomb", "endless"], "strange"),
+    "tool_call_text": "tools",
+    "finish_some_new_reason": "ended",
+    **dict.fromkeys(
+        ["finish_BLOCKLIST", "finish_SPII", "finish_IMAGE_PROHIBITED_CONTENT", "finish_content_filter"], "filtered"
+    ),
+    "finish_guardrail_intervened": "filtered",
+}
+
+
+@pytest.mark.parametrize("name", SEEN_OUTCOMES)
+def test_what_other_services_send_has_its_outcome(reply: Reply, cloud: LocalCloud, clock: Clock, name: str) -> None:
+    """Frames, firewalls, redirects, bodies without end: an answer, or the one sentence that is true."""
+    outcome = SEEN_OUTCOMES[name]
+    cloud.openai_api.fail_next(name, times=3)
+    assert sentence_of(reply.ask("1+1=?")) == zh.FAILURES.get(outcome, outcome)
+
+
+@pytest.fixture
+def any_way(reply: Reply) -> Iterator[None]:
+    """What was learnt of a service is forgotten: the others of this process think that they are the first."""
+    ways = reply.module.rooms["bot.chatgpt.asking"].ways
+    ways.clear()
+    yield
+    ways.clear()
+
+
+@pytest.mark.parametrize("name", ["no_system_role", "no_developer_role"])
+def test_refused_system_role_is_asked_with_its_words_before_the_first_question(
+    reply: Reply, cloud: LocalCloud, any_way: None, name: str
+) -> None:
+    """And so from then on, without another refusal."""
+    reply.environment["SYSTEM_PROMPT"] = "你是猫。"
+    cloud.openai_api.fail_next(name)
+    message = cloud.dingtalk.message("你好")
+    write_turns(cloud, message, 1)
+    reply.run(message)
+    reply.ask("1+1=?", senderStaffId="another")
+    first, second = cloud.openai_api.asked
+    assert [part["content"] for part in first["messages"]] == ["你是猫。\n\n问题 0", "好", "你好"]
+    assert second["messages"] == [{"role": "user", "content": "你是猫。\n\n1+1=?"}]
+    assert len(cloud.openai_api.received) == 3
+
+
+def test_service_that_only_streams_is_asked_for_a_stream(reply: Reply, cloud: LocalCloud, any_way: None) -> None:
+    """Its events are read as well."""
+    cloud.openai_api.fail_next("stream_only")
+    cloud.openai_api.fail_next("events", times=2)
+    assert (reply.ask("1+1=?"), reply.ask("1+1=?")) == ("答案是 2", "答案是 2")
+    assert [json.loads(received.body)["stream"] for received in cloud.openai_api.received] == [False, True, True]
+
+
+def test_refused_role_without_a_system_prompt_is_asked_once(reply: Reply, cloud: LocalCloud) -> None:
+    """There is nothing to ask in another way."""
+    cloud.openai_api.fail_next("no_system_role", times=3)
+    assert sentence_of(reply.ask("1+1=?")) == zh.FAILURES["options"]
+    assert len(cloud.openai_api.received) == 1
+
+
+def test_hint_to_retry_is_kept_whatever_else_is_said(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """A limit of a minute speaks of quotas and of billing."""
+    cloud.openai_api.fail_next("quota_retry_info")
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert clock.slept == [1.1]
 
 
 # --- the self-check ---

@@ -411,6 +411,13 @@ def test_picture_that_the_service_refuses_leaves_the_words(
     assert content(cloud) == "这个问题示例图如下：[图片]请解释"
 
 
+def test_pictures_that_bring_a_failure_three_times_are_left_out(seeing: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """Some services break on them; the words alone would be answered."""
+    cloud.openai_api.fail_next("server_error", times=3)
+    text = shown_for(seeing, cloud.dingtalk.message(kind="rich_text", picture=PNG))
+    assert text.startswith("你说的是") and zh.PICTURES_REFUSED["down"] in text
+
+
 def test_failure_that_has_nothing_to_do_with_pictures_stays_what_it_is(seeing: Reply, cloud: LocalCloud) -> None:
     """A wrong key is one with pictures and without."""
     cloud.openai_api.fail_next("invalid_api_key")

@@ -113,7 +113,7 @@ const TEXTS = {
   what_api_reply: ["在消息上贴出“思考中”", "puts the emoji on the message"],
   step_api_recall: ["Reply → 钉钉 API", "Reply → DingTalk's API"],
   what_api_recall: ["把“思考中”撤掉", "takes the emoji off again"],
-  journal_hint: ["OSS 里的文件：每个人在每个会话里一个，每行一条记录，只追加，不改写。", "Objects in OSS: one per person and conversation, one line per record, only appended, never rewritten."],
+  journal_hint: ["OSS 里的文件，每个人在每个会话里两个，只追加，不改写：chat-history 是说过的话，\\clear 会删掉；chat-journal 记着每条消息处理到了哪一步，里面没有任何人的话。", "Objects in OSS, two per person and conversation, only appended, never rewritten: chat-history holds what was said, and \\clear deletes it; chat-journal holds what happened to each message, and no words of anybody."],
   object: ["文件", "Object"],
   no_object: ["（还没有）", "(none yet)"],
   log_hint: ["两个函数写的日志，里面没有密钥、问题和回答。", "What both functions log. It holds no key, no question and no answer."],
