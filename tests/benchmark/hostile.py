@@ -49,6 +49,7 @@ HOSTILE = {
     "ticks in a row": "a|b\n-|-\n" + "`a|" * 60_000,
     "blank lines in a table": "|a|b|\n|-|-|\n" + "|1|2|\n\n" * 22_000,
     "tags of tables": "<table>" * 28_000,
+    "tables without end": "a <table\n" * 20_000,
     "table in HTML": "<table>" + "<tr><td>a" * 20_000 + "</table>",
     "row in HTML": "<table><tr>" + "<td>a" * 36_000,
     "tags": "<a " * 60_000,
