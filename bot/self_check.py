@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import oss2
 
 from bot import sentences

@@ -29,7 +29,7 @@ from tests.stand_ins.dingtalk import Dingtalk, signature
 from tests.stand_ins.function_compute import Function, FunctionCompute
 from tests.stand_ins.generation_3 import body_fields
 from tests.stand_ins.instance import make_context
-from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.oss import Access
 from tests.stand_ins.server import Received
 

@@ -25,6 +25,8 @@ ENDINGS = (
 CUT_OFF = {"filtered": "TAKEN_AWAY", "length": "TOO_SHORT", "down": "BROKEN_OFF"}
 ORDINARY = re.compile(r"|stop\w*|eos\w*|end\w*|complete\w*|finish(ed)?|done|success|null|none")
 
+MOST_CHARACTERS = 200_000  # of the words are kept and sent; more parts than DingTalk is sent have 66,000
+
 
 class Answer(NamedTuple):
     """What ChatGPT says, and what it counted."""
@@ -36,7 +38,7 @@ class Answer(NamedTuple):
     @property
     def text(self) -> str:
         """All of it."""
-        return "\n\n".join(filter(None, (self.words, *self.notes)))
+        return "\n\n".join(filter(None, (self.words[:MOST_CHARACTERS], *self.notes)))
 
 
 def read_answer(content: bytes) -> Answer:

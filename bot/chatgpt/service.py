@@ -15,7 +15,7 @@ import openai
 from bot import VERSION
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
-from bot.connections import MAX_IDLE_SECONDS, read_up_to, tls_context, unpacked
+from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
 
@@ -97,7 +97,7 @@ def take_whole(response: httpx2.Response) -> None:
         data = read_up_to(MOST_BYTES, stream)
         packed = response.headers.pop("content-encoding", "identity") != "identity" or data.startswith(b"\x1f\x8b")
         data = unpacked(data, MOST_BYTES) if packed else data
-    except ValueError as error:
+    except TooLarge as error:
         raise ModelFailure("strange", error) from None
     finally:
         stream.close()
