@@ -29,11 +29,8 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
     try:
         # Not chat.completions.create: in the messages it looks for values that need another form, and compares each one
         # with all kinds of messages, which is a third of the CPU of an answer; and what it gives is not what came.
-        options = {"timeout": timeout}
-        call = functools.partial(
-            client.post, "/chat/completions", cast_to=httpx2.Response, body=request, options=options
-        )
-        response: httpx2.Response = call_until(deadline, call)
+        post = functools.partial(client.post, "/chat/completions", cast_to=httpx2.Response, body=request)
+        response = call_until(deadline, lambda: post(options={"timeout": timeout}))
         return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
