@@ -37,7 +37,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 import uuid
 from typing import Any
@@ -49,7 +48,7 @@ from bot.chatgpt.refusals import ModelFailure
 from bot.commands import reply_to_command, with_choices
 from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
 from bot.dingtalk.attachments import Unseen, look_at
-from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message
+from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message, question_of
 from bot.dingtalk.parts import webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
 from bot.dingtalk.uploads import upload_pictures
@@ -65,9 +64,6 @@ from bot.oss.journal import Journal, load_journal, open_journal
 from bot.oss.lease import Lease, take_lease
 from bot.self_check import self_check
 from bot.settings import ReplySettings, conflicts, read_settings, role_credentials
-from bot.values import digest
-
-MOST_CHARACTERS = 200_000  # of an answer are kept and sent; more parts than DingTalk is sent have 66,000
 
 
 def handler(event: bytes, context: Any) -> str:
@@ -182,8 +178,7 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
         return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
     turn = question_of(message, run.settings.history_scope)
     shown = answer.shown(*upload_pictures(answer.pictures, run)) if answer.has_pictures else answer.shown([], "")
-    words, memory = shown[:MOST_CHARACTERS], answer.text[:MOST_CHARACTERS]
-    return Reply("answered", words, turn, memory, private=True, unread=unread, tokens=answer.tokens)
+    return Reply("answered", shown, turn, answer.text, private=True, unread=unread, tokens=answer.tokens)
 
 
 def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:
@@ -222,25 +217,9 @@ def why_not_allowed(message: Message, settings: ReplySettings) -> str | None:
     return None
 
 
-def question_of(message: Message, scope: str) -> str:
-    r"""What the model is asked: the words, below those they refer to.
-
-    In a history that a group shares, every line begins with who says it, so that nobody can speak for somebody else:
-    'a\nb' of 小钉 -> '小钉#1f0e：a\n小钉#1f0e：b'
-    """
-    quotation = "".join(f"> {line}\n" for line in message.quotation.splitlines())
-    words = "\n".join(filter(None, (quotation, message.text)))
-    if scope != "group" or not message.in_group:
-        return words
-    speaker = f"{re.sub('[#:：]', ' ', message.nick).strip()}#{digest(message.person)[:4]}"  # nicks are not unique
-    return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
-
-
 def ask_chatgpt(message: Message, turns: list[dict[str, Any]], run: Run) -> Answer:
     """ChatGPT's answer to a message, with a sentence for each picture or file that was not looked at. Also Unseen."""
-    seen, pictures, notes = message, list[str](), list[str]()
-    if message.attachments and run.settings.dingtalk_app_key:
-        seen, pictures, notes = look_at(message, run)
+    seen, pictures, notes = look_at(message, run)
     stands_alone = not message.unreadable or seen.quotation != message.quotation
     question = Question(question_of(seen, run.settings.history_scope), tuple(pictures), stands_alone)
     answer = ask(question, turns, run)

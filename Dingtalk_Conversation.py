@@ -45,7 +45,7 @@ from bot.function_compute.request import (
     request_in_environ,
     request_in_event,
 )
-from bot.logs import log, printable, trace
+from bot.logs import log, plain_words, trace
 from bot.settings import ConversationSettings, read_settings, role_credentials
 
 
@@ -84,7 +84,7 @@ class Decision(NamedTuple):
 def respond(read_request: Callable[[], Request], context: Any, generation: int) -> Answer:
     """The answer to a request; writes one line to the log, none for a GET."""
     started = time.monotonic()
-    request_id = printable(getattr(context, "request_id", None))
+    request_id = plain_words(getattr(context, "request_id", None))
     settings, problems = read_settings(ConversationSettings, os.environ)
     log.setLevel(settings.verbose)
     deployment = Deployment(generation, context, settings, problems, role_credentials(context, os.environ), os.environ)
@@ -108,7 +108,7 @@ def decide(request: Request, deployment: Deployment, now_ms: int) -> Decision:
     if request.method == "GET":
         return Decision(Answer("200 OK", PLAIN, self_check_page(deployment).encode()))
     if request.method != "POST":
-        raise Refused("WrongMethod", printable(request.method, 20))
+        raise Refused("WrongMethod", plain_words(request.method, 20))
     secret = deployment.settings.dingtalk_app_secret
     if secret:  # without it no request can be verified, and every sender is told so just below
         problem = signature_problem(request.timestamp, request.sign, secret.encode(), now_ms)

@@ -122,7 +122,7 @@ def read_up_to(limit_bytes: int, chunks: Iterable[bytes]) -> bytes:
 
 
 def unpacked(data: bytes, limit_bytes: int) -> bytes:
-    """What gzip or deflate made of a text; anything else as it is. ValueError if it is over the limit."""
+    """What gzip or deflate made of a text; anything else as it is. TooLarge if it is over the limit."""
     for window_bits in (zlib.MAX_WBITS + 32, -zlib.MAX_WBITS):  # gzip or zlib by its first bytes; deflate without any
         unpack = zlib.decompressobj(window_bits)
         try:
@@ -130,7 +130,7 @@ def unpacked(data: bytes, limit_bytes: int) -> bytes:
         except zlib.error:
             continue
         if unpack.unconsumed_tail:
-            raise ValueError(f"more than {limit_bytes} bytes")
+            raise TooLarge(f"more than {limit_bytes} bytes")
         return text
     return data
 

@@ -19,7 +19,7 @@ def set_up_logs(level: int) -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def plain_words(value: object, length: int) -> str:
+def plain_words(value: object, length: int = 64) -> str:
     """The first words of what a service says, fit for the log: one line, without addresses and signs of control."""
     text = str(value) if isinstance(value, (str, int, float, type(None))) else type(value).__name__
     text = re.sub(r"[\w.+-]{1,20}://\S*", "…", text[: 10 * length])
@@ -30,8 +30,3 @@ def trace(error: BaseException) -> str:
     """What kind of error and where, on one line; not its message, which may quote a key, an address or a question."""
     frames: Iterable[traceback.FrameSummary] = reversed(traceback.extract_tb(error.__traceback__))
     return f"{type(error).__name__} at " + " < ".join(f"{frame.name}:{frame.lineno}" for frame in frames)
-
-
-def printable(text: object, limit: int = 64) -> str:
-    """A text from outside, as the log may hold it: 'a\\nb' -> 'a?b'. A request id has 36 characters or a few more."""
-    return re.sub(r"[^ -~]", "?", str(text)[:limit])

@@ -16,18 +16,15 @@ from bot.chatgpt.sources import sources_below
 from bot.masking import quotable
 from bot.values import first_object, frames_in, text_in, values_in
 
-# How an answer ended, by what the reason is made of; the first that fits.
-ENDINGS = (
+ENDINGS = (  # how an answer ended, by what the reason is made of; the first that fits
+    ("", r"^(|stop\w*|eos\w*|end\w*|complete\w*|finish(ed)?|done|success|null|none)$"),
     ("tools", "tool|function"),
-    (
-        "filtered",
-        "filter|refus|block|sensitiv|safety|recitation|prohibit|spii|guardrail|polic|censor|moderat|violat|risk",
-    ),
+    ("filtered", "filter|refus|block|sensitiv|safety|recit|prohibit|spii|guardrail|polic|censor|moderat|violat|risk"),
     ("length", "length|token|window|limit|max"),
     ("down", "error|abort|network|insufficient|fail|timeout|cancel|interrupt|disconnect|overload"),
 )
 CUT_OFF = {"filtered": "TAKEN_AWAY", "length": "TOO_SHORT", "down": "BROKEN_OFF"}
-ORDINARY = re.compile(r"|stop\w*|eos\w*|end\w*|complete\w*|finish(ed)?|done|success|null|none")
+MOST_CHARACTERS = 200_000  # of the words are kept and sent; more parts than DingTalk is sent have 66,000
 
 
 class Answer(NamedTuple):
@@ -74,11 +71,9 @@ def read_answer(content: bytes) -> Answer:
     raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
     raw, pictures = take_pictures(raw, CODE)
     words = without_marks(raw)
-    words = "\n\n".join(filter(None, (words, pictures_beside(message, pictures))))
+    words = "\n\n".join(filter(None, (words[:MOST_CHARACTERS], pictures_beside(message, pictures))))
     reason = str(choice.get("finish_reason") or "").strip().lower()
-    ending = (
-        "" if ORDINARY.fullmatch(reason) else next((name for name, made in ENDINGS if re.search(made, reason)), "?")
-    )
+    ending = next((name for name, made in ENDINGS if re.search(made, reason)), "?")
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []

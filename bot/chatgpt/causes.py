@@ -27,14 +27,13 @@ address    firewall, anti bot, bot protection, bot detection, virtual network, w
 forbidden  account, organization, user., 账户, 账号 + locked, banned, deactivated, terminated, disabled, 违规, 封, 锁定,
            禁用, 停用
 tools      tool use failed, call a function, call a tool, called a tool
-filtered   content filter, content policy, content management, content safety, content security, moderation, guardrail
-           censor, data inspection, inappropriate, unsafe, flagged, harmful, prohibited content, nsfw, jailbreak
-           usage polic, usage guideline, safety check, safety system, safety filter, safety setting, responsible ai
-           high risk, exists risk, risk control
+filtered   content filter, content policy, content management, content safety, content security, moderation, guardrail,
+           censor, data inspection, inappropriate, unsafe, flagged, harmful, prohibited content, nsfw, jailbreak,
+           usage polic, usage guideline, safety check, safety system, safety filter, safety setting, responsible ai,
+           high risk, exists risk, risk control, 敏感, 不安全, 违规, 违法, 涉黄, 涉政, 内容安全, 内容审核, 内容风险,
+           审核未, 审核没, 审核不, 风控, 不当内容, 安全策略, 安全审核
            sensitive - case sensitive
            content, prompt, input, output, entity, keyword, polic, guideline, terms., safety + blocked, violat, reject
-           敏感, 不安全, 违规, 违法, 涉黄, 涉政, 内容安全, 内容审核, 内容风险, 审核未, 审核没, 审核不, 风控, 不当内容,
-           安全策略, 安全审核
            内容 + 拦截, 屏蔽, 过滤
 picture    image + invalid, valid., corrupt, format, decod, pars, process, download, too, size., width,
            height - variant, vision
@@ -47,73 +46,69 @@ long       context length, context window, context size, context limit, n ctx, �
            reduce, shorten, decrease + length, size, message, prompt, input, context
            length + max, must be, exceed, less than, limit, range of
 busy       per minute, per second, per min., rpm., tpm., qps., qpm., link token limit, 每分钟, 每秒
-balance    insufficient, not enough, too low, exhaust, deplet, run out, ran out, out of, used up, negative, exceed,
+balance    arrear, overdue, overdraft, billing, top up, recharge, payment, paid balance, good standing, credit card,
+           key limit, usage limit, spend limit, spending limit, inference limit, cost limit, credit limit, 余额, 欠费,
+           充值, 额度, 配额, 资源包, 续费, 付费, 账单, 使用上限, 次数限额
+           insufficient, not enough, too low, exhaust, deplet, run out, ran out, out of, used up, negative, exceed,
            reached, hit., no., any., more., available, increase, required + balance, credit, quota, fund, budget,
            allowance, allocation, resource package - credential
-           arrear, overdue, overdraft, billing, top up, recharge, payment, paid balance, good standing, credit card
-           key limit, usage limit, spend limit, spending limit, inference limit, cost limit, credit limit
            monthly, daily, weekly, hourly, session, per day + limit, quota, allocation
            free tier, free trial, free quota, free allocat, free usage + exhaust, exceed, used, end, expired, over.,
            only., limit
            subscription + expire, inactive, required, frozen, no active, no valid, not active
-           余额, 欠费, 充值, 额度, 配额, 资源包, 续费, 付费, 账单, 使用上限, 次数限额
            套餐, 免费 + 到期, 过期, 用完, 耗尽, 用尽, 结束
 region     country, region, territor, location, geo. + not., unsupported, unavailable, only., restrict, block, denied
            地区, 国家, 地域, 区域 + 不, 无法, 未, 受限, 限制
-vision     image, vision, multimodal, multi modal + not., no., non, only., unsupported, unknown variant
+vision     text only
+           image, vision, multimodal, multi modal + not., no., non, only., unsupported, unknown variant
            图片, 图像, 视觉, 多模态 + 不支持
            item type + content
            content type + text, 参数
-           text only
-key        api key, access key, secret key, auth key, access token, auth token, credential, authenticat,
-           authorization, signature + invalid, incorrect, wrong, missing, expired, unknown, not valid, not found,
-           not exist, provide, require, match, revoked, leaked, disabled, no longer, fail, not be verified
+key        no api key, no auth, no credential, bad credential, unauthenticated, login fail, no connected db, 登录过期,
+           登录失效
+           api key, access key, secret key, auth key, access token, auth token, credential, authenticat, authorization,
+           signature + invalid, incorrect, wrong, missing, expired, unknown, not valid, not found, not exist, provide,
+           require, match, revoked, leaked, disabled, no longer, fail, not be verified
            密钥, 令牌, api key, token., 鉴权, 认证, 身份验证, 签名 + 无效, 错误, 过期, 失效, 不存在, 未提供, 不正确,
            不可用, 非法, 失败, 禁用, 缺失, 缺少, 有误 - 实名
            token., key. + invalid, expired, revoked, incorrect, missing, no longer - json, unexpected
-           no api key, no auth, no credential, bad credential, unauthenticated, login fail, no connected db, 登录过期,
-           登录失效
 busy       overload, too many requests, too many people, rate limit, throttl, capacity, concurren, slow down,
-           too frequent
-           busy., retry after, retry in, retry shortly, try again in, max request, unable to handle, resource exhausted
-           high traffic, high demand, high load, loading model, model is loading, no deployments available
+           too frequent, busy., retry after, retry in, retry shortly, try again in, max request, unable to handle,
+           resource exhausted, high traffic, high demand, high load, loading model, model is loading,
+           no deployments available, 频繁, 频率, 速率, 并发, 限流, 限速, 负载, 饱和, 过载, 繁忙, 拥挤, 访问量, 排队,
+           算力
            temporarily, currently + unavailable
-           频繁, 频率, 速率, 并发, 限流, 限速, 负载, 饱和, 过载, 繁忙, 拥挤, 访问量, 排队, 算力
 options    max tokens, max new tokens, max completion tokens, max output tokens, completion tokens,
            output tokens - input, prompt, context, messages
 long       token, prompt, input., inputs, messages + exceed, too many, less than, longer, greater than, larger than,
            max, limit
            长度, 上下文, 字数, token, 输入, prompt, 内容 + 超过, 超出, 超限, 上限, 过大, 大于
 model      invalid model, unknown model, no such model, unsupported model, unrecognized model, model disabled,
-           model not, non serverless
-           key model access, team model access, user model access, org model access
-options    parameter, param., params, argument, field., value., property, keyword, options, inputs + un, invalid,
-           extra, missing, illegal, incorrect, not permitted, not allowed, not support, not valid, must, should,
-           required, range, fail
-           does not support., do not support., 参数, 字段
-           temperature, top p., response format, tool choice, enable thinking, reasoning effort, thinking, web search,
-           max tokens
+           model not, non serverless, key model access, team model access, user model access, org model access
+options    does not support., do not support., 参数, 字段, temperature, top p., response format, tool choice,
+           enable thinking, reasoning effort, thinking, web search, max tokens
+           parameter, param., params, argument, field., value., property, keyword, options, inputs + un, invalid, extra,
+           missing, illegal, incorrect, not permitted, not allowed, not support, not valid, must, should, required,
+           range, fail
            role., roles, system message, instruction + not support, not allowed, not enabled, only, must, invalid, un
-model      model, deployment, function + not exist, not been, not found, not available, not support, not open,
+model      chat model, specified model, requested model
+           model, deployment, function + not exist, not been, not found, not available, not support, not open,
            not activat, not a valid, not valid, not served, not enabled, not deployed, not loaded, not accessible,
            not have access, notfound, no access, unknown, unsupported, invalid, incorrect, decommission, deprecat,
            retired, no longer, offline, discontinu, shut down, try pulling, on demand, must be verified, memory,
            activate - denied
            no. + deployment, endpoint, channel, provider, models loaded
-           chat model, specified model, requested model
            模型 + 不存在, 不可用, 不支持, 未, 没有, 开通, 下线, 下架, 找不到, 无效, 错误, 有误, 不正确
            渠道 + 无可用, 没有可用
-address    url., path., page., route., endpoint + invalid, error, check, unknown, no., not found
-           can not post, can not get, method not allowed, openapi method, no such api, blocked.
+address    can not post, can not get, method not allowed, openapi method, no such api, blocked., 拦截, 阻断
+           url., path., page., route., endpoint + invalid, error, check, unknown, no., not found
            接口, 路径 + 不存在
-           拦截, 阻断
-forbidden  denied, permission, forbidden, not allowed, not authorized, not permitted, not entitled, no access, no auth
-           not active, suspended, banned, verify your, real name
-           无权, 权限, 授权, 禁止, 封禁, 停用, 冻结, 白名单, 网段, 实名
-down       internal, server, unknown, upstream, service, system + error, unavailable
-           bad gateway, timed out, time out, timeout, deadline exceeded, degraded, unexpectedly stopped
+forbidden  denied, permission, forbidden, not allowed, not authorized, not permitted, not entitled, no access, no auth,
+           not active, suspended, banned, verify your, real name, 无权, 权限, 授权, 禁止, 封禁, 停用, 冻结, 白名单,
+           网段, 实名
+down       bad gateway, timed out, time out, timeout, deadline exceeded, degraded, unexpectedly stopped, 超时
+           internal, server, unknown, upstream, service, system + error, unavailable
            内部, 系统, 服务, 网络 + 错误, 异常, 不可用
-           超时
 """
 VAGUE = ("options", "model", "address", "forbidden", "down")  # a code made of words tells more than a text that says so
 # Else by the status, which means little: services use 400, 403, 404 and 429 for nearly everything.

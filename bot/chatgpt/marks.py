@@ -23,16 +23,13 @@ CODE = re.compile(
     r"|(?<!`)(`+)(?!`)[^\n]{0,2000}?(?<!`)\2(?!`)",
     re.MULTILINE | re.DOTALL,
 )
-WRAPPERS = ("answer", "output", "final_answer")
 TOOL_CALL = re.compile(  # in the forms of DeepSeek, Qwen, Kimi, MiniMax, Llama, Mistral, Anthropic
     r"^[ \t]*(?:<[|｜]?(?:[\w.]{1,20}[:|｜])?(?:tool[_▁ ]?calls?|function[_▁ ]?calls?|python_tag)[\w▁]{0,40}[|｜]?>"
     r"|<function=|<(?:\w{1,20}:)?invoke\s|\[TOOL_CALLS?\]|\]<\]\w{1,20}\[>\[)",
     re.MULTILINE | re.IGNORECASE,
 )
 MARK = re.compile(r"<[|｜]([^<>|｜\n]{1,60})[|｜]>|<(/?s|eos|bos|pad|unk|eod|(?:start|end)_of_\w{1,20})>|\[(/?INST)\]")
-TURN = re.compile(
-    r"(im_)?start(_header_id|_of_turn)?|begin_of_sentence|user|human|inst", re.IGNORECASE
-)  # what opens one
+TURN = re.compile(r"(im_)?start(_header_id|_of_turn)?|begin_of_sentence|user|human|inst")  # what opens one
 SPEAKER = re.compile(r"\s*(?:assistant|model)[ \t]*(?=\n|<|\Z)")
 
 
@@ -75,7 +72,7 @@ def without_details(text: str) -> str:
 
 def unwrapped(text: str) -> str:
     """What is in <answer>...</answer>, if that is all."""
-    for name in WRAPPERS:
+    for name in ("answer", "output", "final_answer"):
         if text[: len(name) + 2].lower() == f"<{name}>":
             return text[len(name) + 2 :].removesuffix(f"</{name}>")
     return text

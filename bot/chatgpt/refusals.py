@@ -130,8 +130,9 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
     """
     sure = understood(refusal)
     cause = sure or cause_by_status(refusal)
-    said_nothing = refusal.bare or (refusal.status == 403 and not refusal.codes and says_only_names(refusal.texts))
-    if refusal.status in (401, 403) and said_nothing and sure in (None, "forbidden"):
+    only_names = not refusal.codes and all(text.lower().rstrip(".") in STATUS_NAMES for text in refusal.texts)
+    said_nothing = refusal.status in (401, 403) and (refusal.bare or (refusal.status == 403 and only_names))
+    if said_nothing and sure in (None, "forbidden"):
         cause = "address"  # nothing of the API has spoken, but a firewall or a proxy before it
     wait_seconds = wait_in(refusal, headers)
     passing = refusal.status in (402, 403, 429) or refusal.status >= 500
@@ -162,11 +163,6 @@ def cause_by_status(refusal: Refusal) -> str:
         ("strange", True),
     )
     return STATUSES.get(status) or next(cause for cause, fits in others if fits)
-
-
-def says_only_names(texts: list[str]) -> bool:
-    """Whether the texts are nothing but the names of statuses: 'Forbidden'."""
-    return all(text.lower().rstrip(".") in STATUS_NAMES for text in texts)
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

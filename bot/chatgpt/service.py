@@ -16,7 +16,7 @@ from bot import VERSION
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
 from bot.chatgpt.responses import in_responses_form
-from bot.connections import MAX_IDLE_SECONDS, read_up_to, tls_context, unpacked, watch
+from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked, watch
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
 
@@ -32,12 +32,11 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
     try:
         # Not chat.completions.create: in the messages it looks for values that need another form, and compares each one
         # with all kinds of messages, which is a third of the CPU of an answer; and what it gives is not what came.
-        options = {"timeout": timeout}
         path = CHAT
         if settings.chatgpt_base_url.endswith(RESPONSES):
             path, request = RESPONSES, in_responses_form(request)
-        call = functools.partial(client.post, path, cast_to=httpx2.Response, body=request, options=options)
-        response: httpx2.Response = call_until(deadline, call)
+        post = functools.partial(client.post, path, cast_to=httpx2.Response, body=request)
+        response = call_until(deadline, lambda: post(options={"timeout": timeout}))
         return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
@@ -105,7 +104,7 @@ def take_whole(response: httpx2.Response) -> None:
         data = read_up_to(MOST_BYTES, stream)
         packed = response.headers.pop("content-encoding", "identity") != "identity" or data.startswith(b"\x1f\x8b")
         data = unpacked(data, MOST_BYTES) if packed else data
-    except ValueError as error:
+    except TooLarge as error:
         raise ModelFailure("strange", error) from None
     finally:
         stream.close()

@@ -41,6 +41,8 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
 
     Unseen if there is nothing else in it.
     """
+    if not (message.attachments and run.settings.dingtalk_app_key):
+        return message, [], []
     deadline = run.share(FETCH_SHARE)
     pictures, text, quotation, causes = [], message.text, message.quotation, []
     for part in message.attachments[:MOST_ATTACHMENTS]:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any, NamedTuple
 
-from bot.values import BLANKS, INVISIBLE, text_in, unpacked
+from bot.values import BLANKS, INVISIBLE, digest, text_in, unpacked
 
 PICTURE, VIDEO, FILE = "图片", "视频", "文件"
 # What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
@@ -298,6 +298,20 @@ def is_body(value: Any) -> bool:
     """Whether an object that stood as JSON in a text is the body of a message, and not what somebody wrote."""
     first = value[0] if isinstance(value, list) and value else value
     return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
+
+
+def question_of(message: Message, scope: str) -> str:
+    r"""What the model is asked: the words, below those they refer to.
+
+    In a history that a group shares, every line begins with who says it, so that nobody can speak for somebody else:
+    'a\nb' of 小钉 -> '小钉#1f0e：a\n小钉#1f0e：b'
+    """
+    quotation = "".join(f"> {line}\n" for line in message.quotation.splitlines())
+    words = "\n".join(filter(None, (quotation, message.text)))
+    if scope != "group" or not message.in_group:
+        return words
+    speaker = f"{re.sub('[#:：]', ' ', message.nick).strip()}#{digest(message.person)[:4]}"  # nicks are not unique
+    return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
 
 
 COMMANDS = {  # and the English words after a sign

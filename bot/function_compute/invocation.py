@@ -27,7 +27,7 @@ from bot import sentences
 from bot.connections import LimitedConnections, TooLarge, VerifiedConnections, post
 from bot.deadline import call_until
 from bot.function_compute.request import Refused
-from bot.logs import printable
+from bot.logs import plain_words
 from bot.settings import ConversationSettings
 
 
@@ -106,8 +106,8 @@ def hand_over(message: Message, deployment: Deployment) -> str:
     if answer.error == ALREADY_EXISTS or (answer.status == 409 and not answer.error):
         return "already accepted"
     if answer.error is not None:
-        code = printable(answer.error or f"HTTP {answer.status}")
-        reason = f"code {code}, status {answer.status}, its request {printable(answer.request_id)}"
+        code = plain_words(answer.error or f"HTTP {answer.status}")
+        reason = f"code {code}, status {answer.status}, its request {plain_words(answer.request_id)}"
         raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, answer.said, deployment))
     if answer.status != 202:
         reason = f"status {answer.status}: not Function Compute's answer to an invocation"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bot.chatgpt.answers import CODE
+from bot.chatgpt.marks import CODE
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
 
 PNG, JPEG, GIF, WEBP = "iVBORw0KGgoAAAAN", "/9j/4AAQSkZJRg==", "R0lGODlhAQABAA==", "UklGRiQAAABXRUJQ"

@@ -242,6 +242,8 @@ def test_pause_before_the_next_try_does_not_outlast_the_run(reply: Reply, cloud:
 
 def test_webhook_that_cannot_be_an_address_is_not_tried_again(reply: Reply, cloud: LocalCloud) -> None:
     """Function Compute would run the event again for nothing."""
-    message = cloud.dingtalk.message("你好", sessionWebhook="https://oapi.dingtalk.com:99999/robot/sendBySession?session=1")
+    message = cloud.dingtalk.message(
+        "你好", sessionWebhook="https://oapi.dingtalk.com:99999/robot/sendBySession?session=1"
+    )
     assert reply.run(message)["result"] == "Undeliverable"
     assert not cloud.openai_api.received

@@ -280,8 +280,9 @@ def test_strange_code_is_short_and_on_one_line(
     cloud.function_compute.plan(fc_error(400, code))
     answer = conversation.post()
     text = chat_shows(answer, caplog, "函数计算拒绝了这条消息")
-    assert re.fullmatch(rf"[ -~]*: code [ -~]{{1,64}}, status 400, its request {FC_REQUEST}", text)
-    assert re.search(r"（[ -~]{1,64}）", answer.chat_text)
+    assert re.fullmatch(rf"[^\n]*: code [^\n]{{1,64}}, status 400, its request {FC_REQUEST}", text)
+    assert text.isprintable()
+    assert re.search(r"（[^\n]{1,64}）", answer.chat_text)
 
 
 def test_strange_request_id_is_short_and_on_one_line(
@@ -291,7 +292,7 @@ def test_strange_request_id_is_short_and_on_one_line(
     request_id = (("X-Fc-Request-Id", "a\x1b[1A\x85forged" + "x" * 500),)
     cloud.function_compute.plan(Fault(where=is_invoke, status=500, body="{}", headers=request_id))
     text = chat_shows(conversation.post(), caplog, "暂时")
-    assert re.search(r"its request a\?\[1A\?forgedx{1,60}$", text)
+    assert re.search(r"its request a \[1A forgedx{1,60}$", text)
 
 
 # --- no role ---

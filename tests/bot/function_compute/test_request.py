@@ -6,7 +6,6 @@ import base64
 import io
 import json
 import logging
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -197,7 +196,8 @@ def test_other_method_is_refused_with_allowed_ones(method: str) -> None:
 @pytest.mark.parametrize("method", ["X" * 100_000, "X\nERROR forged", "X\r\x1b[31m", "方法"])
 def test_strange_method_is_short_and_on_one_line_in_log(method: str) -> None:
     """The sender writes it."""
-    assert re.fullmatch("[ -~]{1,20}", decide(method=method).reason)
+    reason = decide(method=method).reason
+    assert reason.isprintable() and 1 <= len(reason) <= 20
 
 
 # --- GET: a person opens the address ---
@@ -385,8 +385,8 @@ def test_time_outs_leave_dingtalk_half_a_second() -> None:
     [
         ("AccessDenied", "AccessDenied"),
         ("HTTP 412", "HTTP 412"),
-        ("a\nb\r\x00\x1b\x7f\x85\u2028b", "a?b??????b"),
-        ("错误", "??"),
+        ("a\nb\r\x00\x1b\x7f\x85\u2028b", "a b b"),
+        ("错误", "错误"),
         ("x" * 1000, "x" * 64),
         (None, "None"),
         (17, "17"),
@@ -395,4 +395,4 @@ def test_time_outs_leave_dingtalk_half_a_second() -> None:
 )
 def test_text_from_outside_is_short_and_on_one_line_in_log(text: object, shown: str) -> None:
     """A code or a request id with a newline could forge a line."""
-    assert MODULE.printable(text) == shown
+    assert MODULE.plain_words(text) == shown
