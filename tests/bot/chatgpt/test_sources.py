@@ -7,11 +7,12 @@ import time
 from typing import Any
 
 import pytest
+from markdown_it import MarkdownIt
 
 from bot.chatgpt.responses import as_completion
 from bot.chatgpt.sources import sources_below
 from bot.sentences import zh
-from tests.commonmark import READER, seen_in
+from tests.commonmark import seen_in
 from tests.stand_ins.local_cloud import ROOT
 
 
@@ -45,7 +46,7 @@ def answer(*pages: object, words: str = "好。", **fields: Any) -> dict[str, An
 def links_in(markdown: str) -> list[tuple[str, str]]:
     """The addresses and the words of the links that a reader sees."""
     found: list[tuple[str, str]] = []
-    for token in READER.parse(markdown):
+    for token in MarkdownIt("commonmark").parse(markdown):
         for inner in token.children or ():
             if inner.type == "link_open":
                 found.append((str(inner.attrs["href"]), ""))
