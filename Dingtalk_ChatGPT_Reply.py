@@ -7,7 +7,8 @@ Handler: Dingtalk_ChatGPT_Reply.handler (event function of Function Compute 2.0 
     situation                              the chat shows                        does FC run the event again?
     a question: words of any kind          ChatGPT's answer, in parts if long    no
     a picture, a text file                 the answer, or a sentence: why not    no
-    a command: \\clear \\help \\status        what it did                           no
+    a command: \\clear \\model \\prompt       what it did                           no
+      \\status \\help
     another message without words          a sentence: what to send instead      no
     a person or group may not ask, or no   a sentence: who can do what           no
       more today (DAILY_LIMIT)
@@ -44,24 +45,25 @@ from bot import sentences
 from bot.chatgpt.answers import Answer
 from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
-from bot.commands import clear, not_cleared, status
+from bot.commands import reply_to_command, with_choices
 from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
 from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message, question_of
 from bot.dingtalk.parts import webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
+from bot.dingtalk.uploads import upload_pictures
 from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part
 from bot.errors import NotDelivered, Taken
 from bot.logs import log, set_up_logs, trace
-from bot.oss.bucket import OssFailure, open_bucket, version_problem
-from bot.oss.commit import Reply, commit, delete_old_words, reply_on_record
+from bot.oss.bucket import OssFailure, version_problem
+from bot.oss.choices import read_choices
+from bot.oss.commit import Reply, commit, delete_old_words, reply_on_record, told
 from bot.oss.daily_limit import count_question
-from bot.oss.history import place_of, read_turns
-from bot.oss.journal import Journal, load_journal
+from bot.oss.history import read_turns
+from bot.oss.journal import Journal, load_journal, open_journal
 from bot.oss.lease import Lease, take_lease
 from bot.self_check import self_check
 from bot.settings import ReplySettings, conflicts, read_settings, role_credentials
-from bot.values import digest
 
 
 def handler(event: bytes, context: Any) -> str:
@@ -71,7 +73,7 @@ def handler(event: bytes, context: Any) -> str:
     problems += conflicts(settings) + version_problem()
     set_up_logs(settings.verbose)
     deadline = started + context.function.timeout - ENDING_SECONDS
-    run = Run(uuid.uuid4().hex, context, role_credentials(context, os.environ), settings, deadline)
+    run = Run(uuid.uuid4().hex[:16], context, role_credentials(context, os.environ), settings, deadline)
     message = parse_message(event)
     if message is None:
         return json.dumps(self_check(problems, run), ensure_ascii=False, indent=2)
@@ -103,7 +105,8 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
     journal = Journal(None, "", message.id)
     lease = None
     try:
-        journal = open_journal(message, run)
+        ids = (message.conversation_id, message.person, message.corp_id, message.id)
+        journal = open_journal(*ids, message.in_group, run)
         if not journal.commit and not journal.delivered:
             reply = compose(message, problems, journal, sign, run)
             lease, problem = commit(reply, journal, run)
@@ -127,17 +130,6 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
         return "failed: unforeseen", ""
 
 
-def open_journal(message: Message, run: Run) -> Journal:
-    """The journal that this message belongs to; one without a bucket if the settings do not tell where it is."""
-    settings, scope = run.settings, run.settings.history_scope
-    place = place_of(message.conversation_id, message.person, message.corp_id, message.id, scope, message.in_group)
-    message_id = message.id if len(message.id) <= 100 else digest(message.id)
-    if not settings.oss_bucket_name or version_problem():
-        return Journal(None, place, message_id)
-    journal = Journal(open_bucket(settings, run.context, run.role), place, message_id)
-    return load_journal(journal, settings.history_length, run.share(LOAD_SHARE))
-
-
 def compose(message: Message, problems: list[str], journal: Journal, sign: SignOfLife, run: Run) -> Reply:
     """What to say to the message."""
     settings = run.settings
@@ -155,11 +147,9 @@ def compose(message: Message, problems: list[str], journal: Journal, sign: SignO
         if message.unreadable in (PICTURE, FILE):
             sentence = sentences.NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + sentences.SWITCHED_OFF
         return Reply("unreadable", sentence)
-    if command == "clear":
-        return clear(journal)
-    if command == "status":
-        return status(journal, settings)
-    if command == "help" or not (message.text or message.quotation):  # nothing but the @: perhaps a first try
+    if command:
+        return reply_to_command(command, journal, run)
+    if not (message.text or message.quotation):  # nothing but the @: perhaps a first try
         return Reply("help", sentences.HELP)
     if not count_question("+", message.person or message.conversation_id, message.id, run):
         return Reply("not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit))
@@ -172,6 +162,7 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
     turns: list[dict[str, Any]] = []
     unread = journal.problem
     try:
+        run = run._replace(settings=with_choices(run.settings, read_choices(journal, run.share(LOAD_SHARE))))
         turns = read_turns(journal, run.settings.history_minutes, run.share(LOAD_SHARE))
     except OssFailure as failure:
         unread = str(failure)
@@ -186,23 +177,8 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
         words = sentences.NOT_SEEN[unseen.cause]
         return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
     turn = question_of(message, run.settings.history_scope)
-    return Reply("answered", answer.text, turn, private=True, unread=unread, tokens=answer.tokens)
-
-
-def told(reply: Reply, problem: str, hidden: bool) -> Reply:
-    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record.
-
-    `hidden`: there was no journal, of which OSS says 403, not 404, to a role that may not list.
-    """
-    if reply.clear:
-        return not_cleared(problem) if problem else reply
-    note, unread = "", reply.unread
-    if problem and reply.private:
-        sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
-        note = sentence.format(problem=problem)
-    elif unread and not hidden:
-        note = sentences.HISTORY_NOT_READ.format(problem=unread)
-    return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
+    shown = answer.shown(*upload_pictures(answer.pictures, run)) if answer.has_pictures else answer.shown([], "")
+    return Reply("answered", shown, turn, answer.text, private=True, unread=unread, tokens=answer.tokens)
 
 
 def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:

@@ -1,11 +1,37 @@
-"""The commands."""
+"""The commands: what each does, and what it says."""
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 from bot import VERSION, sentences
-from bot.oss.commit import Reply
+from bot.deadline import LOAD_SHARE, Run
+from bot.dingtalk.message import OFF, Command
+from bot.oss.bucket import OssFailure
+from bot.oss.choices import Choices, read_choices, write_choices
+from bot.oss.commit import Reply, not_cleared
 from bot.oss.journal import Journal
 from bot.settings import ReplySettings
+
+MOST_PROMPT_CHARACTERS = 2000  # of a role
+
+
+def reply_to_command(command: Command, journal: Journal, run: Run) -> Reply:
+    """Do what the command says."""
+    if command.name == "clear":
+        return clear(journal)
+    try:
+        choices = read_choices(journal, run.share(LOAD_SHARE))
+        if command.name == "status":
+            return status(journal, choices, run.settings)
+        if command.name == "model":
+            return choose_model(command.argument, choices, journal, run)
+        if command.name == "prompt":
+            return choose_prompt(command.argument, choices, journal, run)
+    except OssFailure as failure:
+        return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=failure))
+    return Reply("help", sentences.HELP)
 
 
 def clear(journal: Journal) -> Reply:
@@ -15,18 +41,73 @@ def clear(journal: Journal) -> Reply:
     return Reply("cleared", sentences.CLEARED, clear=True)
 
 
-def not_cleared(problem: str) -> Reply:
-    """Instead, when OSS fails."""
-    return Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
-
-
-def status(journal: Journal, settings: ReplySettings) -> Reply:
+def status(journal: Journal, choices: Choices, settings: ReplySettings) -> Reply:
     """What a person may want to know of the bot."""
     words = sentences.STATUS.format(
-        model=settings.chatgpt_model,
+        model=with_choices(settings, choices).chatgpt_model[0],
         turns=len(journal.turns),
         most=settings.history_length,
+        prompt=sentences.PROMPT_ON if choices.prompt else sentences.PROMPT_OFF,
         pictures=sentences.PICTURES_ON if settings.dingtalk_app_key else sentences.PICTURES_OFF,
         version=VERSION,
     )
     return Reply("status", words)
+
+
+def choose_model(name: str, choices: Choices, journal: Journal, run: Run) -> Reply:
+    """Choose one of the models by its number or its name; without one, show them."""
+    models = run.settings.chatgpt_model
+    if name:
+        model = model_in(name, models)
+        if not model:
+            return Reply("unknown model", sentences.UNKNOWN_MODEL.format(models=list_of(models, "")))
+        said = sentences.MODEL_CHOSEN.format(model=model)
+        return keep(choices._replace(model=model if model != models[0] else ""), said, journal, run)
+    chosen = with_choices(run.settings, choices).chatgpt_model[0]
+    return Reply("models", sentences.MODELS.format(models=list_of(models, chosen)))
+
+
+def model_in(name: str, models: tuple[str, ...]) -> str:
+    """The model that a number or a name says, '' if it is none of them: '2', 'GPT-6-luna'."""
+    if name.isascii() and name.isdigit() and len(name) < 4:
+        return dict(enumerate(models, 1)).get(int(name), "")
+    return next((model for model in models if model.lower() == name.lower()), "")
+
+
+def list_of(models: tuple[str, ...], chosen: str) -> str:
+    """The models with their numbers, a line each."""
+    return "\n".join(
+        f"{number}. {model}" + (sentences.CHOSEN if model == chosen else "") for number, model in enumerate(models, 1)
+    )
+
+
+def choose_prompt(prompt: str, choices: Choices, journal: Journal, run: Run) -> Reply:
+    """Give the conversation a role, or take it away; without one, show it."""
+    if len(prompt) > MOST_PROMPT_CHARACTERS:
+        words = sentences.PROMPT_TOO_LONG.format(most=MOST_PROMPT_CHARACTERS, count=len(prompt))
+        return Reply("prompt too long", words)
+    if prompt:
+        off = prompt == OFF
+        said = sentences.PROMPT_TAKEN_AWAY if off else sentences.PROMPT_SET
+        return keep(choices._replace(prompt="" if off else prompt), said, journal, run)
+    if choices.prompt:
+        return Reply("prompt", sentences.PROMPT_IS.format(prompt=choices.prompt), private=True)
+    return Reply("prompt", sentences.PROMPT_IS_NOT_SET)
+
+
+def keep(choices: Choices, said: str, journal: Journal, run: Run) -> Reply:
+    """Keep what is chosen from now on; the reply's line in the journal says whether there is anything."""
+    if journal.problem and not journal.denied:
+        return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=journal.problem))
+    write_choices(journal, choices, run.share(LOAD_SHARE))
+    return Reply("chosen", said, settings=any(choices))
+
+
+def with_choices(settings: ReplySettings, choices: Choices) -> ReplySettings:
+    """The settings as the conversation has chosen them: its model first, its role below SYSTEM_PROMPT."""
+    changes: dict[str, Any] = {}
+    if choices.model in settings.chatgpt_model:  # the deployer may have taken it away since
+        changes["chatgpt_model"] = (choices.model,)
+    if choices.prompt:
+        changes["system_prompt"] = "\n\n".join(filter(None, (settings.system_prompt, choices.prompt)))
+    return dataclasses.replace(settings, **changes)

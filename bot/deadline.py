@@ -18,6 +18,7 @@ ENDING_SECONDS = 2  # of the function's time-out: FC kills a run that exceeds it
 LOAD_SHARE = (8, 1 / 5)
 COUNT_SHARE = (4, 1 / 10)  # for DAILY_LIMIT
 FETCH_SHARE = (20, 1 / 3)  # for all pictures and files of a message, which take it from ChatGPT
+UPLOAD_SHARE = (8, 1 / 3)  # for all pictures of an answer, which take it from sending
 COMMIT_SHARE = (6, 1 / 3)
 AFTER_ASKING_SHARE = (20, 1 / 2)  # stays for the commit, sending and the mark; ChatGPT may have all before
 MARK_SHARE = (3, 1 / 4)  # stays for the mark, which may have more if sending was quick; sending may have all before

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from bot import sentences
+from bot.values import BLANKS
 
 SECRET = r"(?!.*(\*\*\*|\.\.\.))[!-~]+"  # as the consoles show them, but not with signs in place of what they hide
 QUOTES = "\"'`“”‘’「」『』《》＂＇"  # what people put around a value
@@ -51,12 +52,19 @@ def slip_in(text: str, name: str) -> str:
     return next((advice for found, advice in slips if found), "")
 
 
-def read_model(text: str) -> str:
-    """The name of a model, in any language: it only stands in JSON."""
-    slip = slip_in(text, "CHATGPT_MODEL")
-    if slip not in ("", sentences.ONLY_ASCII) or not text.isprintable():
-        raise Malformed(slip)
-    return text
+MOST_MODELS = 20  # the self-check asks each
+
+
+def read_models(text: str) -> tuple[str, ...]:
+    """Names of models, in any language, between commas, semicolons or line breaks: the first is asked, \\model chooses.
+
+    They only stand in JSON: 'gpt-6-luna, 通义千问' -> ('gpt-6-luna', '通义千问').
+    """
+    names = tuple(dict.fromkeys(filter(None, (name.strip(BLANKS) for name in re.split(r"[,，、;；\r\n]+", text)))))
+    slips = {slip_in(name, "CHATGPT_MODEL") for name in names} - {"", sentences.ONLY_ASCII}
+    if slips or not 0 < len(names) <= MOST_MODELS or not all(name.isprintable() for name in names):
+        raise Malformed(min(slips, default=sentences.TOO_MANY.format(most=MOST_MODELS)))
+    return names
 
 
 def read_level(text: str) -> int:
@@ -89,19 +97,20 @@ def read_endpoint(text: str) -> str:
     return address
 
 
-# What is no option of one request for one answer: what the function sets itself, how the answer comes, calls of
-# functions, arguments of the openai package.
+# What is no option of one request for one answer: what the function sets itself, how the answer comes, what a service
+# would have to remember, calls of functions, arguments of the openai package. Of `tools` see own_tools.
 NO_OPTIONS = {
     *("messages", "model", "n", "input", "prompt", "stream", "stream_options", "audio", "modalities"),
-    *("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+    *("background", "conversation", "previous_response_id"),
+    *("tool_choice", "parallel_tool_calls", "functions", "function_call"),
     *("extra_body", "extra_headers", "extra_query", "timeout", "max_retries", "api_key", "base_url", "headers"),
 }
 
 
 def read_base_url(text: str) -> str:
-    """The address of a service; one that ends in /chat/completions is taken as it is, see openai_client."""
+    """The address of a service; that of /chat/completions or /responses is taken as it is, see openai_client."""
     address = read_address(text)
-    if re.search(r"/v\d\w*/(chat|completions|responses|messages|models|embeddings|images/generations)$", address):
+    if re.search(r"/v\d\w*/(chat|completions|messages|models|embeddings|images/generations)$", address):
         raise Malformed(sentences.SERVICE_ADDRESS)
     return address
 
@@ -146,7 +155,15 @@ def read_options(text: str) -> dict[str, Any]:
     if bad:
         names = sentences.AND.join(key.strip().lower() or sentences.EMPTY_NAME for key in bad)
         raise Malformed(sentences.NOT_ALLOWED.format(names=names))
+    if "tools" in options and not own_tools(options["tools"]):
+        raise Malformed(sentences.OWN_TOOLS)
     return options
+
+
+def own_tools(tools: Any) -> bool:
+    """Whether these are tools that the service itself carries out: nobody else would."""
+    kinds = [tool.get("type") if isinstance(tool, dict) else None for tool in tools] if isinstance(tools, list) else []
+    return bool(kinds) and all(isinstance(kind, str) and kind.strip().lower() not in ("", "function") for kind in kinds)
 
 
 def json_slip_in(text: str, at: int) -> str:

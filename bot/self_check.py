@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import time
+
 import oss2
 
 from bot import sentences
@@ -29,7 +32,10 @@ def self_check(problems: list[str], run: Run) -> dict[str, str]:
         report[parts["time-out"]] = sentences.SHORT_TIME_OUT.format(seconds=time_out, needed=needed)
     oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
     report["OSS"] = check_oss(run) if oss_is_set else sentences.OSS_NOT_CHECKED
-    report["ChatGPT"] = check_model(settings) if settings.chatgpt_api_key else sentences.CHATGPT_NOT_CHECKED
+    for model in settings.chatgpt_model:
+        part = "ChatGPT" if len(settings.chatgpt_model) == 1 else f"ChatGPT {model}"
+        one = dataclasses.replace(settings, chatgpt_model=(model,))
+        report[part] = check_model(one, run.deadline) if settings.chatgpt_api_key else sentences.CHATGPT_NOT_CHECKED
     if settings.dingtalk_app_key and settings.dingtalk_app_secret:
         report[parts["DingTalk"]] = check_dingtalk(run)
     return report
@@ -54,11 +60,11 @@ def check_oss(run: Run) -> str:
 CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that long about nothing
 
 
-def check_model(settings: ReplySettings) -> str:
+def check_model(settings: ReplySettings, deadline: float) -> str:
     """Ask the model one tiny question, just as a person's; if that fails, what to change, and what the service says."""
     try:
         messages = messages_for("1+1=?", (), [], settings.system_prompt)
-        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout))
+        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout, deadline - time.monotonic()))
     except ModelFailure as failure:
         sentence = sentences.SERVICE_SAYS if failure.said else sentences.SERVICE_SILENT
         return sentence.format(sentence=sentences.FAILURES[failure.cause], detail=failure.detail, said=failure.said)

@@ -47,7 +47,7 @@ class ReplySettings:
     oss_region: str | None = setting(readers.read_region, None)
     access_key_id: str | None = setting(SECRET, None)
     access_key_secret: str | None = setting(SECRET, None)
-    chatgpt_model: str = setting(readers.read_model, "gpt-6-luna")
+    chatgpt_model: tuple[str, ...] = setting(readers.read_models, ("gpt-6-luna",))
     chatgpt_base_url: str = setting(readers.read_base_url, "https://api.openai.com")
     chatgpt_options: dict[str, Any] = setting(readers.read_options, {})
     system_prompt: str | None = setting(str, None)

@@ -27,11 +27,8 @@ NOT_PERMITTED = """\
 {file} may not be written. Put the project into a folder of your own; if it ran with sudo before, delete .package."""
 
 
-def main() -> int:
-    """The exit status: 0, or 1 after a sentence that says what to change."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a console without Chinese still shows the English sentences
+def make_parser() -> argparse.ArgumentParser:
+    """What may stand behind `python3 -m deploy`."""
     parser = argparse.ArgumentParser(
         prog="python3 -m deploy",
         description="设置、构建并检查要部署的内容。 / Sets up, builds and checks what is deployed.",
@@ -52,6 +49,15 @@ def main() -> int:
         help="再打成 reply.zip 或 conversation.zip，用来在控制台上传"
         " / also makes reply.zip or conversation.zip, to be uploaded in the console",
     )
+    return parser
+
+
+def main() -> int:
+    """The exit status: 0, or 1 after a sentence that says what to change."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a console without Chinese still shows the English sentences
+    parser = make_parser()
     arguments = parser.parse_args()
     what = arguments.what
     if what in ("check", "init") and arguments.zip:

@@ -63,14 +63,17 @@ network, and build again. In mainland China use a mirror:
 
   npm config set registry https://registry.npmmirror.com"""
 WITH_BYTECODE = "已构建，带字节码（由 {how} 编译），启动快 / built, with bytecode (compiled by {how}) for a quick start"
-NO_BYTECODE = """\
-没有字节码：可以部署，但每次冷启动要多用一倍的 CPU。安装 CPython 3.10，或者 Node.js 18 及以上版本，再构建一次即可。
-No bytecode: this can be deployed, but a cold start takes twice the CPU. Install CPython 3.10, or Node.js 18 or newer,
-and build again."""
+SLOW = """\
+没有字节码：可以部署，但每次冷启动要多用一倍的 CPU。
+No bytecode: this can be deployed, but a cold start takes twice the CPU."""
+NO_BYTECODE = f"""\
+{SLOW}
+安装 CPython 3.10，或者 Node.js 18 及以上版本，再构建一次即可。
+Install CPython 3.10, or Node.js 18 or newer, and build again."""
 NOT_COMPILED = """\
 Node.js 没能编译，原因见上面。
 Node.js could not compile; it says above why."""
-DOWNLOADING = "正在下载 Python 包，约 20 MB / Downloading the Python packages, about 20 MB ..."
+DOWNLOADING = "正在下载 Python 包，约 {megabytes} MB / Downloading Python packages, about {megabytes} MB ..."
 DOWNLOADING_COMPILER = "正在用 npm 下载编译器，7 MB / Downloading the compiler with npm, 7 MB ..."
 COMPILING = "正在编译字节码 / Compiling bytecode ..."
 
@@ -170,7 +173,8 @@ def archives(requirements: Path) -> list[Path]:
         # Without --no-deps, --platform would refuse what has no wheels.
         what = ["--no-deps", "--require-hashes", "--requirement", str(requirements), "--dest", str(FILES)]
         try:
-            run([*pip, *target, *what], DOWNLOAD_SECONDS, DOWNLOADING)
+            megabytes = 20 if requirements.name == "reply.txt" else 1
+            run([*pip, *target, *what], DOWNLOAD_SECONDS, DOWNLOADING.format(megabytes=megabytes))
         except (OSError, subprocess.SubprocessError) as error:
             raise Problem(NO_PACKAGES.format(python=sys.executable)) from error
     files = downloaded()
@@ -309,12 +313,13 @@ def compile_with_node(node: str, script: Path, folder: Path) -> str:
         if not is_pyodide(archive):
             FILES.mkdir(parents=True, exist_ok=True)
             npm = shutil.which("npm") or "npm"  # on Windows npm.cmd, which only its full name starts
-            fetch = [npm, "pack", "--loglevel=error", PYODIDE.replace("-", "@")]
+            limits = ["--fetch-timeout=60000", "--fetch-retries=1"]  # it would wait for 5 min after the network is gone
+            fetch = [npm, "pack", "--loglevel=error", "--no-update-notifier", *limits, PYODIDE.replace("-", "@")]
             run(fetch, DOWNLOAD_SECONDS, DOWNLOADING_COMPILER, cwd=FILES, stdout=subprocess.DEVNULL)
     except (OSError, subprocess.SubprocessError):
         pass  # then it is still not there
     if not is_pyodide(archive):
-        return f"{NO_BYTECODE}\n{NO_PYODIDE}"
+        return f"{SLOW}\n{NO_PYODIDE}"
     with tempfile.TemporaryDirectory() as home:
         for path, data in members(archive):
             Path(home, Path(path).name).write_bytes(data)  # it has no folders
@@ -322,7 +327,7 @@ def compile_with_node(node: str, script: Path, folder: Path) -> str:
         try:
             run(compile_in_it, COMPILE_SECONDS, COMPILING)
         except (OSError, subprocess.SubprocessError):
-            return f"{NO_BYTECODE}\n{NOT_COMPILED}"
+            return f"{SLOW}\n{NOT_COMPILED}"
     return WITH_BYTECODE.format(how="Node.js")
 
 

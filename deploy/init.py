@@ -161,7 +161,11 @@ def ask_all(talk: Talk, before: dict[str, str], generation: int) -> dict[str, st
     same = service and before.get("CHATGPT_BASE_URL", "") == service.address
     model = before.get("CHATGPT_MODEL", "") if same or service is None else ""
     ask(talk, "CHATGPT_MODEL", model or (service.model if service else ""), answers, generation)
-    known = (f"{service.chinese} ", service.english, service.keys) if service else ("这家服务", "this service", "")
+    known = (
+        (service.within_chinese().lstrip(), service.english, service.keys)
+        if service
+        else ("这家服务", "this service", "")
+    )
     keys = (known[2] or "它的控制台", known[2] or "its console")
     question = [QUESTIONS["CHATGPT_API_KEY"][each].format(service=known[each], keys=keys[each]) for each in (0, 1)]
     ask(talk, "CHATGPT_API_KEY", before.get("CHATGPT_API_KEY", ""), answers, generation, question)

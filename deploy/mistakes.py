@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from . import regions, services
 from .regions import REGIONS
@@ -26,7 +25,7 @@ class Mistake(NamedTuple):
 
 # What a value is by its looks: kind -> pattern, Chinese, English.
 KINDS = {
-    "app key": (r"ding[a-z0-9]{8,40}", " AppKey（Client ID）", "an AppKey (Client ID)"),
+    "app key": (r"(?:ding|suite)[A-Za-z0-9]{8,40}", " AppKey（Client ID）", "an AppKey (Client ID)"),
     "agent id": (r"\d{5,12}", " AgentId", "an AgentId"),
     "app id": (r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", " App ID", "an App ID"),
     "signing secret": (r"SEC[0-9a-f]{40,}", "自定义机器人的加签密钥", "the signing secret of a custom robot"),
@@ -139,7 +138,7 @@ def wrong_regions(given: Mapping[str, str]) -> Iterator[Mistake]:
 def wrong_addresses(given: Mapping[str, str]) -> Iterator[Mistake]:
     """An address of OSS or of Function Compute that is none; better neither is set."""
     example = f"https://oss-{given.get('REGION', 'cn-hangzhou')}-internal.aliyuncs.com"
-    host, chinese, english = host_of(given.get("OSS_ENDPOINT", "")), "", ""
+    host, chinese, english = services.host_and_path(given.get("OSS_ENDPOINT", ""))[0], "", ""
     if host and "." not in host and regions.meant(host)[0]:
         chinese, english = "只填了地域，应该填网址", "this is a region, not an address"
     elif re.match(r"(?!oss-|vpc)[a-z0-9-]+\.(oss|vpc100-oss)-.*\.aliyuncs\.com$", host):
@@ -149,15 +148,10 @@ def wrong_addresses(given: Mapping[str, str]) -> Iterator[Mistake]:
     if chinese:
         better = f"{english}. It looks like {example} ; better leave it out"
         yield Mistake("OSS_ENDPOINT", f"{chinese}，例如 {example} ；不填更好", better)
-    if re.match(r".*\.fcapp\.run$|.*\.console\.|oss-", host_of(given.get("ENDPOINT", ""))):
+    if re.match(r".*\.fcapp\.run$|.*\.console\.|oss-", services.host_and_path(given.get("ENDPOINT", ""))[0]):
         chinese = "不是函数计算的 API 地址；不填最好，就用本账号在本地域的地址"
         english = "this is not the address of Function Compute's API; better leave it out: then the account's is used"
         yield Mistake("ENDPOINT", chinese, english)
-
-
-def host_of(address: str) -> str:
-    """The name of the host in an address, with or without https://."""
-    return re.sub(r"^https?://|[:/].*$", "", address.lower())
 
 
 def other_regions(given: Mapping[str, str]) -> Iterator[Mistake]:
@@ -177,7 +171,7 @@ def other_regions(given: Mapping[str, str]) -> Iterator[Mistake]:
 def wrong_models(given: Mapping[str, str]) -> Iterator[Mistake]:
     """A model that the service at the address does not have."""
     address = given.get("CHATGPT_BASE_URL", "")
-    service = services.service_at(with_scheme(address)) if address else services.OPENAI
+    service = services.service_at(address) if address else services.OPENAI
     named = [model for model in re.split(r"[,，、;；\s]+", given.get("CHATGPT_MODEL", "")) if model]
     others = [services.service_of_model(model) for model in named]
     if service is services.OPENAI:
@@ -185,7 +179,7 @@ def wrong_models(given: Mapping[str, str]) -> Iterator[Mistake]:
         if other:
             yield without_address(services.service_of_model(other), bool(address))
     elif service and service.english != "OpenRouter":
-        chinese, english = f"请填{service.chinese}的模型", f"put in a model of {service.english}"
+        chinese, english = f"请填{service.within_chinese()}的模型", f"put in a model of {service.english}"
         example, such = f"，例如 {service.model}", f", such as {service.model}"
         if not named:
             yield Mistake("CHATGPT_MODEL", f"没有设置：{chinese}{example}", f"not set: {english}{such}")
@@ -195,7 +189,7 @@ def wrong_models(given: Mapping[str, str]) -> Iterator[Mistake]:
 
 def without_address(service: Service | None, has_address: bool) -> Mistake:
     """OpenAI is asked for a model of this service, or of one that is not known."""
-    where = f"，例如{service.chinese}的是 {service.address} " if service else ""
+    where = f"，例如{service.within_chinese()}的是 {service.address} " if service else ""
     there = f" ({service.english}: {service.address} )" if service else ""
     if has_address:
         chinese = f"这是 OpenAI 的地址，CHATGPT_MODEL 却是别家的模型：请填那家服务的地址{where}"
@@ -207,29 +201,24 @@ def without_address(service: Service | None, has_address: bool) -> Mistake:
 
 def pages(given: Mapping[str, str]) -> Iterator[Mistake]:
     """The address of a page for people, where that of an API belongs."""
-    address = with_scheme(given.get("CHATGPT_BASE_URL", ""))
-    service = services.service_at(address)
-    path = urlsplit(address).path
+    address = given.get("CHATGPT_BASE_URL", "")
+    service, (host, path) = services.service_at(address), services.host_and_path(address)
     if service and not services.answers(service, address):
+        is_page = not services.is_at(host, service.hosts)
+        what, thing = ("网页，不是 API 的地址", "a page") if is_page else ("地址，但路径不对", "another path")
         chinese = f"填 {service.address}" if service.address else "用 OpenAI 就不要填"
         english = f"{service.address} is right" if service.address else "leave it out for OpenAI"
         yield Mistake(
             "CHATGPT_BASE_URL",
-            f"这是{service.chinese}的网页，不是 API 的地址：{chinese}",
-            f"this is a page of {service.english}, not the address of its API: {english}",
+            f"这是{service.within_chinese()}的{what}：{chinese}",
+            f"this is {thing} of {service.english}, not the address of its API: {english}",
         )
-    elif not service and PAGE.match(urlsplit(address).netloc) and not re.search(r"/v\d|/api\b|/compatible", path):
+    elif not service and PAGE.match(host) and not re.search(r"/v\d|/api\b|/compatible", path):
         chinese = "看上去是给人看的网页，应该填 API 的地址，多半以 /v1 结尾"
         english = "this looks like a page for people; put in the address of the API, which mostly ends in /v1"
         yield Mistake("CHATGPT_BASE_URL", chinese, english)
-    host = urlsplit(with_scheme(given.get("DINGTALK_API", ""))).netloc.lower()
-    if re.match(r"(open-dev|open|oapi|www|oa)\.dingtalk\.", host):
+    if re.match(r"(open-dev|open|oapi|www|oa)\.dingtalk\.", services.host_and_path(given.get("DINGTALK_API", ""))[0]):
         yield Mistake("DINGTALK_API", "不是钉钉新版 API 的地址，不填就对了", "not DingTalk's new API; leave it out")
-
-
-def with_scheme(address: str) -> str:
-    """An address without https:// gets it."""
-    return address if not address or "://" in address else f"https://{address}"
 
 
 RULES: tuple[Callable[[Mapping[str, str]], Iterator[Mistake]], ...] = (
@@ -239,7 +228,7 @@ RULES: tuple[Callable[[Mapping[str, str]], Iterator[Mistake]], ...] = (
 
 def notes(given: Mapping[str, str]) -> Iterator[Mistake]:
     """What may be meant, but mostly is not."""
-    region, address = given.get("REGION", ""), with_scheme(given.get("CHATGPT_BASE_URL", ""))
+    region, address = given.get("REGION", ""), given.get("CHATGPT_BASE_URL", "")
     is_openai = not address or services.service_at(address) is services.OPENAI
     if region.startswith("cn-") and is_openai and not services.is_of_another_service(given.get("CHATGPT_MODEL", "")):
         yield Mistake(

@@ -32,6 +32,7 @@ REGIONS = {
     "cn-wulanchabu-acdr-1": ("乌兰察布专属云", "Ulanqab Dedicated"),
     "cn-wulanchabu-gic-1": ("乌兰察布行业云", "Ulanqab Industry"),
 }
+MOST_CHARACTERS = 100  # of what is looked at
 # As the console calls them, often without the city.
 NUMBERED = {
     "华东1": "cn-hangzhou",
@@ -60,7 +61,7 @@ def called(region: str) -> str:
 
 def meant(text: str) -> tuple[str, bool]:
     """The id that somebody means who wrote this, '' if it is not clear; and whether it is a zone of that region."""
-    plain = re.sub(r"[\s_]+", "-", text.strip().lower())
+    plain = re.sub(r"[\s_]+", "-", text[:MOST_CHARACTERS].strip().lower())
     plain = re.sub(r"^https?://|/.*$", "", plain)
     plain = re.sub(r"^(oss|fc)-|(-internal)?(\.\w+)?\.aliyuncs\.com$|-internal$", "", plain)
     if plain in REGIONS:
@@ -68,7 +69,7 @@ def meant(text: str) -> tuple[str, bool]:
     zone = re.fullmatch(r"([a-z]+(?:-[a-z0-9]+)*?)-?[a-z]", plain)
     if zone and zone[1] in REGIONS:
         return zone[1], True
-    words = re.sub(r"[^a-z]", "", text.lower())
+    words = re.sub(r"[^a-z]", "", text[:MOST_CHARACTERS].lower())
     for region, (chinese, english) in REGIONS.items():
         if chinese in text or english.lower().replace(" ", "") in words or plain == region.partition("-")[2]:
             return region, False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 
 class Service(NamedTuple):
@@ -20,6 +19,10 @@ class Service(NamedTuple):
     path: str  # what the path of its API holds; '' is anything
     families: str  # a pattern: how the names of its own models begin
 
+    def within_chinese(self) -> str:
+        """Its name inside of a Chinese sentence, where Latin letters stand between blanks."""
+        return f" {self.chinese} " if self.chinese.isascii() else self.chinese
+
 
 DASHSCOPE = (
     *("dashscope.aliyuncs.com", "dashscope-intl.aliyuncs.com", "dashscope-us.aliyuncs.com", "maas.aliyuncs.com"),
@@ -31,7 +34,7 @@ SERVICES = (
         ("aliyun.com", "alibabacloud.com", *DASHSCOPE),
         DASHSCOPE,
         "compatible-mode",
-        "qwen|qwq|qvq",
+        r"(?:qwen|qwq|qvq)[^/]*$",
     ),
     Service(
         *("DeepSeek", "DeepSeek", "https://api.deepseek.com", "deepseek-v4-flash"),
@@ -39,7 +42,7 @@ SERVICES = (
         ("deepseek.com",),
         ("api.deepseek.com",),
         "",
-        "deepseek",
+        r"deepseek[^/]*$",
     ),
     Service(
         *("智谱（BigModel）", "Zhipu (BigModel)", "https://open.bigmodel.cn/api/paas/v4", "glm-5.2"),
@@ -114,18 +117,24 @@ def is_of_another_service(model: str) -> bool:
     return service is not OPENAI and bool(service or re.match(ELSEWHERE, model.lower()))
 
 
+def host_and_path(address: str) -> tuple[str, str]:
+    """The two in an address, whatever somebody wrote: 'https://a.com:1/v1?x' -> 'a.com', '/v1'."""
+    found = re.match(r"(?:\w+://)?([^/:?#]*)[^/?#]*([^?#]*)", address.strip().lower())
+    return (found[1], found[2]) if found else ("", "")
+
+
 def is_at(host: str, domains: tuple[str, ...]) -> bool:
     """Whether a host is one of these, or below one of them."""
-    return any(f".{host.lower()}".endswith(f".{domain}") for domain in domains)
+    return any(f".{host}".endswith(f".{domain}") for domain in domains)
 
 
 def service_at(address: str) -> Service | None:
     """The service to which an address belongs, by its domain: also if it is one of its pages for people."""
-    host = urlsplit(address).hostname or ""
+    host, _ = host_and_path(address)
     return next((each for each in SERVICES if is_at(host, each.domains)), None)
 
 
 def answers(service: Service, address: str) -> bool:
     """Whether the API is at this address of the service, and not a page."""
-    parts = urlsplit(address)
-    return is_at(parts.hostname or "", service.hosts) and service.path in f"{parts.path}/"
+    host, path = host_and_path(address)
+    return is_at(host, service.hosts) and service.path in f"{path}/"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.marks import calls_tool, without_marks
+from bot.chatgpt.marks import CODE, calls_tool, without_marks
+from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
 from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
+from bot.chatgpt.responses import as_completion, is_response
+from bot.chatgpt.sources import sources_below
 from bot.masking import quotable
 from bot.values import first_object, frames_in, text_in, values_in
 
@@ -29,11 +33,25 @@ class Answer(NamedTuple):
     words: str
     tokens: str = ""  # '120 + 35 tokens' for the question and the answer; '' if the service does not tell
     notes: tuple[str, ...] = ()  # sentences of ours below the words
+    pictures: tuple[str, ...] = ()  # Base64; marks stand for them in the words
+    sources: str = ""  # links, for the chat only
 
     @property
     def text(self) -> str:
-        """All of it."""
-        return "\n\n".join(filter(None, (self.words[:MOST_CHARACTERS], *self.notes)))
+        """What the model sees of it later."""
+        return "\n\n".join([with_pictures(self.words, [IN_HISTORY] * len(MARKS)), *self.notes])
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether one stands in the words."""
+        return any(mark in self.words for mark in MARKS)
+
+    def shown(self, pictures: list[str], why_not: str) -> str:
+        """What the chat shows: these in the place of the pictures, why others are not there, the sources."""
+        words = with_pictures(self.words, pictures)
+        why_not = why_not or ("unfit" if MARKS[-1] in self.words else "")
+        note = sentences.NOTE.format(note=sentences.PICTURES_NOT_SHOWN[why_not]) if why_not else ""
+        return "\n\n".join(filter(None, (words, *self.notes, note, self.sources)))
 
 
 def read_answer(content: bytes) -> Answer:
@@ -43,17 +61,23 @@ def read_answer(content: bytes) -> Answer:
         raise ModelFailure("busy", "an empty body")
     values = values_in(frames)
     completion = completion_in(values)
+    if is_response(completion):
+        completion = as_completion(completion)
+        error = {name: completion[name] for name in ("status", "error")}
+        content = json.dumps(error).encode()  # all else of it that is no answer repeats the request
     choice = first_object(completion.get("choices"))
     message = first_object(choice.get("message"))
     places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
     raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
+    raw, pictures = take_pictures(raw, CODE)
     words = without_marks(raw)
+    words = "\n\n".join(filter(None, (words[:MOST_CHARACTERS], pictures_beside(message, pictures))))
     reason = str(choice.get("finish_reason") or "").strip().lower()
     ending = next((name for name, made in ENDINGS if re.search(made, reason)), "?")
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []
-        return Answer(words, tokens_in(completion), tuple(notes))
+        return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources_below(completion, words))
     refusal = read_refusal(200, content, choice.get("error"))
     if choice.get("error") or completion.get("error") or understood(refusal):
         raise Refused(refusal)

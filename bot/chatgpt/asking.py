@@ -54,7 +54,7 @@ def ask_patiently(
     tries are ours: those of the openai package also repeat what cannot succeed (no money left), and sleep as long as
     the service asks for, whatever the time-out is.
     """
-    service = (settings.chatgpt_base_url, settings.chatgpt_model)
+    service = (settings.chatgpt_base_url, settings.chatgpt_model[0])
     known, pauses_seconds, shortened = ways.get(service, frozenset()), iter(ASK_PAUSES_SECONDS), False
     while True:
         try:
@@ -99,6 +99,6 @@ def messages_for(
 
 def ask_once(messages: list[dict[str, Any]], settings: ReplySettings, seconds: float, stream: bool = False) -> Answer:
     """ChatGPT's answer to these messages; or ModelFailure. Some services stream unless they are told not to."""
-    request = {"model": settings.chatgpt_model, **settings.chatgpt_options, "messages": messages, "stream": stream}
+    request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
     private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
     return complete(request, private, settings, seconds)

@@ -90,8 +90,8 @@ options    does not support., do not support., 参数, 字段, temperature, top 
            parameter, param., params, argument, field., value., property, keyword, options, inputs + uns, unk,
            unexpected, unrecogni, invalid, extra, missing, illegal, incorrect, not permitted, not allowed, not support,
            not valid, must, should, required, range, fail
-model      chat model, specified model, requested model
-           model, deployment, function + not exist, not been, not found, not available, not support, not open,
+           role., roles, instruction + not enabled, not support, only., must, invalid, unexpected
+model      model, deployment, function + not exist, not been, not found, not available, not support, not open,
            not activat, not a valid, not valid, not served, not enabled, not deployed, not loaded, not accessible,
            not have access, notfound, no access, unknown, unsupported, invalid, incorrect, decommission, deprecat,
            retired, no longer, offline, discontinu, shut down, try pulling, on demand, must be verified, memory,

@@ -152,7 +152,13 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
 def cause_by_status(refusal: Refusal) -> str:
     """The cause if nothing that is said is understood; a redirect is followed nowhere."""
     status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
-    others = ("down", status >= 500), ("options", status >= 400), ("address", status >= 300), ("strange", True)
+    failed = "failed" in refusal.codes  # as a response is that came as a 200
+    others = (
+        ("down", failed or status >= 500),
+        ("options", status >= 400),
+        ("address", status >= 300),
+        ("strange", True),
+    )
     return STATUSES.get(status) or next(cause for cause, fits in others if fits)
 
 

@@ -15,10 +15,13 @@ import openai
 from bot import VERSION
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
-from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked
+from bot.chatgpt.responses import in_responses_form
+from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked, watch
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
 
+CHAT, RESPONSES = "/chat/completions", "/responses"  # what an address ends in tells the form of a request
+EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for an answer
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
@@ -29,14 +32,18 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
     try:
         # Not chat.completions.create: in the messages it looks for values that need another form, and compares each one
         # with all kinds of messages, which is a third of the CPU of an answer; and what it gives is not what came.
-        post = functools.partial(client.post, "/chat/completions", cast_to=httpx2.Response, body=request)
+        path = CHAT
+        if settings.chatgpt_base_url.endswith(RESPONSES):
+            path, request = RESPONSES, in_responses_form(request)
+        post = functools.partial(client.post, path, cast_to=httpx2.Response, body=request)
         response = call_until(deadline, lambda: post(options={"timeout": timeout}))
         return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
         client.close()  # or the thread that was left behind would go on reading
-        unconnected = type(error.__cause__).__name__ == "ConnectTimeout"
-        raise ModelFailure("network" if unconnected else "timeout", type(error).__name__) from error
+        # Before its time: it could not connect, or the kernel gave the connection up, see watch.
+        early = type(error.__cause__).__name__ == "ConnectTimeout" or time.monotonic() < deadline - EARLY_SECONDS
+        raise ModelFailure("network" if early else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
     except openai.APIStatusError as error:
@@ -55,8 +62,8 @@ def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
     An address without a version gets OpenAI's, 'https://a.com' -> 'https://a.com/v1', unless it is that of the request
     itself: the openai package adds /chat/completions to 'https://a.com/x' out of 'https://a.com/x/chat/completions'.
     """
-    if base_url.endswith("/chat/completions"):
-        base_url = base_url.removesuffix("/chat/completions")
+    if base_url.endswith((CHAT, RESPONSES)):
+        base_url = base_url.removesuffix(CHAT).removesuffix(RESPONSES)
     elif not re.search(r"/v\d\w*(/|$)", base_url):
         base_url += "/v1"
     client = openai.DefaultHttpxClient(
@@ -77,9 +84,11 @@ def make_ours(request: httpx2.Request) -> None:
     for name in [name for name in request.headers if name.lower().startswith("x-stainless-")]:
         del request.headers[name]
 
-    def trace_event(name: str, _: Any) -> None:
+    def trace_event(name: str, info: dict[str, Any]) -> None:
         if name.endswith("send_request_headers.started"):
             refuse_if_late()
+        elif name == "connection.connect_tcp.complete":
+            watch(info["return_value"].get_extra_info("socket"))
 
     request.extensions["trace"] = trace_event
 
@@ -88,6 +97,7 @@ def take_whole(response: httpx2.Response) -> None:
     """Read the body of a response, up to a limit, and unpack it by what it is: what is said of it may be wrong."""
     stream = response.stream
     assert isinstance(stream, httpx2.SyncByteStream)
+    watch(response.extensions["network_stream"].get_extra_info("socket"))  # perhaps a kept one
     try:
         data = read_up_to(MOST_BYTES, stream)
         packed = response.headers.pop("content-encoding", "identity") != "identity" or data.startswith(b"\x1f\x8b")

@@ -27,12 +27,14 @@ class CallFailed(Exception):
         self.cause, self.detail = cause, detail
 
 
+Call = Callable[[str], tuple[int, dict[str, Any]]]  # with a token; the status and the object of the answer
+
 # What an error of the API means, by its code and its words, see bot.words.
 API_CAUSES = """
 quota      api count limit, 90018
 busy       qps limit, throttl, punish, too many, 90002, 90020, system busy, system err
 ip         white list, whitelist
-permission permission denied, required scopes, access denied, forbidden, no permission
+permission permission denied, required scopes, access denied, forbidden, no permission, 60011
 app        invalid client, client id, clientid, app key, appkey, app secret, appsecret
 token      invalid authentication, access token
 expired    download code, expired, 过期
@@ -46,12 +48,20 @@ api_tokens: dict[
 
 
 def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, deadline: float) -> dict[str, Any]:
-    """What DingTalk answers to a call of its API, or CallFailed. A token that it takes no more is renewed once."""
+    """What DingTalk answers to a call of its API, or CallFailed."""
+
+    def call(token: str) -> tuple[int, dict[str, Any]]:
+        return post_json(path, body, {"x-acs-dingtalk-access-token": token}, settings, deadline)
+
+    return with_token(call, settings, deadline)
+
+
+def with_token(call: Call, settings: ReplySettings, deadline: float) -> dict[str, Any]:
+    """What DingTalk answers to a call; or CallFailed. A token that it does not take any more is renewed once."""
     renewed = False
     while True:
-        headers = {"x-acs-dingtalk-access-token": access_token(settings, deadline)}
-        status, answer = post_json(path, body, headers, settings, deadline)
-        if status == 200:
+        status, answer = call(access_token(settings, deadline))
+        if status == 200 and not answer.get("errcode"):  # which only the older API has
             return answer
         failure = api_failure(status, answer)
         if renewed or failure.cause != "token":
@@ -82,9 +92,13 @@ def post_json(
     path: str, body: dict[str, Any], headers: dict[str, str], settings: ReplySettings, deadline: float
 ) -> tuple[int, dict[str, Any]]:
     """The status and the object that the API answers, {} if it is none; or CallFailed."""
-    url, headers = settings.dingtalk_api + path, {"Content-Type": "application/json", **headers}
-    send = functools.partial(post, api_connections(), url, json.dumps(body).encode(), headers)
-    response, data = in_time(deadline, send)
+    headers = {"Content-Type": "application/json", **headers}
+    return post_bytes(settings.dingtalk_api + path, json.dumps(body).encode(), headers, deadline)
+
+
+def post_bytes(url: str, body: bytes, headers: dict[str, str], deadline: float) -> tuple[int, dict[str, Any]]:
+    """As post_json."""
+    response, data = in_time(deadline, functools.partial(post, api_connections(), url, body, headers))
     try:
         answer = json.loads(data)
     except (ValueError, RecursionError):
@@ -117,6 +131,6 @@ def api_failure(status: int, answer: dict[str, Any]) -> CallFailed:
         cause = "token"
     elif not answer and status in (403, 429):  # a page for a browser: too much from this address
         cause = "busy"
-    request_id = answer.get("requestid", answer.get("requestId"))
-    detail = f"HTTP {status}, {plain_words(answer.get('code'), 80)}, its request {plain_words(request_id, 60)}"
+    code, request_id = answer.get("code", answer.get("errcode")), answer.get("requestid", answer.get("requestId"))
+    detail = f"HTTP {status}, {plain_words(code, 80)}, its request {plain_words(request_id, 60)}"
     return CallFailed(cause or ("network" if status >= 500 else "refused"), detail)

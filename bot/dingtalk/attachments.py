@@ -8,14 +8,13 @@ import functools
 import ipaddress
 import re
 import socket
-import time
 from typing import Any
 
 import requests
 
 from bot import sentences
 from bot.connections import FreshConnections, read_up_to
-from bot.deadline import FETCH_SHARE, Run
+from bot.deadline import FETCH_SHARE, Run, pause
 from bot.dingtalk.api import BUSY_SECONDS, CallFailed, call_dingtalk, in_time
 from bot.dingtalk.message import FILE, PICTURE, Message
 from bot.logs import log
@@ -126,7 +125,7 @@ def fetch(code: str, robot_code: str, settings: ReplySettings, deadline: float) 
     except CallFailed as failure:
         if failure.cause != "busy":
             raise
-        time.sleep(BUSY_SECONDS)
+        pause(BUSY_SECONDS, deadline)
         answer = call()
     url = answer.get("downloadUrl") or first_object(answer.get("data")).get("downloadUrl")
     local = is_loopback(settings.dingtalk_api)

@@ -19,7 +19,9 @@ HTML_BLOCKS = [  # how they begin and end, as in section 4.6 of the spec, tables
     (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", ""),  # any other tag alone in a line, not within a paragraph
 ]
 HTML = re.compile("|".join(f"({begin})" for begin, _ in HTML_BLOCKS), re.IGNORECASE)
+TABLE_BEHIND_WORDS = re.compile(r"([^`<]*)(<table\b.*)", re.IGNORECASE)
 TAG = re.compile(r"</?([a-z][a-z0-9]*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+LINK_TAG = re.compile(r"""<a\b[^<>]*\bhref=["']?(https?://[^"'\s<>]+)[^<>]*>([^<>]*)</a>""", re.IGNORECASE)
 MARKS_OF_TAGS = {"b": "**", "strong": "**", "code": "`", "br": "<br>"}
 
 
@@ -33,5 +35,5 @@ def html_end(words: str, paragraph: bool) -> str | None:
 def rows_in(table: str) -> Iterator[list[str]]:
     """The cells of each row of a table in HTML, as Markdown."""
     for row in re.finditer(r"(?is)<tr\b[^<>]*>(.*?)(?=<tr\b|\Z)", table):
-        cells = re.split(r"(?i)<t[dh]\b[^<>]*>", row[1], maxsplit=MAX_COLUMNS)[1:]
+        cells = re.split(r"(?i)<t[dh]\b[^<>]*>", LINK_TAG.sub(r"[\2](\1)", row[1]), maxsplit=MAX_COLUMNS)[1:]
         yield [" ".join(TAG.sub(lambda tag: MARKS_OF_TAGS.get(tag[1].lower(), ""), cell).split()) for cell in cells]

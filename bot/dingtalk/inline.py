@@ -72,11 +72,9 @@ def mend_bold(text: str) -> str:
             movable = words and words[-1] not in " \t\n\\"
             stops = text[opening.end() + len(words) : closing.start()] if movable else ""
             changes.append((closing.start() - len(stops), closing.end(), closing[0] + (stops or " ")))
-    pieces, done = [], 0
-    for start, end, new in sorted(changes):
-        pieces += [text[done:start], new]
-        done = end
-    mended = "".join(pieces) + text[done:]
+    mended = text
+    for start, end, new in sorted(changes, reverse=True):
+        mended = mended[:start] + new + mended[end:]
     alone = marks_in(mended)[1] if changes else 0
     return mended if not alone or alone < marks_in(text)[1] else text
 
@@ -117,10 +115,8 @@ def edges(text: str, inner: int, outer: int) -> bool:
 
 def kind_at(text: str, place: int) -> str:
     """The Unicode category of a character, " " for blanks and beyond the text; an ASCII symbol is punctuation."""
-    sign = text[place : place + 1] if place >= 0 else ""
-    if not sign or sign.isspace():
-        return " "
-    kind = unicodedata.category(sign)
+    sign = text[place : place + 1] if place >= 0 else " "
+    kind = " " if not sign or sign.isspace() else unicodedata.category(sign)
     return "Po" if kind[0] == "S" and sign.isascii() else kind
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bot.dingtalk.html import TAG, html_end, rows_in
+from bot.dingtalk.html import TABLE_BEHIND_WORDS, TAG, html_end, rows_in
 from bot.dingtalk.inline import LONG, as_words, ready, with_breaks
 from bot.dingtalk.tables import Table, cells_of, head_of_table
 
@@ -38,11 +38,10 @@ class Container:
         self.marker = self.shown = marker  # with blanks: "> ", "- ", " 12. "; as it was read, and as it is sent
         self.number = number  # of an item in an ordered list, as a reader counts
         self.left = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
-        self.restarted = False  # the same has ended its list before it: it goes on with its number
 
-    def begin(self, moved: bool, rival: Container | None) -> str:
+    def begin(self, rival: Container | None) -> str:
         """Its marker, with the other sign if the list of the rival, which stands before it, would go on wrongly."""
-        if self.number is not None and (self.restarted or moved):
+        if self.number is not None:
             sign = self.marker.strip()[-1]
             if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
                 sign = ")" if sign == "." else "."
@@ -65,12 +64,8 @@ class Block(NamedTuple):
 
 def leave_lists(block: Block) -> None:
     """From this block on, nothing stands in the list items that began before it."""
-    outer = len(block.containers) - block.opened
-    for depth, container in enumerate(block.containers):
-        if depth >= outer:
-            container.restarted = True
-        elif container.marker != QUOTE_MARKER:
-            container.left = True
+    for container in block.containers[: len(block.containers) - block.opened]:
+        container.left = container.marker != QUOTE_MARKER
 
 
 def render(block: Block, before: Block | None) -> str:
@@ -82,7 +77,7 @@ def render(block: Block, before: Block | None) -> str:
     for depth, container in enumerate(block.containers):
         if not container.left:
             rival = rivals[len(around)] if len(rivals) > len(around) and rivals[: len(around)] == around else None
-            first += container.begin(len(around) < depth, rival) if depth >= outer else container.go_on()
+            first += container.begin(rival) if depth >= outer else container.go_on()
             later += container.go_on()
             around.append(container)
     text, code = block.text, block.code
@@ -116,7 +111,13 @@ def ended(before: Block | None, block: Block) -> list[Container]:
 
 def blocks_in(text: str) -> Iterator[Block]:
     """The blocks of a Markdown text, one after the other, made ready for DingTalk."""
-    return Walk(without_outer_fence(text.replace("\r\n", "\n").replace("\r", "\n"))).blocks()
+    walk = Walk(without_outer_fence(text.replace("\r\n", "\n").replace("\r", "\n")))
+    while walk.place < len(walk.text):  # split() would take twenty times the memory of short lines
+        end = walk.text.find("\n", walk.place)
+        line = walk.text[walk.place : end if end >= 0 else None]
+        walk.place += len(line) + 1
+        yield from walk.read(line)
+    yield from walk.close(0)
 
 
 def without_outer_fence(text: str) -> str:
@@ -153,14 +154,6 @@ class Walk:
         self.gap = False  # see Block
         self.table: Table  # that is open
 
-    def blocks(self) -> Iterator[Block]:
-        while self.place < len(self.text):  # split() would take twenty times the memory of short lines
-            end = self.text.find("\n", self.place)
-            line = self.text[self.place : end if end >= 0 else None]
-            self.place += len(line) + 1
-            yield from self.read(line)
-        yield from self.close(0)
-
     def read(self, line: str) -> Iterator[Block]:
         """The blocks that end with this line."""
         depth, line = self.match(line)
@@ -170,7 +163,7 @@ class Walk:
                 yield from self.close(depth)
             else:
                 self.add(dedent(line, self.indent))
-        elif self.kind == "html" and inside and (words or self.end):
+        elif self.kind == "html" and inside and (words or self.end) and self.size < 10 * LONG:
             yield from self.read_html(line)
         elif words:
             while depth < MAX_CONTAINERS and (found := self.container_in(line, depth)):
@@ -190,7 +183,8 @@ class Walk:
         """Whether this blank line stands in the middle of a table: above its rule, or above a row."""
         if self.kind not in ("text", "table"):
             return False
-        row, rule, *_ = [*self.text[self.place : self.place + LONG].split("\n", 2), "", ""]
+        ahead = self.text[self.place : self.place + LONG].split("\n", 6)[:6]
+        row, rule, *_ = [*(line for line in ahead if line.strip("> \t")), "", ""]
         depth, row = self.match(row)
         if depth < len(self.containers) or not re.match(r" {0,3}\|", row):
             return False
@@ -233,7 +227,6 @@ class Walk:
         container = Container(marker, int(digits[0]) if digits else None)
         if digits and sibling and sibling.number is not None and sibling.marker.strip()[-1] == marker.strip()[-1]:
             container.number = sibling.number + 1
-            container.restarted = sibling.left or sibling.restarted
         self.containers.append(container)
         self.opened += 1
 
@@ -251,6 +244,10 @@ class Walk:
             del self.lines[-1]
             yield from self.close(depth)
             self.kind, self.table, self.gap = "table", Table(head, self.notes), True
+        elif not begins and self.kind in ("", "text") and (found := TABLE_BEHIND_WORDS.fullmatch(line)):
+            yield from self.read_block(found[1], depth)
+            yield from self.close(len(self.containers))
+            yield from self.begin(found[2], "</table>")
         elif paragraph and not begins:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
@@ -333,15 +330,20 @@ class Walk:
         return block
 
     def read_html_table(self, text: str) -> Iterator[Block]:
-        """A table in HTML as a list; what stands behind it in the same line is a paragraph."""
+        """A table in HTML as a list; its caption and what stands behind it in the same line are paragraphs."""
         table, *rest = re.split("</table>", text, maxsplit=1, flags=re.IGNORECASE)
-        for cells in rows_in(table):
+        caption, *rows = re.split(r"(?=<tr\b)", table, maxsplit=1, flags=re.IGNORECASE)
+        yield from self.words_of(caption)
+        for cells in rows_in("".join(rows)):
             if self.kind == "table":
                 yield from self.read_row(cells)
             else:
                 self.kind, self.table, self.gap = "table", Table(cells, self.notes), True
         yield from self.close(len(self.containers))
-        if words := TAG.sub("", "".join(rest)).strip():
+        yield from self.words_of("".join(rest))
+
+    def words_of(self, html: str) -> Iterator[Block]:
+        if words := TAG.sub("", html).strip():
             yield self.block(with_breaks(words, self.notes))
 
     def read_row(self, cells: list[str]) -> Iterator[Block]:

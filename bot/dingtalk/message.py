@@ -314,21 +314,46 @@ def question_of(message: Message, scope: str) -> str:
     return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
 
 
-SPOKEN_MARKS = " 。.!?~…"  # which speech recognition puts at the end; full-width ones are read as these
-COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help"}  # and the English words after a sign
+COMMANDS = {  # and the English words after a sign
+    "清除": "clear",
+    "重置": "clear",
+    "状态": "status",
+    "帮助": "help",
+    "模型": "model",
+    "角色": "prompt",
+}
+WITH_ARGUMENT = ("model", "prompt")
+OFF, OFF_WORDS = "off", ("off", "取消", "关闭")  # the argument that takes a choice away
+SIGNS = ("\\", "/", "、")
+SPOKEN_ENDS = "。.!?~…"  # what speech recognition puts behind a command; full-width signs are read as these
 
 
-def command_in(text: str) -> str | None:
+class Command(NamedTuple):
+    """A command, and what follows it, for those of WITH_ARGUMENT."""
+
+    name: str  # of COMMANDS; an unknown one is "help"
+    argument: str = ""
+
+
+def command_in(text: str) -> Command | None:
     """The command that the whole text is, None for a question.
 
-    '\\clear' '／Ｃｌｅａｒ' '、clear' '清除' -> 'clear'; an unknown word, '/hi' -> 'help'; '\\frac{a}{b}' -> None
+    '\\clear' '／Ｃｌｅａｒ' '、clear' '清除' '清除。' -> clear; '\\model 2' '模型 2' '角色 翻译' -> with the rest; an
+    unknown word, '/hi' -> help; '\\frac{a}{b}' '模型 怎么选' '角色：律师' -> None
     """
-    if len(text) > 40:
-        return None
-    plain = unicodedata.normalize("NFKC", text.translate(dict.fromkeys(map(ord, INVISIBLE)))).strip()
-    plain = plain.rstrip(SPOKEN_MARKS)
-    word = re.fullmatch(r"[\\/、]([A-Za-z]\w*)", plain, re.ASCII)
-    if word:
-        name = word[1].lower()
-        return name if name in COMMANDS.values() else "help"
-    return COMMANDS.get(re.sub(r"\A[\\/、]", "", plain))
+    visible = text.translate(dict.fromkeys(map(ord, INVISIBLE))).strip()
+    head = re.split(r"[\s:：]", visible[:21], maxsplit=1)[0]
+    between, argument = visible[len(head) : len(head) + 1], visible[len(head) + 1 :].strip()
+    if not unicodedata.normalize("NFKC", argument[:9]).strip(SPOKEN_ENDS):
+        argument = ""
+    plain = unicodedata.normalize("NFKC", head)
+    sign, word = (plain[0], plain[1:]) if plain[:1] in SIGNS else ("", plain)
+    word = word if argument else word.rstrip(SPOKEN_ENDS)
+    name = COMMANDS.get(word) or (word.lower() if sign and word.lower() in COMMANDS.values() else "")
+    if argument:
+        argument = OFF if argument.strip(SPOKEN_ENDS + "。！").lower() in OFF_WORDS else argument
+        plain_words = between == " " and "\n" not in argument and (name == "prompt" or argument.isascii())
+        return Command(name, argument) if name in WITH_ARGUMENT and (sign or plain_words) else None
+    if sign and not name and re.fullmatch(r"[A-Za-z]\w{0,18}", word, re.ASCII):
+        name = "help"
+    return Command(name) if name else None

@@ -29,6 +29,7 @@ MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_c
     re.MULTILINE | re.ASCII,
 )
 FULL_WIDTH = {ord(sign): ord(sign) + 0xFEE0 for sign in '!"#$%&()*+/:;<=>?@[\\]^_`{|}~'}
+GLUED = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")  # a joiner, skin tones, tags of flags
 FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 
 
@@ -42,18 +43,16 @@ def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[
     if len(parts) > MAX_PARTS:
         parts[MAX_PARTS - 1 :] = [f"{parts[MAX_PARTS - 1]}\n\n{sentences.NOT_ALL_SENT}"]
     if len(parts) > 1:
-        for number, part in enumerate(parts, 1):
-            parts[number - 1] = f"（{number}/{len(parts)}）\n\n{part}"
+        parts = [f"（{number}/{len(parts)}）\n\n{part}" for number, part in enumerate(parts, 1)]
     at: dict[str, Any] = {}
     if message.in_group:
         name = message.staff_id or (message.nick.translate(FULL_WIDTH) if markdown else message.nick)
         parts[0] = f"@{name}" + ("  \n\n" if markdown else " ") + parts[0]
         at = {"at": {"atUserIds": [message.staff_id], "isAtAll": False}} if message.staff_id else {}
+    bodies: list[dict[str, Any]] = [{"msgtype": "text", "text": {"content": part}} for part in parts]
     if markdown:
         title = title_of(text)
         bodies = [{"msgtype": "markdown", "markdown": {"title": title, "text": part}} for part in parts]
-    else:
-        bodies = [{"msgtype": "text", "text": {"content": part}} for part in parts]
     bodies[0].update(at)
     return bodies
 
@@ -146,21 +145,13 @@ def find_cut(text: str, limit: int) -> int:
 
 
 def end_of_character(text: str, cut: int) -> int:
-    """The cut, or the next one before it that breaks nothing that is seen as one character."""
-    near = range(cut, max(cut - 64, 0), -1)  # no emoji is longer
-    return next((cut for cut in near if not inside_character(text, cut)), cut)
+    """The cut, or the next one before it that breaks nothing that is seen as one; no emoji is longer than 64."""
+    return next((near for near in range(cut, max(cut - 64, 0), -1) if not inside_character(text, near)), cut)
 
 
 def inside_character(text: str, cut: int) -> bool:
-    """Whether the cut would break what is seen as one: a letter and its accents, an emoji of several, a flag of two."""
-    if cut == len(text):
-        return False
-    left, right = text[cut - 1], text[cut]
-    letters_of_flags = len(text[:cut]) - len(text[:cut].rstrip(FLAG_LETTERS))
-    return (
-        unicodedata.category(right) in ("Mn", "Me", "Mc")
-        or "\u200d" in (left, right)  # joins emoji to one
-        or "\U0001f3fb" <= right <= "\U0001f3ff"  # skin tones
-        or "\U000e0020" <= right <= "\U000e007f"  # tags, as in the flag of Scotland
-        or (right in FLAG_LETTERS and letters_of_flags % 2 == 1)
-    )
+    """Whether the cut would break a letter and its accents, an emoji of several signs, a flag of two."""
+    left, right = text[cut - 1], text[cut : cut + 1] or " "
+    if right in FLAG_LETTERS:
+        return (len(text[:cut]) - len(text[:cut].rstrip(FLAG_LETTERS))) % 2 == 1
+    return left == "\u200d" or GLUED.match(right) is not None or unicodedata.category(right)[0] == "M"

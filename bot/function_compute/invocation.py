@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import requests
 
 from bot import sentences
-from bot.connections import VerifiedConnections, post
+from bot.connections import LimitedConnections, TooLarge, VerifiedConnections, post
 from bot.deadline import call_until
 from bot.function_compute.request import Refused
 from bot.logs import plain_words
@@ -60,7 +60,14 @@ class Deployment(NamedTuple):
 CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
 INVOKE_SECONDS = 1.5  # for handing over, all in all
 ALREADY_EXISTS = "StatefulAsyncInvocationAlreadyExists"  # Function Compute's code for an id that it has already
-NOT_JSON_ERRORS = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
+NOT_JSON_ERRORS = (
+    TooLarge,
+    requests.JSONDecodeError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+    TypeError,
+    RecursionError,
+)
 NO_ANSWER_ERRORS = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
 
 
@@ -118,7 +125,7 @@ def tamed_fc2() -> Any:
     import fc2
 
     fc2.client.retries = 0
-    fc2.client.HTTPAdapter = VerifiedConnections  # it makes new connections for every message
+    fc2.client.HTTPAdapter = LimitedConnections  # it makes new connections for every message
     fc2.client.logging = fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)
     return fc2
 

@@ -32,7 +32,7 @@ CAUSES = (
     ("clock", "RequestTimeTooSkewed|RequestExpired"),
     ("key id", "InvalidAccessKeyId"),
     ("key secret", "SignatureDoesNotMatch"),
-    ("policy", "by (the )?(bucket|vpc|endpoint) policy|bucket acl|bucket policy|vpc policy|PublicAccessBlock"),
+    ("policy", "by (the )?(bucket|vpc|endpoint) policy|bucket policy|vpc policy|PublicAccessBlock"),
     ("permission", "AccessDenied|AccessForbidden"),
     ("storage class", "InvalidObjectState|archive"),
     ("region", "InvalidArgument"),

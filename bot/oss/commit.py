@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bot import sentences
 from bot.deadline import COMMIT_SHARE, LOAD_SHARE, Run
 from bot.errors import NotDelivered
 from bot.logs import log
@@ -21,10 +22,12 @@ class Reply(NamedTuple):
 
     result: str  # in a word, for the log
     words: str
-    turn: str = ""  # the question: it and the words are shown to the model later
+    turn: str = ""  # the question: it and the answer are shown to the model later
+    memory: str = ""  # the answer as the model sees it then: without what is only for the chat
     private: bool = False  # the words may be those of a person or of the model: they lie where \clear deletes them
     clear: bool = False  # a new epoch begins, and the words of the last ones are deleted
     free: bool = False  # the question does not count, see DAILY_LIMIT
+    settings: bool | None = None  # whether the conversation has settings of its own from now on; None: as before
     unread: str = ""  # why the history could not be read, for the person
     tokens: str = ""  # what the service counted, for the log
 
@@ -50,11 +53,14 @@ class Record:
         line = line_of(journal, self.run, until=lease_until_ms(self.run))
         if self.reply.private or len(self.reply.words.encode()) > MOST_SAY_BYTES:
             question = self.reply.turn if journal.epoch == self.first_epoch else ""
-            self.words = self.words or append_words(journal, question, self.reply.words, self.deadline)
+            self.words = self.words or append_words(
+                journal, question, self.reply.words, self.reply.memory, self.deadline
+            )
             line |= {"words": list(self.words), **({"turn": True} if question else {})}
         else:
             line |= {"say": self.reply.words, "epoch": journal.epoch + self.reply.clear}
-        flags = {"clear": self.reply.clear, "free": self.reply.free, "settings": journal.settings}
+        settings = journal.settings if self.reply.settings is None else self.reply.settings
+        flags = {"clear": self.reply.clear, "free": self.reply.free, "settings": settings}
         self.line = {**line, **{name: True for name, flag in flags.items() if flag}}
         return self.line
 
@@ -72,6 +78,27 @@ def commit(reply: Reply, journal: Journal, run: Run) -> tuple[Lease | None, str]
         log.error("%s: not saved: %s", journal.key, failure)
         return Lease(journal, run, record.line if failure.unsure else None), str(failure)
     return (Lease(journal, run) if journal.lease[0] == run.id else None), ""
+
+
+def told(reply: Reply, problem: str, hidden: bool) -> Reply:
+    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record.
+
+    `hidden`: there was no journal, of which OSS says 403, not 404, to a role that may not list.
+    """
+    if reply.clear:
+        return not_cleared(problem) if problem else reply
+    note, unread = "", reply.unread
+    if problem and reply.private:
+        sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
+        note = sentence.format(problem=problem)
+    elif unread and not hidden:
+        note = sentences.HISTORY_NOT_READ.format(problem=unread)
+    return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
+
+
+def not_cleared(problem: str) -> Reply:
+    """Instead of the reply to \\clear, when OSS fails."""
+    return Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
 
 
 def reply_on_record(lease: Lease, run: Run) -> Reply | None:

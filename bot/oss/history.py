@@ -1,6 +1,7 @@
 """The words: what was said, a line for each reply that holds words of a person or of the model.
 
-    {"msgId", "at", "question", "answer"}     without "question" it is no turn
+    {"msgId", "at", "question", "answer"}     without "question" it is no turn; with "memory" the model sees this later,
+                                              not the answer that the chat showed: no sources, no pictures
 
 Every epoch of a conversation has an object of its own; \\clear begins a new one. What counts of an object is only where
 a line of the journal says that words lie, so nothing is lost if a line is appended twice.
@@ -17,22 +18,11 @@ from typing import Any
 from bot.deadline import now_ms
 from bot.oss.bucket import OssFailure, append_bytes, back_off, call_oss, read_range
 from bot.oss.journal import MIN_APPEND_SECONDS, OSS_TRIES, Journal, JournalFailure, Line
-from bot.values import digest, percent_encoded, text_in
+from bot.values import text_in
 
 MOST_BYTES = 128 * 1024  # of words are read for the model, however many turns that are
 MOST_REPLY_BYTES = 4 * 1024 * 1024  # of one reply, which ends at MOST_CHARACTERS
 MOST_QUESTION_CHARACTERS = 30_000  # are kept; at most 90 KB, so that some of the answer is always read
-
-
-def place_of(conversation_id: str, person: str, corp_id: str, message_id: str, scope: str, in_group: bool) -> str:
-    """Where the objects lie: for this person in this conversation, or for all in it, or for the person anywhere.
-
-    'cid7+Q==', '../x' -> 'cid7%2BQ%3D%3D/%2E%2E%2Fx': no id can leave its place, nor be an @ name
-    """
-    name = percent_encoded(person) if person else f"@nobody-{digest(message_id)}"
-    if scope == "person":  # staff ids are unique in an organisation only
-        return f"@person-{percent_encoded(corp_id)}/{name}"
-    return f"{percent_encoded(conversation_id)}/{'@group' if scope == 'group' and in_group else name}"
 
 
 def words_key(journal: Journal, epoch: int) -> str:
@@ -40,12 +30,13 @@ def words_key(journal: Journal, epoch: int) -> str:
     return f"chat-history/{journal.place}/{epoch}.jsonl"
 
 
-def append_words(journal: Journal, question: str, answer: str, deadline: float) -> tuple[int, int, int]:
+def append_words(journal: Journal, question: str, answer: str, memory: str, deadline: float) -> tuple[int, int, int]:
     """Keep words in the journal's epoch; return where they lie: epoch, offset and length. Or JournalFailure."""
     line = {"msgId": journal.message_id, "at": now_ms()}
     if question:
         cut = "…" if len(question) > MOST_QUESTION_CHARACTERS else ""
         line["question"] = question[:MOST_QUESTION_CHARACTERS] + cut
+        line |= {"memory": memory} if memory not in ("", answer) else {}
     data = json.dumps({**line, "answer": answer}, ensure_ascii=False).encode() + b"\n"
     position, failures = journal.words_end, 0
     for tries in itertools.count(1):
@@ -92,12 +83,13 @@ def read_turns(journal: Journal, pause_minutes: int | None, deadline: float) -> 
         if failure.missing:
             return []
         raise
-    turns = []
+    read = []
     for line in lines:
         _, offset, length = line["words"]
         if offset >= start:
-            turns.append(parse_words(found[offset - start : offset - start + length], line["msgId"]))
-    return [turn for turn in turns if turn.keys() == {"question", "answer"}]
+            read.append(parse_words(found[offset - start : offset - start + length], line["msgId"]))
+    turns = [{"question": turn.get("question"), "answer": turn.get("memory", turn.get("answer"))} for turn in read]
+    return [turn for turn in turns if None not in turn.values()]
 
 
 def since_pause(turns: tuple[Line, ...], pause_ms: int) -> tuple[Line, ...]:
@@ -122,7 +114,7 @@ def read_words(journal: Journal, epoch: int, start: int, length: int, deadline: 
 
 
 def parse_words(data: bytes, message_id: str) -> dict[str, str]:
-    """The question and the answer in a line, as far as it has them; {} if it is about another message.
+    """The texts in a line, as far as it has them; {} if it is about another message.
 
     A line that was not read to its end is read as far as it goes: its last text ends in "…".
     """
@@ -133,7 +125,7 @@ def parse_words(data: bytes, message_id: str) -> dict[str, str]:
             break
     if not isinstance(line, dict) or line.get("msgId") != message_id:
         return {}
-    texts = {name: text_in(line, name) for name in ("question", "answer")}
+    texts = {name: text_in(line, name) for name in ("question", "memory", "answer")}
     return {name: text for name, text in texts.items() if text is not None}
 
 

@@ -22,16 +22,17 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from bot.deadline import now_ms
+from bot.deadline import LOAD_SHARE, Run, now_ms
 from bot.logs import log
-from bot.oss.bucket import OssFailure, append_bytes, back_off, read_tail
-from bot.values import text_in
+from bot.oss.bucket import OssFailure, append_bytes, back_off, open_bucket, read_tail, version_problem
+from bot.values import digest, percent_encoded, text_in
 
 Line = dict[str, Any]
 
-TAIL_BYTES = 128 * 1024  # of the journal are read, however long it is: the last 300 messages or more
+TAIL_BYTES = 30 * 1024  # of the journal are read, however long it is: the last 140 messages or so
 OSS_TRIES = 3  # of an append that OSS neither did nor refused
 MIN_APPEND_SECONDS = 0.5  # with less left, another try is not worth beginning
+MOST_ID_CHARACTERS = 100  # a longer msgId becomes its digest: lines are short, so that the tail holds many
 CLOCKS_MS = 5000  # by which the clocks of two instances may differ
 
 
@@ -93,6 +94,28 @@ def is_commit(line: Line) -> bool:
 def epoch_in(line: Line) -> int:
     """The epoch that a line names which commits a reply."""
     return int(line["words"][0] if "words" in line else line["epoch"])
+
+
+def open_journal(conversation_id: str, person: str, corp_id: str, message_id: str, in_group: bool, run: Run) -> Journal:
+    """The journal of a message, as it is now; one without a bucket if the settings do not tell where it is."""
+    settings = run.settings
+    place = place_of(conversation_id, person, corp_id, message_id, settings.history_scope, in_group)
+    short_id = message_id if len(message_id) <= MOST_ID_CHARACTERS else digest(message_id)
+    if not settings.oss_bucket_name or version_problem():
+        return Journal(None, place, short_id)
+    journal = Journal(open_bucket(settings, run.context, run.role), place, short_id)
+    return load_journal(journal, settings.history_length, run.share(LOAD_SHARE))
+
+
+def place_of(conversation_id: str, person: str, corp_id: str, message_id: str, scope: str, in_group: bool) -> str:
+    """Where the objects lie: for this person in this conversation, or for all in it, or for the person anywhere.
+
+    'cid7+Q==', '../x' -> 'cid7%2BQ%3D%3D/%2E%2E%2Fx': no id can leave its place, nor be an @ name
+    """
+    name = percent_encoded(person) if person else f"@nobody-{digest(message_id)}"
+    if scope == "person":  # staff ids are unique in an organisation only
+        return f"@person-{percent_encoded(corp_id)}/{name}"
+    return f"{percent_encoded(conversation_id)}/{'@group' if scope == 'group' and in_group else name}"
 
 
 def load_journal(journal: Journal, history_length: int, deadline: float) -> Journal:
@@ -205,6 +228,6 @@ def append_line(next_line: Callable[[Journal], Line | None], journal: Journal, d
 
 def with_line(journal: Journal, line: Line, deadline: float) -> Journal:
     """The journal with one more line, appended at its end; or OssFailure."""
-    data = journal.separator + json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    data = journal.separator + json.dumps(line, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
     length = append_bytes(journal.bucket, journal.key, journal.length, data, deadline)
     return journal._replace(length=length, separator=b"", problem="", about=(*journal.about, line))

@@ -123,6 +123,8 @@ def take_lease(journal: Journal, run: Run) -> Lease:
                 raise NotDelivered(f"no lease: {failure}", seen[2]) from None
             if journal.lease[0] == run.id and not journal.delivered:
                 return Lease(journal, run)
+            if journal.commit is None:
+                raise NotDelivered("the journal is gone", 0)
         elif time.monotonic() + WAIT_SECONDS > run.without(AFTER_ASKING_SHARE):
             raise NotDelivered("another run is still sending it", seen[2])
         else:

@@ -12,7 +12,7 @@ SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "CHATGPT_API_KEY": "the API key for ChatGPT",
     "CHATGPT_BASE_URL": "the address of OpenAI or of a compatible service",
     "CHATGPT_FUNCTION": "the name of the function that answers messages",
-    "CHATGPT_MODEL": "the name of the model",
+    "CHATGPT_MODEL": "the name of the model, or several separated by commas",
     "CHATGPT_OPTIONS": 'a JSON object added to the request, such as {"reasoning_effort": "low"}',
     "DAILY_LIMIT": "how many questions a person may ask a day; empty: no limit",
     "DINGTALK_API": "the address of DingTalk's API",
@@ -56,7 +56,7 @@ NO_QUERY = "remove ? and # from the address"
 HTTPS = "enter an address that begins with https://"
 NO_PATH = "remove the path from the address"
 ACCELERATE = "an accelerate endpoint is not a region; enter the region of the bucket, such as us-west-1"
-SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions"
+SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions or /responses"
 REGION = "enter a region such as us-west-1"
 JSON_OBJECT = "enter a JSON object, with ASCII quotation marks, colons and commas"
 DOUBLE_QUOTES = "use double quotation marks, not single ones"
@@ -68,10 +68,12 @@ NO_PYTHON = "write true, false and null, not True, False and None"
 NO_LAST_COMMA = "remove the comma after the last entry"
 BRACES = "enter a JSON object in { }"
 NOT_ALLOWED = "it may not contain {names}"
+OWN_TOOLS = 'its tools must be some that the service runs itself, such as [{"type": "web_search"}], not functions'
 EMPTY_NAME = "an empty name"
 TOO_LARGE = "a number in it is too large"
 REPEATED = "a name in it occurs twice"
 NOT_ONE = "there is not one in it"
+TOO_MANY = "enter 1 to {most} of them"
 IDS = "enter IDs, not the names of people or groups"
 ONLY_HOSTS = "enter host names only, such as dingtalk.com"
 
@@ -148,6 +150,8 @@ WITHHELD = (
 )
 HELP = """Just ask, or send one of these:
 \\clear (清除): forget the conversation so far
+\\model (模型): show the models; \\model 2 switches to the second one
+\\prompt (角色): give this conversation a role, such as: \\prompt You are a translator; \\prompt off takes it away
 \\status (状态): show the model and how much is remembered
 \\help (帮助): show this help"""
 CLEARED = "Done. I have forgotten our conversation so far."
@@ -157,10 +161,25 @@ NOT_DELETED = (
     "Send \\clear once more to delete it."
 )
 STATUS = (
-    "Model: {model}\nRemembered: {turns} turns ({most} at most)\nPictures and text files: {pictures}\n"
+    "Model: {model}\nRole: {prompt}\nRemembered: {turns} turns ({most} at most)\nPictures and text files: {pictures}\n"
     "Version: {version}"
 )
 PICTURES_ON, PICTURES_OFF = "on", "off (DINGTALK_APP_KEY is not set)"
+PROMPT_ON, PROMPT_OFF = "set (send \\prompt to see it)", "none"
+MODELS = "These models can be used. Send \\model and a number or name to choose:\n{models}"
+CHOSEN = " (in use)"  # behind the one that is asked
+MODEL_CHOSEN = "Done. {model} answers in this conversation from now on."
+UNKNOWN_MODEL = "There is no such model. You can choose:\n{models}"
+PROMPT_IS = "The role of this conversation (send \\prompt off to take it away):\n{prompt}"
+PROMPT_IS_NOT_SET = (
+    "This conversation has no role yet. Write one after \\prompt, such as: \\prompt You are a translator."
+)
+PROMPT_SET = "Done. I answer in this role from now on. Send \\prompt off to take it away."
+PROMPT_TAKEN_AWAY = "Done. This conversation has no role any more."
+PROMPT_TOO_LONG = (
+    "A role may have {most} characters at most; this one has {count}. Please shorten it and send it again."
+)
+CHOICE_NOT_KEPT = "What this conversation has chosen could not be saved or read: {problem}."
 THINKING = "🤔Thinking"
 UNREADABLE = {  # the answer to a message without words, by what it is
     "图片": "I cannot look at pictures yet. Please send me your question as text.",
@@ -227,6 +246,17 @@ LIMIT_REACHED = (
     "You have used your {limit} questions for today; please come back tomorrow. "
     "If you need more, the deployer can raise DAILY_LIMIT."
 )
+PICTURE = "picture"  # in the place of one that a client does not show
+PICTURES_NOT_SHOWN = {  # below an answer with pictures, by cause
+    "missing": "The answer has a picture that is not shown here. "
+    "Deployer: set DINGTALK_APP_KEY and DINGTALK_APP_SECRET to have pictures shown.",
+    "text": "The answer has a picture that is not shown, because the deployer has set REPLY_FORMAT to text.",
+    "unfit": "The answer has a picture that is not shown: 4 pictures are shown at most, "
+    "of 5 MB each at most, in PNG, JPEG, GIF or WEBP.",
+    "failed": "The answer has a picture that could not be passed on to DingTalk. Please ask again. "
+    "If it keeps happening, deployer: look into the function's log.",
+}
+SOURCES = "Sources:"  # the pages that an answer was made from, below it
 NOTE = "({note})"  # below an answer
 
 # --- ChatGPT ---

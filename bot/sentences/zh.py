@@ -12,7 +12,7 @@ SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "CHATGPT_API_KEY": "ChatGPT 的 API 密钥",
     "CHATGPT_BASE_URL": "OpenAI 或兼容服务的地址",
     "CHATGPT_FUNCTION": "回答消息的函数的名称",
-    "CHATGPT_MODEL": "模型的名称",
+    "CHATGPT_MODEL": "模型的名称；可以用逗号分开写几个",
     "CHATGPT_OPTIONS": '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}',
     "DAILY_LIMIT": "每人每天最多提问几次；不填就不限",
     "DINGTALK_API": "钉钉开放平台的 API 地址",
@@ -56,7 +56,7 @@ NO_QUERY = "网址不要带 ? 或 #"
 HTTPS = "应该是 https:// 开头的网址"
 NO_PATH = "网址不要带路径"
 ACCELERATE = "传输加速的地址不是地域，请填 Bucket 所在的地域，例如 us-west-1"
-SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 结尾的完整地址"
+SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 或 /responses 结尾的完整地址"
 REGION = "例如 us-west-1"
 JSON_OBJECT = "应该是 JSON 对象，引号、冒号和逗号都用半角"
 DOUBLE_QUOTES = "要用双引号，不能用单引号"
@@ -68,10 +68,12 @@ NO_PYTHON = "要写 true、false、null，不能写 True、False、None"
 NO_LAST_COMMA = "最后一项后面不能有逗号"
 BRACES = "应该是 JSON 对象，用 { } 括起来"
 NOT_ALLOWED = "不能有 {names}"
+OWN_TOOLS = '里面的 tools 只能是服务自己会执行的工具，例如 [{"type": "web_search"}]，不能是 function'
 EMPTY_NAME = "空的名称"
 TOO_LARGE = "里面的数太大"
 REPEATED = "不能有重复的名称"
 NOT_ONE = "一个也没有"
+TOO_MANY = "要填 1 到 {most} 个"
 IDS = "要填 ID，不是姓名或群名"
 ONLY_HOSTS = "只填域名，例如 dingtalk.com"
 
@@ -118,13 +120,29 @@ INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply �
 WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
+\\model（或 模型）：查看可以用的模型，\\model 2 换成第 2 个
+\\prompt（或 角色）：给这个会话设定角色，例如：\\prompt 你是中英互译的翻译；\\prompt off 取消
 \\status（或 状态）：查看模型和记住的对话轮数
 \\help（或 帮助）：显示这些说明"""
 CLEARED = "好的，之前的对话我都忘掉了。"
 NOT_CLEARED = "没能忘掉之前的对话：{problem}。"
 NOT_DELETED = "之前的对话我不会再参考了，但是没能从 OSS 里删掉：{problem}。再发一次 \\clear 会重新删除。"
-STATUS = "模型：{model}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n版本：{version}"
+STATUS = (
+    "模型：{model}\n角色：{prompt}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n"
+    "版本：{version}"
+)
 PICTURES_ON, PICTURES_OFF = "能看", "看不了（没有设置 DINGTALK_APP_KEY）"
+PROMPT_ON, PROMPT_OFF = "已设定（发送 \\prompt 查看）", "没有设定"
+MODELS = "可以用的模型，发送 \\model 加序号或名称来选择：\n{models}"
+CHOSEN = "（正在使用）"  # behind the one that is asked
+MODEL_CHOSEN = "好的，这个会话以后用 {model} 回答。"
+UNKNOWN_MODEL = "没有这个模型。可以选择：\n{models}"
+PROMPT_IS = "这个会话的角色（发送 \\prompt off 取消）：\n{prompt}"
+PROMPT_IS_NOT_SET = "这个会话还没有设定角色。在 \\prompt 后面写上说明就能设定，例如：\\prompt 你是中英互译的翻译。"
+PROMPT_SET = "好的，这个会话以后按这个角色回答。发送 \\prompt off 取消。"
+PROMPT_TAKEN_AWAY = "好的，这个会话不再有角色。"
+PROMPT_TOO_LONG = "角色最多 {most} 个字，这里有 {count} 个。请缩短以后再发一次。"
+CHOICE_NOT_KEPT = "没能保存或读取这个会话的选择：{problem}。"
 THINKING = "🤔思考中"
 UNREADABLE = {  # the answer to a message without words, by what it is
     "图片": "我还看不了图片。请用文字把问题发给我。",
@@ -170,6 +188,14 @@ OVER_QUOTA = "钉钉说本组织的消息调用量已经用完，机器人的服
 USER_REFUSED = "你还不能使用这个机器人。请部署者把你的员工 ID（{person}）加进环境变量 ALLOWED_USERS。"
 GROUP_REFUSED = "这个群还不能使用机器人。请部署者把群的会话 ID（{conversation}）加进环境变量 ALLOWED_GROUPS。"
 LIMIT_REACHED = "你今天的 {limit} 次提问机会已经用完，明天再来吧。需要更多时，请部署者调大环境变量 DAILY_LIMIT。"
+PICTURE = "图片"  # in the place of one that a client does not show
+PICTURES_NOT_SHOWN = {  # below an answer with pictures, by cause
+    "missing": "回答里有图片，这里没有显示。部署者设置 DINGTALK_APP_KEY 和 DINGTALK_APP_SECRET 以后就能显示。",
+    "text": "回答里有图片，这里没有显示，因为部署者把 REPLY_FORMAT 设成了 text。",
+    "unfit": "回答里有图片没有显示：最多显示 4 张，每张不超过 5 MB，格式是 PNG、JPEG、GIF 或 WEBP。",
+    "failed": "回答里有图片没有显示，因为没能传给钉钉。请再问一次；如果一直这样，请部署者看函数的日志。",
+}
+SOURCES = "来源："  # the pages that an answer was made from, below it
 NOTE = "（{note}）"  # below an answer
 
 # --- ChatGPT ---

@@ -21,7 +21,7 @@ BUDGETS = {
     "CPU of importing Reply / of import openai, oss2, requests": Budget("cold", 1.10),
     "peak memory while serving / 128 MiB, Conversation": Budget("cold", 1.0),
     "peak memory while serving / 128 MiB, Reply": Budget("cold", 1.0),
-    "requests per answered message, Reply": Budget("counts", 5),
+    "requests per answered message, Reply": Budget("counts", 7),
     "new connections per message, warm, Reply": Budget("counts", 0),
     "bytes, message 10,000 / message 10, long turns": Budget("counts", 1.2),
     "CPU, message 10,000 / message 10, long turns": Budget("growth", 1.2),

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import dataclasses
 import json
+import re
 import shutil
 import ssl
 import subprocess
@@ -206,10 +207,14 @@ class Stage:
         )
 
 
+SHOWN = 20  # turns, more than the model sees
+
+
 class LongTalk:
     """A conversation whose next message always has the same number.
 
-    Its journal holds what the function itself wrote for one message, again and again with other ids.
+    Its objects hold what the function itself wrote for one message, again and again with other ids; the words only of
+    the last turns, which are all that is read.
     """
 
     def __init__(self, stage: Stage, reply: Served, number: int, talk: Talk) -> None:
@@ -218,14 +223,20 @@ class LongTalk:
         oss = stage.cloud.oss
         before = set(oss.keys())
         _, msg_id = stage.ask(reply, talk, self._person)
-        (self._key,) = set(oss.keys()) - before
-        lines = oss.read(self._key) or b""
+        words_key, journal_key = sorted(set(oss.keys()) - before)
+        said, lines = oss.read(words_key) or b"", oss.read(journal_key) or b""
         assert lines.count(msg_id.encode()) == 2  # the turn and its mark
-        ids = (b"msg%021d==" % count for count in range(1, number))
-        journal = b"".join(lines.replace(msg_id.encode(), other) for other in ids)
-        self._journal = Object(journal, appendable=True, crc=0)  # which the function does not check
+        words, journal = b"", b""
+        for count in range(1, number):
+            other = b"msg%021d==" % count
+            piece = said.replace(msg_id.encode(), other)
+            where = b"[0,%d,%d]" % (len(words), len(piece))
+            journal += re.sub(rb"\[0,0,\d+\]", where, lines).replace(msg_id.encode(), other)
+            words += piece if number - count <= SHOWN else b""
+        objects = {words_key: words, journal_key: journal}  # whose checksum the function does not look at
+        self._objects = {key: Object(data, appendable=True, crc=0) for key, data in objects.items()}
 
     def ask(self) -> Cost:
         """What the next message costs."""
-        self._stage.cloud.oss.buckets["example-bucket"].objects[self._key] = self._journal
+        self._stage.cloud.oss.buckets["example-bucket"].objects.update(self._objects)
         return self._stage.ask(self._reply, self._talk, self._person)[0]

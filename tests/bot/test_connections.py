@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import select
+import socket
 import ssl
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -13,9 +20,11 @@ import requests
 import trustme
 
 from tests.benchmark.wire import NO_DISTANCE, Wire
-from tests.helpers import Clock, Conversation, Reply, set_clock
+from tests.helpers import Clock, Conversation, Reply, is_get, set_clock
 from tests.stand_ins.dingtalk import Message
-from tests.stand_ins.server import StandIn
+from tests.stand_ins.function_compute import is_invoke
+from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.server import Answer, Fault, Received, StandIn, json_answer
 
 YESTERDAY = datetime.now(timezone.utc) - timedelta(days=1)
 
@@ -142,3 +151,132 @@ def test_answer_is_not_shown_to_an_impostor(
     with pytest.raises(cold_reply.module.NotDelivered, match="SSLError"):
         cold_reply.run(message)
     assert cloud.dingtalk.received == []
+
+
+# --- nothing follows where a service points, waits beyond its deadline, or reads without end ---
+
+
+class Elsewhere(StandIn):
+    """Another host, which takes whatever comes."""
+
+    def respond(self, received: Received) -> Answer:
+        return json_answer({"errcode": 0})
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    """Where redirects lead."""
+    with Elsewhere() as host:
+        yield host
+
+
+def pointing(host: StandIn) -> Fault:
+    """What a service answers that sends its callers elsewhere."""
+    return Fault(status=307, headers=(("Location", host.url + "/x"),), times=99)
+
+
+@pytest.mark.parametrize("service", ["oss", "openai_api", "dingtalk"])
+def test_redirect_of_a_service_is_not_followed(
+    reply: Reply, cloud: LocalCloud, clock: Clock, elsewhere: Elsewhere, service: str
+) -> None:
+    """The question, its history, the key and the role's token are for nobody else."""
+    reply.ask("我叫小明")
+    getattr(cloud, service).plan(pointing(elsewhere))
+    with contextlib.suppress(reply.module.NotDelivered):
+        reply.run(cloud.dingtalk.message("我叫什么？"))
+    assert elsewhere.received == []
+
+
+def test_redirect_of_function_compute_is_not_followed(conversation: Conversation, elsewhere: Elsewhere) -> None:
+    """Nor on 2.0, where the client is not ours."""
+    conversation.cloud.function_compute.plan(replace(pointing(elsewhere), where=is_invoke))
+    assert "ENDPOINT" in conversation.post().chat_text
+    assert elsewhere.received == []
+
+
+def test_endless_answer_of_function_compute_is_given_up(conversation: Conversation) -> None:
+    """What is so long does not come from there."""
+    body = json.dumps({"ErrorCode": "x" * 1024 * 1024})
+    conversation.cloud.function_compute.plan(Fault(where=is_invoke, status=500, body=body))
+    assert "ENDPOINT" in conversation.post().chat_text
+
+
+def test_long_body_of_oss_is_given_up(reply: Reply, cloud: LocalCloud) -> None:
+    """No range that is asked for is so long."""
+    cloud.oss.plan(Fault(where=is_get, status=200, body=b"x" * 1024 * 1024))
+    assert "没能读取聊天记录" in reply.ask("1+1=?")
+
+
+@pytest.mark.parametrize("service", ["oss", "openai_api", "dingtalk"])
+def test_dripping_service_leaves_neither_thread_nor_connection(
+    cold_reply: Reply, cloud: LocalCloud, service: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A byte now and then keeps every read alive; when the call is given up, its connection ends."""
+    rooms = cold_reply.module.rooms
+    monkeypatch.setattr(rooms["bot.dingtalk.webhook"], "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(rooms["bot.dingtalk.webhook"], "SEND_PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr(rooms["bot.oss.journal"], "LOAD_SHARE", (0.5, 1))
+    cold_reply.environment["TIMEOUT"] = "1"
+    cold_reply.ask("你好")
+    getattr(cloud, service).plan(Fault(byte_seconds=0.1, times=3))
+    before = set(threading.enumerate())
+    with contextlib.suppress(cold_reply.module.NotDelivered):
+        cold_reply.run(cloud.dingtalk.message("1+1=?"))
+    calls = [thread for thread in threading.enumerate() if thread not in before and "run" in thread.name]
+    for thread in calls:
+        thread.join(5)
+    assert not [thread for thread in calls if thread.is_alive()]
+
+
+class Mute:
+    """Between a client and a service: passes on what comes, until it is told to receive nothing more."""
+
+    def __init__(self, service: StandIn) -> None:
+        self._address = ("127.0.0.1", int(service.url.rpartition(":")[2]))
+        self._listener = socket.socket()
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        self._listener.bind(("127.0.0.1", 0))
+        self._listener.listen()
+        self.url = "http://127.0.0.1:{1}".format(*self._listener.getsockname())
+        self.accepted: list[socket.socket] = []
+        self.deaf: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                self.accepted.append(client)
+                service = socket.create_connection(self._address)
+                for pair in ((client, service), (service, client)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while select.select([source], [], []) and source not in self.deaf and (data := source.recv(65536)):
+                sink.sendall(data)
+
+    def close(self) -> None:
+        """End all connections."""
+        for each in (self._listener, *self.accepted):
+            each.close()
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux gives up a connection whose other side receives nothing"
+)
+def test_dead_connection_to_the_model_costs_a_new_try_and_no_second_payment(
+    cold_reply: Reply, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was kept, and receives nothing any more: that is no model that thinks, and a new connection works."""
+    monkeypatch.setattr(cold_reply.module.rooms["bot.connections"], "UNRECEIVED_MS", 500)
+    relay = Mute(cloud.openai_api)
+    with contextlib.closing(relay):
+        cold_reply.environment["CHATGPT_BASE_URL"] = relay.url
+        cold_reply.ask("你好")
+        relay.deaf.update(relay.accepted)
+        started = time.monotonic()
+        assert "你说的是" in cold_reply.ask("长" * 15_000)
+        assert time.monotonic() - started < 30
+        assert len(relay.accepted) == 2
+        assert len(cloud.openai_api.asked) == 2

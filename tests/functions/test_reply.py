@@ -167,3 +167,24 @@ def test_sentence_for_which_there_is_no_time_is_left_to_the_next_run(reply: Repl
     reply.environment["CHATGPT_API_KEY"] = None
     with pytest.raises(reply.module.NotDelivered, match="time is up"):
         reply.run(cloud.dingtalk.message("1+1=?"), timeout=2)
+
+
+def test_unforeseen_error_while_sending_is_told_and_not_run_again(
+    reply: Reply, cloud: LocalCloud, caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of ours would be made again by every run, and the person would see nothing: it is told, once."""
+    monkeypatch.setattr(reply.module.rooms["bot.dingtalk.parts"], "MARKDOWN", None)
+    message = cloud.dingtalk.message("机密的问题")
+    assert reply.run(message)["result"] == "failed: unforeseen"
+    (shown,) = cloud.dingtalk.shown(message)
+    assert "request-1" in shown.text
+    assert "AttributeError at webhook_bodies" in caplog.text and "机密" not in caplog.text
+    assert reply.run(message)["result"] == "duplicate"
+
+
+@pytest.mark.parametrize("webhook", [None, 5, ["https://oapi.dingtalk.com"], ""])
+def test_message_whose_webhook_is_no_text_is_no_self_check(reply: Reply, cloud: LocalCloud, webhook: Any) -> None:
+    """The model is not asked, and nothing is sent."""
+    message = cloud.dingtalk.message("你好", sessionWebhook=webhook)
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert not cloud.openai_api.received and not cloud.oss.received

@@ -232,6 +232,48 @@ def long_answer_in_english() -> str:
 
 
 LONG = (long_answer_in_chinese(), long_answer_in_english())
+ENDLESS = tuple("\n\n".join([answer] * 12) for answer in LONG)  # more than the bot sends
+
+# The mark stands between punctuation and words, where no reader takes it for bold.
+BOLD = (
+    """\
+**结论：**适合小团队，理由有三点。
+
+1. **成本低：**不用买服务器，**按量付费。**没人用就不花钱。
+2. **易上手（推荐）**的方式是在控制台里上传压缩包。
+3. 记住**“先测试，再上线”**这句话，**90%**的问题都能避开。""",
+    """\
+**"Small teams"**are the ones it suits, for three reasons.
+
+1. **Cheap (pay per use)**means that nothing is paid while nobody asks.
+2. **`one command`**deploys it.
+3. **90%**of all questions are answered in the documents.""",
+)
+
+FORMULA = (
+    """\
+水的沸点大约是 100 度[^1]，每升高 \\(h\\) 米，沸点大约是：
+
+\\[
+T = 100 - \\frac{h}{300}
+\\]
+
+所以在 3000 米的地方，水大约 **90 度**就开了[^2]。
+
+[^1]: 在标准大气压下。
+[^2]: 这是粗略的估算。""",
+    """\
+Water boils at about 100 degrees[^1], and at a height of \\(h\\) metres at about:
+
+\\[
+T = 100 - \\frac{h}{300}
+\\]
+
+So at 3000 metres it boils at about **90 degrees**[^2].
+
+[^1]: At standard pressure.
+[^2]: This is a rough estimate.""",
+)
 
 
 def red_disc(size: int = 64) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from .canned_answers import LONG, MARKDOWN, NESTED_LIST, PAINTED, PRICES, QUOTATION, STEPS
+from .canned_answers import BOLD, ENDLESS, FORMULA, LONG, MARKDOWN, NESTED_LIST, PAINTED, PRICES, QUOTATION, STEPS
 
 QUOTE_CHARACTERS = 200  # an answer quotes no more than this of what was said
 
@@ -101,7 +101,7 @@ def introduce_itself(found: re.Match[str], talk: Talk) -> str:
     return "我是本机的模拟 ChatGPT，背后没有真正的模型。"
 
 
-def canned(answers: tuple[str, str]) -> Callable[[re.Match[str], Talk], str]:
+def canned(answers: tuple[str, ...]) -> Callable[[re.Match[str], Talk], str]:
     """The rule that answers a Chinese question with the first text and an English one with the second."""
     return lambda found, talk: answers[is_english(talk.questions[-1])]
 
@@ -120,7 +120,10 @@ def echo(talk: Talk) -> str:
 
 # The first pattern found in the last question answers it; `echo` answers what no pattern fits.
 RULES: tuple[tuple[str | re.Pattern[str], Callable[[re.Match[str], Talk], str]], ...] = (
+    (r"没完没了|\bendless\b", canned(ENDLESS)),
     (r"长文|\blong\b", canned(LONG)),
+    (r"加粗|\bbold\b", canned(BOLD)),
+    (r"公式|脚注|\bformula\b|\bfootnotes?\b", canned(FORMULA)),
     (r"分步|步骤|\bsteps\b", canned(STEPS)),
     (r"价目表|\bprice list\b", canned(PRICES)),
     (r"多层列表|\bnested list\b", canned(NESTED_LIST)),

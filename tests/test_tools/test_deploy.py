@@ -299,7 +299,7 @@ def test_package_without_a_compiler_is_built_without_bytecode(
     clone.copy()
     built = clone.run(f"'{newer_python}' -m deploy conversation", PATH=str(few_programs))
     assert built.returncode == 0, built
-    assert "twice the CPU. Install CPython 3.10, or Node.js 18" in built.stdout
+    assert "twice the CPU." in built.stdout and "Install CPython 3.10, or Node.js 18" in built.stdout
     package = clone.packages / "conversation"
     assert {path.suffix for path in package.rglob("*") if path.is_file()} == {".py"}
     assert (package / f"{CONVERSATION}.py").exists() and (package / "bot/settings.py").exists()

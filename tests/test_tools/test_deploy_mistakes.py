@@ -121,7 +121,6 @@ WRONG: list[tuple[dict[str, str], str, str, str]] = [
         for page in (
             "https://bailian.console.aliyun.com/",
             "https://help.aliyun.com/zh/model-studio",
-            "https://dashscope.aliyuncs.com/api/v1",
             "https://platform.openai.com/api-keys",
             "https://chat.openai.com",
             "https://console.relay.example-of-ours.cn/token",
@@ -134,6 +133,11 @@ WRONG: list[tuple[dict[str, str], str, str, str]] = [
     (
         {"CHATGPT_BASE_URL": "https://open.bigmodel.cn/usercenter/apikeys", "CHATGPT_MODEL": "glm-5.2"},
         *("CHATGPT_BASE_URL", "https://open.bigmodel.cn/api/paas/v4", "https://open.bigmodel.cn/api/paas/v4 is right"),
+    ),
+    ({"CHATGPT_BASE_URL": "https://dashscope.aliyuncs.com/api/v1"}, "CHATGPT_BASE_URL", "路径不对", "another path"),
+    (
+        {"CHATGPT_BASE_URL": DEEPSEEK, "CHATGPT_MODEL": "deepseek-ai/DeepSeek-V4-Flash"},
+        *("CHATGPT_MODEL", "请填 DeepSeek 的模型", "put in a model of DeepSeek"),
     ),
     ({"DINGTALK_API": "https://open-dev.dingtalk.com"}, "DINGTALK_API", "不填就对了", "leave it out"),
     ({"SYSTEM_PROMPT": "回答要短 #不要表情"}, "SYSTEM_PROMPT", "用引号", "into quotes"),
@@ -256,6 +260,24 @@ def test_openai_where_it_does_not_serve_is_noted(region: str, changes: dict[str,
     values = {**RIGHT, **changes, "REGION": region}
     assert bool(list(mistakes.notes(values))) == noted
     assert list(mistakes.find(values)) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["https://[x", "http://", "//", "[::1]:80", "x" * 5000, "。", "\x00", "-" * 5000, "a-" * 3000]
+)
+def test_whatever_somebody_wrote_is_read_to_its_end(text: str) -> None:
+    """In every setting: what no rule knows is left to the setting's own reader."""
+    for name in (
+        "REGION",
+        "OSS_REGION",
+        "OSS_ENDPOINT",
+        "ENDPOINT",
+        "CHATGPT_BASE_URL",
+        "CHATGPT_MODEL",
+        "DINGTALK_API",
+    ):
+        values = {**RIGHT, name: text}
+        assert all(mistake.name in values for mistake in [*mistakes.find(values), *mistakes.notes(values)])
 
 
 # --- the tables ---

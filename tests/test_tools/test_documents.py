@@ -235,7 +235,7 @@ def our_commands() -> list[str]:
 def test_command_of_ours_takes_its_arguments(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With --help, so that it ends at once: what stands before that must be right. Here, for a process costs a second."""
+    """With --help, so that it ends at once: what stands before that must be right. A process would cost a second."""
     python, option, module, *arguments = [
         word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=.*", word)
     ]

@@ -252,14 +252,14 @@ def test_fault_that_is_switched_off_is_over(page: Page) -> None:
     page.ask("switch", names=["fc_repeats"])
     page.say("1+1=?")
     page.hear("1+1=2")
-    page.eventually(lambda: page.steps().count("oss_read") == 2)
+    page.eventually(lambda: page.steps().count("oss_journal") == 2)
     page.click("#again")
     page.eventually(lambda: page.steps().count("invoke") == 2)
     page.ask("switch", names=[])
     page.say("1+2=?")
     page.hear("1+2=3")
     page.settled()
-    assert page.steps().count("oss_read") == 1
+    assert page.steps().count("oss_journal") == 1
 
 
 @pytest.mark.full
@@ -326,7 +326,18 @@ def test_way_shows_every_step(page: Page) -> None:
     page.ask("set")  # restarts both functions
     page.say("我叫小明")
     page.settled()
-    wanted = ["push", "invoke", "queue", "run", "oss_read", "chatgpt", "oss_turn", "webhook", "oss_mark"]
+    wanted = [
+        "push",
+        "invoke",
+        "queue",
+        "run",
+        "oss_journal",
+        "chatgpt",
+        "oss_words",
+        "oss_turn",
+        "webhook",
+        "oss_mark",
+    ]
     assert page.steps() == wanted
     assert [each.text for each in page.all(".badge.cold")] == ["冷启动", "冷启动"]
     for kind in wanted:
@@ -346,12 +357,12 @@ def test_journal_and_log_show_the_newest_line(page: Page) -> None:
     """The object in OSS line by line, and what both functions logged: from the end, and following it."""
     page.click("#tab-journal")
     page.say("我叫小明")
-    page.eventually(lambda: len(page.all("#lines li")) == 2)
+    page.eventually(lambda: len(page.all("#lines li")) == 1)
     assert '"question": "我叫小明"' in page.text("#lines")
     for number in range(8):
         page.say(f"{number}+1=?")
         page.hear(f"{number}+1={number + 1}")
-    page.eventually(lambda: len(page.all("#lines li")) == 18)
+    page.eventually(lambda: len(page.all("#lines li")) == 9)
     assert from_end(page, "journal") < 60
     page.click("#tab-log")
     assert from_end(page, "log") == 0
@@ -598,7 +609,7 @@ def test_every_example_is_answered(page: Page, language: int) -> None:
     """In the language of the page, but for the bot's own words to a picture or a file; then the next one is near."""
     page.browser.execute_script(f"setLanguage({language})")
     names = [each.text for each in page.all(".welcome .example b")]
-    assert len(names) == 10 and all(each.isascii() == bool(language) for each in names)
+    assert len(names) == 13 and all(each.isascii() == bool(language) for each in names)
     for number, name in enumerate(names):
         if number:
             page.click("#show-examples")
@@ -612,6 +623,9 @@ def test_every_example_is_answered(page: Page, language: int) -> None:
     assert page.all("#bubble-3-0 ol") and page.all("#bubble-3-0 pre")
     assert page.all("#bubble-5-0 ul ul ul") and page.all("#bubble-5-0 ul ol")
     assert page.all("#bubble-6-0 blockquote p + p") and page.all("[id='bubble-7-2']")
+    assert page.all("#bubble-12-0 li strong") and "*" not in page.text("#bubble-12-0 .words")
+    assert "\\frac" in page.text("#bubble-13-0 .words") and "[1]" in page.text("#bubble-13-0 .words")
+    assert page.all("[id='bubble-14-19']") and not page.all("[id='bubble-14-20']")
 
 
 @pytest.mark.full

@@ -55,6 +55,7 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.signature",
     ),
     *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "chatgpt.marks", "masking", "function_compute.request"),
+    *("chatgpt.responses", "chatgpt.sources", "chatgpt.pictures"),
 )
 WIRES = {"httpx2", "openai", "oss2", "requests", "fc2", "socket", "os"}
 

@@ -321,14 +321,19 @@ def test_signs_that_are_no_bold_stay(warm_reply: ModuleType, answer: str) -> Non
         ("|a|b|\n|-|-|-|-|\n|1|2|", "**a：b**\n- **1**：2"),
         ("a|b\n-|-\n1|2", "**a：b**\n- **1**：2"),
         ("|a|b\n|-|-\n|1|2", "**a：b**\n- **1**：2"),
-        ("|a|b|\n\n|-|-|\n\n|1|2|\n\n|3|4|\n\n后", "**a：b**\n- **1**：2\n- **3**：4\n\n后"),
+        ("|a|b|\n\n|-|-|\n\n|1|2|\n\n\n|3|4|\n\n后", "**a：b**\n- **1**：2\n- **3**：4\n\n后"),
         ("|a|b|\n|-|-|\n|1|2|\n\n|c|d|\n|-|-|\n|3|4|", "**a：b**\n- **1**：2\n\n**c：d**\n- **3**：4"),
         ("- |a|b|\n  |-|-|\n  |1|2|\n\n  |3|4|", "- **a：b**\n  - **1**：2\n  - **3**：4"),
         ("|a|b|\n|-|-|\n|`x|y`|`||`|", "**a：b**\n- **`x|y`**：`||`"),
         ("|a|b|\n|-|-|\n|$|x|$|\\(y|z\\)|", "**a：b**\n- **$|x|$**：\\\\(y|z\\\\)"),
         ("|a|b|\n|-|-|\n|$5|$6|", "**a：b**\n- **$5**：$6"),
         ("|a|b|\n|-|-|\n|**甲：**乙|丙|", "**a：b**\n- **甲**：乙：丙"),
-        ("见<table><tr><td>a</td></tr></table>", "见<table><tr><td>a</td></tr></table>"),
+        ("- 见：<table><tr><td>a</td></tr><tr><td>b</td></tr></table>", "- 见：\n\n  **a**\n  - b"),
+        (
+            "<table><caption>表 1</caption><tr><td>a<td>b<tr><td><a href='http://a.cn/'>链</a><td><code>x</code></table>",
+            "表 1\n\n**a：b**\n- **[链](http://a.cn/)**：`x`",
+        ),
+        ("`<table>` 和 <table>", "`<table>` 和 <table>"),
         (
             "价：\n<table class='x'>\n<thead><tr><th>型号</th><th>价格</th><th>备注</th></tr></thead>\n"
             "<tr><td>A1</td><td><b>99</b></td><td>a|b<br>\nc</td></tr></table>元",

@@ -364,3 +364,11 @@ def test_monstrous_structure_is_read_in_time(warm_reply: ModuleType, content: An
     started = time.process_time()
     assert warm_reply.parse_message(json.dumps({**event, "content": content}).encode())
     assert time.process_time() - started < 1
+
+
+def test_half_a_sign_in_a_forwarded_name_does_not_reach_the_model(reply: Reply, cloud: LocalCloud) -> None:
+    """JSON can hold half a surrogate pair, UTF-8 cannot: the question would be refused as a mistake in the settings."""
+    records = [{"senderNick": "小\ud83d明", "content": "1+1=?"}]
+    message = cloud.dingtalk.message(msgtype="chatRecord", content={"chatRecord": json.dumps(records)})
+    assert reply.run(message)["result"] == "answered"
+    assert "小\ufffd明" in asked(cloud)

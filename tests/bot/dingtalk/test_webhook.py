@@ -229,3 +229,21 @@ def test_slow_webhook_is_given_up_in_time(reply: Reply, cloud: LocalCloud, clock
     cloud.dingtalk.plan(Fault(byte_seconds=0.1, times=3))
     with pytest.raises(reply.module.NotDelivered):
         reply.run(cloud.dingtalk.message("1+1=?"))
+
+
+def test_pause_before_the_next_try_does_not_outlast_the_run(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """A busy webhook, and 4 s for all: no pause goes beyond what has to stay for the mark."""
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=9)
+    started = clock.monotonic()
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(cloud.dingtalk.message("\\help"), timeout=4)
+    assert clock.monotonic() - started < 2
+
+
+def test_webhook_that_cannot_be_an_address_is_not_tried_again(reply: Reply, cloud: LocalCloud) -> None:
+    """Function Compute would run the event again for nothing."""
+    message = cloud.dingtalk.message(
+        "你好", sessionWebhook="https://oapi.dingtalk.com:99999/robot/sendBySession?session=1"
+    )
+    assert reply.run(message)["result"] == "Undeliverable"
+    assert not cloud.openai_api.received

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.helpers import Reply, write_turns
+from tests.helpers import Reply, is_get, write_turns
 from tests.stand_ins.dingtalk import VISITOR, XIAODING, XIAOMING
 from tests.stand_ins.local_cloud import LocalCloud
 
@@ -87,3 +87,74 @@ def test_two_people_with_one_name_have_two_histories(reply: Reply) -> None:
     reply.ask("我叫小明", person=XIAODING)
     namesake = XIAOMING.__class__(XIAODING.nick, XIAOMING.staff_id, XIAOMING.sender_id)
     assert "不知道" in reply.ask("我叫什么？", person=namesake)
+
+
+def asked_words(cloud: LocalCloud) -> list[str]:
+    """What the model was shown at last, in order."""
+    return [part["content"] for part in cloud.openai_api.asked[-1]["messages"]]
+
+
+def test_turn_longer_than_what_is_read_is_shown_shortened(reply: Reply, cloud: LocalCloud) -> None:
+    """Its beginning, in which the model finds its way; the turns after it are shown as ever."""
+    cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 20))
+    reply.run(cloud.dingtalk.message("我叫小明"))
+    assert reply.ask("我叫什么？") == "你叫小明。"
+    _, answer, _ = asked_words(cloud)
+    assert answer.startswith("一二三四五") and answer.endswith("…")
+    assert 120_000 < len(answer.encode()) < 128 * 1024
+
+
+@pytest.mark.parametrize("sign", ["\\", '"', "😀", "\x01", "é"])
+@pytest.mark.parametrize("shift", range(7))
+def test_turn_is_cut_between_two_signs(reply: Reply, cloud: LocalCloud, sign: str, shift: int) -> None:
+    """Wherever the range ends in what JSON writes for a sign."""
+    message = cloud.dingtalk.message("你好")
+    write_turns(cloud, message, 1, "x" * shift + sign * 140_000)
+    reply.run(message)
+    question, answer, _ = asked_words(cloud)
+    assert question == "问题 0"
+    assert set(answer) <= set("x" + sign + "…") and len(answer) > 10_000
+
+
+def test_newest_turns_count_where_not_all_are_read(reply: Reply, cloud: LocalCloud) -> None:
+    """128 KiB of words, however many turns are wanted."""
+    message = cloud.dingtalk.message("你好")
+    write_turns(cloud, message, 10, "好" * 10_000)
+    reply.run(message)
+    assert asked_words(cloud)[::2] == ["问题 6", "问题 7", "问题 8", "问题 9", "你好"]
+
+
+@pytest.mark.parametrize("left", [None, b"", b"x" * 5000, b'{"msgId": "other", "question": "a", "answer": "b"}\n' * 99])
+def test_words_that_are_gone_are_not_shown(reply: Reply, cloud: LocalCloud, left: bytes | None) -> None:
+    """A lifecycle rule deleted them, and perhaps others lie there now: nothing else changes."""
+    message = cloud.dingtalk.message("1+1=?")
+    write_turns(cloud, message, 3)
+    key = cloud.oss.keys()[0]
+    if left is None:
+        del cloud.oss.buckets["example-bucket"].objects[key]
+    else:
+        cloud.oss.write(key, left)
+    assert reply.run(message)["result"] == "answered"
+    assert [shown.text for shown in cloud.dingtalk.shown(message)] == ["1+1=2"]
+    assert asked_words(cloud) == ["1+1=?"]
+    assert reply.ask("我叫小明")
+    assert asked_words(cloud) == ["1+1=?", "1+1=2", "我叫小明"]
+
+
+def test_conversation_without_turns_costs_no_request_for_words(reply: Reply, cloud: LocalCloud) -> None:
+    """Neither the first message, nor one after \\clear, nor one with HISTORY_LENGTH=0."""
+    reply.ask("1+1=?")
+    reply.ask("\\clear")
+    reply.ask("1+1=?")
+    reply.environment["HISTORY_LENGTH"] = "0"
+    reply.ask("1+1=?")
+    assert not [received for received in cloud.oss.received if is_get(received) and "history" in received.path]
+
+
+def test_long_question_is_kept_shortened(reply: Reply, cloud: LocalCloud) -> None:
+    """So that some of the answer is always read with it."""
+    reply.ask("长" * 20_000 + "abc" * 10_000)
+    reply.ask("你好")
+    question, answer, _ = asked_words(cloud)
+    assert len(question) == 30_001 and question.endswith("…")
+    assert answer

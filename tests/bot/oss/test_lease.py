@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, is_append, is_get, write_turns
+from tests.helpers import Clock, Reply, is_append, is_commit, is_get, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import error_fault
 from tests.stand_ins.server import Fault
@@ -179,3 +179,108 @@ def test_lease_that_cannot_be_renewed_is_used_up(reply: Reply, cloud: LocalCloud
     assert reply.run(message)["result"] == "answered"
     assert "the lease is not renewed" in caplog.text
     assert len(cloud.dingtalk.shown(message)) == 2
+
+
+@pytest.mark.parametrize("apart_ms", [-5000, 5000])
+def test_clocks_that_are_five_seconds_apart_do_no_harm(
+    reply: Reply, cloud: LocalCloud, clock: Clock, apart_ms: int
+) -> None:
+    """The other run has 8 s left by its own clock: before that nobody else sends, and not much later somebody does."""
+    message = cloud.dingtalk.message("1+1=?")
+    now_ms = reply.module.now_ms() + apart_ms
+    leave_a_lease(reply, cloud, message, at=now_ms, until=now_ms + 8000)
+    assert reply.run(message)["result"] == "answered again"
+    assert 8 <= sum(clock.slept) <= 19
+
+
+def lose_the_commit(cloud: LocalCloud, carry_out: bool, times: int) -> None:
+    """No answer to the append that commits the reply, and then so many errors instead of a look at the journal."""
+    cloud.oss.plan(Fault(where=is_get))  # at first the journal is read
+    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=carry_out))
+    cloud.oss.plan(error_fault("InternalError", where=is_get, times=times))
+
+
+@pytest.mark.parametrize("carry_out", [True, False], ids=["on record", "not on record"])
+def test_commit_of_which_nothing_can_be_learnt_is_looked_up_before_the_lease_is_over(
+    reply: Reply, cloud: LocalCloud, clock: Clock, carry_out: bool
+) -> None:
+    """OSS is well again when the lease is to be renewed: what is not on record is put there, and all parts are sent."""
+    message = slow_first_part(reply, cloud, clock, lambda: None)
+    lose_the_commit(cloud, carry_out, times=4)
+    assert reply.run(message)["result"] == "answered"
+    assert len(cloud.dingtalk.shown(message)) == 2
+    lines = cloud.journal(message)
+    assert sum("words" in line for line in lines) == 1 and lines[-1]["delivered"]
+    assert reply.run(message)["result"] == "duplicate"
+
+
+def test_run_that_cannot_tell_whether_it_is_on_record_sends_no_longer_than_its_lease(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """After that the reply is for another run to send, which may have read it in the journal."""
+    message = cloud.dingtalk.message("请讲讲")
+    cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 2))
+    cloud.dingtalk.plan(Fault(then=lambda: clock.sleep(9.5)))
+    lose_the_commit(cloud, True, times=100)
+    with pytest.raises(reply.module.NotDelivered, match="time is up"):
+        reply.run(message)
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_text_that_dingtalk_refuses_is_told_once(reply: Reply, cloud: LocalCloud) -> None:
+    """Also if the event runs three times at once: the sentence belongs to the message, and is sent under its lease."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(430102, "内容不合规")
+    assert sorted(reply.run_at_once(*[(message, {})] * 3)) == ["duplicate", "duplicate", "withheld"]
+    (shown,) = cloud.dingtalk.shown(message)
+    assert "430102" in shown.text
+
+
+def test_missing_setting_is_told_once(reply: Reply, cloud: LocalCloud) -> None:
+    """Where there is a journal, that knows of it."""
+    reply.environment["CHATGPT_API_KEY"] = None
+    message = cloud.dingtalk.message("1+1=?")
+    assert sorted(reply.run_at_once(*[(message, {})] * 3)) == ["bad settings", "duplicate", "duplicate"]
+    (shown,) = cloud.dingtalk.shown(message)
+    assert "CHATGPT_API_KEY" in shown.text
+
+
+def test_long_answer_is_sent_to_its_end_by_the_next_run(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """More than 96 KiB: all of it is on record, byte for byte."""
+    message = cloud.dingtalk.message("请讲讲")
+    answer = "\n\n".join(f"{number}。" + "一二三四五六七八九十" * 300 for number in range(18))
+    cloud.openai_api.answer_next(answer)
+    cloud.dingtalk.plan(Fault(times=3))
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message)
+    assert cloud.journal(message)[0]["answer"] == answer
+    assert reply.run(message)["result"] == "answered again"
+    texts = [shown.text for shown in cloud.dingtalk.shown(message)]
+    assert "".join(text.partition("）\n\n")[2] for text in texts).split() == answer.split()
+
+
+def test_long_answers_to_the_same_person_do_not_push_a_lease_out(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """While a long answer is being sent, two others of 180 KB are recorded: all of its parts are shown."""
+    message = cloud.dingtalk.message("请讲讲")
+    long = "\n\n".join(["一二三四五六七八九十" * 300] * 20)
+    cloud.openai_api.answer_next(long, long, long)
+
+    def others() -> None:
+        for _ in range(2):
+            reply.run_at_once((cloud.dingtalk.message("请讲讲"), {}))
+        until_ms = cloud.journal(message)[0]["until"]
+        clock.ahead += (until_ms - reply.module.now_ms()) / 1000 - 4.5  # it is time to renew the lease
+
+    cloud.dingtalk.plan(Fault(times=3))
+    cloud.dingtalk.plan(Fault(then=others))
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert len(cloud.dingtalk.shown(message)) == 20
+    assert reply.run(message)["result"] == "duplicate"
+
+
+def test_huge_id_of_a_message_is_known_again(reply: Reply, cloud: LocalCloud) -> None:
+    """The lines of the journal stay short, whatever somebody sends."""
+    message = cloud.dingtalk.message("1+1=?", msgId="长" * 20_000)
+    assert [reply.run(message)["result"] for _ in range(2)] == ["answered", "duplicate"]
+    assert len(cloud.oss.everything()[-1]) < 500

@@ -468,7 +468,7 @@ function shownMessage() {
 }
 
 /** Before anything was said: what will be seen here, as a picture. */
-const PREVIEW = [["push", 0, 12], ["invoke", 4, 6], ["queue", 10, 4], ["oss_read", 16, 6], ["chatgpt", 22, 54], ["oss_turn", 76, 7], ["webhook", 83, 9], ["oss_mark", 92, 8]];
+const PREVIEW = [["push", 0, 12], ["invoke", 4, 6], ["queue", 10, 4], ["oss_journal", 14, 5], ["oss_read", 19, 5], ["chatgpt", 24, 46], ["oss_words", 70, 6], ["oss_turn", 76, 7], ["webhook", 83, 9], ["oss_mark", 92, 8]];
 
 function preview() {
   return PREVIEW.map(([step, start, width]) => {
@@ -552,7 +552,7 @@ async function drawJournal() {
   const sizes = JSON.parse(choice.dataset.sizes || "{}");
   const changed = state.objects.filter((each) => each.size !== sizes[each.key]).map((each) => each.key);
   const keys = state.objects.map((each) => each.key);
-  const shown = changed.length ? changed.at(-1) : choice.value;
+  const shown = changed.filter((key) => key.startsWith("chat-history/")).at(-1) ?? changed.at(-1) ?? choice.value; // the words tell more
   choice.dataset.sizes = JSON.stringify(Object.fromEntries(state.objects.map((each) => [each.key, each.size])));
   const short = (key) => decodeURIComponent(key).replace(/(\/.{8}).*(?=\/)/, "$1…");
   choice.replaceChildren(...state.objects.map((each) => element("option", { value: each.key, title: each.key }, `${short(each.key)} (${each.size} B)`)));
@@ -753,9 +753,26 @@ function openExtras(open) {
   byId("composer").classList.toggle("open", open);
 }
 
+/** The language is kept for a reload, unless the browser keeps nothing. */
+function remember(chosen) {
+  try {
+    localStorage.setItem("language", String(chosen));
+  } catch {
+    // it is asked for anew, then
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem("language");
+  } catch {
+    return null;
+  }
+}
+
 function setLanguage(chosen) {
   language = chosen;
-  localStorage.setItem("language", String(language));
+  remember(language);
   document.documentElement.lang = ["zh-CN", "en"][language];
   document.title = text("title");
   for (const each of all("[data-text]")) each.textContent = text(each.dataset.text);
@@ -907,5 +924,5 @@ arrows(byId("tabs"));
 
 openTab("way");
 setView("chat");
-setLanguage(Number(localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? 0 : 1)));
+setLanguage(Number(remembered() ?? (navigator.language.startsWith("zh") ? 0 : 1)));
 poll();

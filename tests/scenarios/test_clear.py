@@ -1,0 +1,168 @@
+"""\\clear beside questions: each is done once, however their requests meet, and nothing that was said stays."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import threading
+from typing import Any
+
+import pytest
+
+from tests.helpers import Reply, is_append, is_commit, write_turns
+from tests.stand_ins.dingtalk import Message
+from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.server import Fault, Received
+
+PARAGRAPH = "一二三四五六七八九十" * 300  # one part of an answer
+
+
+def shown_numbers(cloud: LocalCloud, message: Message) -> list[int]:
+    """Which parts the chat shows, in order; a reply of one part has no number."""
+    texts = [bubble.text for bubble in cloud.dingtalk.shown(message)]
+    return [int(found[1]) for text in texts if (found := re.match(r"（(\d+)/", text))] or [0] * len(texts)
+
+
+def is_delete(received: Received) -> bool:
+    return received.method == "DELETE"
+
+
+def epochs(cloud: LocalCloud) -> list[str]:
+    """The objects with words that there are."""
+    keys = cloud.oss.keys()
+    return [key.rpartition("/")[2] for key in keys if key.startswith("chat-history/")]
+
+
+def test_clear_that_runs_three_times_at_once_is_done_once(reply: Reply, cloud: LocalCloud) -> None:
+    """One reply, one line, one new epoch."""
+    reply.ask("我叫小明")
+    for number in range(1, 11):
+        message = cloud.dingtalk.message("\\clear")
+        runs = [(message, {"delay": random.uniform(0, 0.01)}) for _ in range(3)]
+        assert sorted(reply.run_at_once(*runs)) == ["cleared", "duplicate", "duplicate"]
+        assert len(cloud.dingtalk.shown(message)) == 1
+        commits = [line for line in cloud.journal(message) if line.get("clear")]
+        assert [line["epoch"] for line in commits] == list(range(1, number + 1))
+    assert epochs(cloud) == []
+
+
+def test_clear_ends_no_answer_that_is_being_sent(reply: Reply, cloud: LocalCloud) -> None:
+    """The run keeps its lease, and all of its parts are shown."""
+    message, clearing = cloud.dingtalk.message("请讲讲"), cloud.dingtalk.message("\\clear")
+    cloud.openai_api.answer_next("\n\n".join([PARAGRAPH] * 6))
+    cloud.dingtalk.plan(Fault())
+    cloud.dingtalk.plan(Fault(then=lambda: reply.run_at_once((clearing, {}))))
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert shown_numbers(cloud, message) == [1, 2, 3, 4, 5, 6]
+    assert len(cloud.dingtalk.shown(clearing)) == 1
+    assert epochs(cloud) == []
+
+
+def test_clear_ends_no_answer_whose_webhook_stalls(reply: Reply, cloud: LocalCloud) -> None:
+    """The first post is lost; the second shows the answer, although \\clear has come in between."""
+    message, clearing = cloud.dingtalk.message("1+1=?"), cloud.dingtalk.message("\\clear")
+    cloud.dingtalk.plan(Fault(drop=True, then=lambda: reply.run_at_once((clearing, {}))))
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert [bubble.text for bubble in cloud.dingtalk.shown(message)] == ["1+1=2"]
+
+
+def test_message_delivered_while_clear_deletes_is_known_afterwards(reply: Reply, cloud: LocalCloud) -> None:
+    """Its repeat is neither answered nor paid again."""
+    message, clearing = cloud.dingtalk.message("1+1=?"), cloud.dingtalk.message("\\clear")
+    cloud.oss.plan(Fault(where=is_delete, then=lambda: reply.run_at_once((message, {}))))
+    reply.ask("我叫小明")
+    assert reply.run_at_once((clearing, {})) == ["cleared"]
+    asked = len(cloud.openai_api.asked)
+    assert reply.run_at_once((message, {})) == ["duplicate"]
+    assert len(cloud.openai_api.asked) == asked
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_clear_that_died_before_it_deleted_takes_nothing_that_was_said_since(reply: Reply, cloud: LocalCloud) -> None:
+    """The event runs again after two turns of the new epoch: the old words go, the new ones stay."""
+    clearing = cloud.dingtalk.message("\\clear")
+    key = write_turns(cloud, clearing, 1)
+    line = {"msgId": clearing["msgId"], "run": "dead", "until": 1, "say": "好的", "epoch": 1, "clear": True}
+    cloud.oss.write(key, (cloud.oss.read(key) or b"") + json.dumps(line).encode() + b"\n")
+    reply.ask("我叫小明")
+    reply.ask("1+1=?")
+    assert epochs(cloud) == ["0.jsonl", "1.jsonl"]
+    assert reply.run(clearing)["result"] == "answered again"
+    assert epochs(cloud) == ["1.jsonl"]
+    assert reply.ask("我叫什么？") == "你叫小明。"
+    assert len(cloud.dingtalk.shown(clearing)) == 1
+
+
+def test_reply_whose_words_were_cleared_before_they_were_sent_is_over(reply: Reply, cloud: LocalCloud) -> None:
+    """Its run died, and \\clear came before the next one: nothing is sent, nothing paid, and it is marked."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    assert reply.run_at_once((message, {})) == ["NotDelivered"]
+    reply.ask("\\clear")
+    assert reply.run(message)["result"] == "forgotten"
+    assert reply.run(message)["result"] == "duplicate"
+    assert not cloud.dingtalk.shown(message)
+    assert len(cloud.openai_api.asked) == 1
+
+
+@pytest.mark.parametrize("moment", [is_append, is_commit], ids=["words", "line"])
+def test_question_on_its_way_is_not_in_the_bucket_when_clear_has_ended(
+    reply: Reply, cloud: LocalCloud, moment: Any
+) -> None:
+    """Whoever wrote words into an epoch that is over deletes them; the answer is shown, and goes to the new epoch."""
+    message, clearing = cloud.dingtalk.message("机密的问题"), cloud.dingtalk.message("\\clear")
+    own = message["msgId"].encode()
+    hit = Fault(
+        where=lambda received: moment(received) and own in received.body,
+        delay=0.0,
+        then=lambda: reply.run_at_once((clearing, {})),
+        status=409 if moment is is_commit else None,
+        body=b"<Error><Code>PositionNotEqualToLength</Code></Error>",
+        headers=(("x-oss-next-append-position", "5"),),
+    )
+    cloud.oss.plan(hit)
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert len(cloud.dingtalk.shown(message)) == len(cloud.dingtalk.shown(clearing)) == 1
+    assert "机密的问题".encode() not in b"".join(data for data in cloud.oss.everything() if b'"question"' in data)
+    assert epochs(cloud) == ["1.jsonl"]
+    assert [line.get("turn") for line in cloud.journal(message) if "words" in line] == [None]
+
+
+def play(reply: Reply, cloud: LocalCloud, odds: random.Random, group: str | None) -> None:
+    """Two to four questions and \\clear once or twice, each event one to three times, at random within 200 ms."""
+    cloud.reset()
+    cloud.oss.plan(Fault(times=10**6, where=lambda received: _slow(odds)))
+    words = [f"第 {number} 题" for number in range(odds.randint(2, 4))] + ["\\clear"] * odds.randint(1, 2)
+    messages = [cloud.dingtalk.message(text, group=group) for text in words]
+    odds.shuffle(messages)
+    runs = [(message, {"delay": odds.uniform(0, 0.2)}) for message in messages for _ in range(odds.randint(1, 3))]
+    outcomes = reply.run_at_once(*runs)
+    assert set(outcomes) <= {"answered", "cleared", "duplicate"}, outcomes
+    lines = cloud.journal(messages[0])
+    epoch = max(line["epoch"] for line in lines if line.get("clear"))
+    for message in messages:
+        assert len(cloud.dingtalk.shown(message)) == 1, message["text"]
+        own = [line for line in lines if line["msgId"] == message["msgId"]]
+        assert sum("answer" in line or "words" in line for line in own) == 1
+        assert sum("delivered" in line for line in own) == 1
+    assert set(epochs(cloud)) <= {f"{epoch}.jsonl"}
+    turns = [line for line in lines if line.get("turn") and line["words"][0] == epoch]
+    assert all("question" in line for line in turns), "the words of a turn are missing"
+
+
+def _slow(odds: random.Random) -> bool:
+    """For Fault.where: nothing happens, but 0 to 50 ms later."""
+    threading.Event().wait(odds.uniform(0, 0.05))
+    return False
+
+
+@pytest.mark.parametrize("group", [None, "测试群"], ids=["private", "group"])
+@pytest.mark.parametrize("tries", [3, pytest.param(50, marks=pytest.mark.full)])
+def test_clear_beside_questions_does_everything_once(
+    reply: Reply, cloud: LocalCloud, tries: int, group: str | None
+) -> None:
+    """Whatever meets what: one reply to each message, no words of an epoch that is over, none missing of this one."""
+    odds = random.Random(tries)
+    for _ in range(tries):
+        play(reply, cloud, odds, group)
