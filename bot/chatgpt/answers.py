@@ -83,16 +83,14 @@ def read_answer(content: bytes) -> Answer:
     refusal = read_refusal(200, content, choice.get("error"))
     if choice.get("error") or completion.get("error") or understood(refusal):
         raise Refused(refusal)
-    if not choice and "choices" not in completion:
-        if not values and frames[0].startswith("{"):
-            raise ModelFailure("down", "JSON that broke off")
+    if not values and frames[0].startswith("{"):
+        raise ModelFailure("down", "JSON that broke off")
+    if "choices" not in completion:
         raise Refused(refusal)
     cause = why_empty(message, raw)
-    if cause == "empty" and ending in ("filtered", "tools", "down"):
-        cause = ending
-    elif cause == "empty" and ending == "?":
-        raise ModelFailure("ended", "no words", said=quotable([reason], ()))
-    raise ModelFailure(cause, "no words")
+    if cause == "empty":
+        cause = {"": "empty", "length": "empty", "?": "ended"}.get(ending, ending)
+    raise ModelFailure(cause, "no words", said=quotable([reason], ()) if cause == "ended" else "")
 
 
 def completion_in(values: list[Any]) -> dict[str, Any]:
