@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -140,21 +141,28 @@ def as_list(table: str, quotes: int) -> Iterator[Seen]:
     long = sum(map(len, names)) > 100
     about = [cell for cell in (head if len(head) == 2 or long or not body else head[:1]) if cell]
     if about:
-        yield Seen("text", bold(("；" if not body else "：").join(about)), quotes)
+        yield Seen("text", bold(sign("".join(about), "；" if not body else "：").join(about)), quotes)
     for first, *others in body:
         values = [
             f"{names[column] if names and not long else ''} {cell}".strip()
             for column, cell in enumerate(others)
             if cell
         ]
-        rest = "；".join(values)
+        row = "".join((first, *values))
+        rest = sign(row, "；").join(values)
         if not (first or rest):
             continue
         yield Seen("item", "•", quotes)
         words = bold(first) if others and first else first
         if first and rest:
-            words += " " if first.endswith(("：", ":")) else "："
+            words += " " if first.endswith(("：", ":")) else sign(row, "：")
         yield Seen("text", words + rest, quotes)
+
+
+def sign(text: str, chinese: str) -> str:
+    """A colon or a semicolon as it stands in a text of this language."""
+    letters = {unicodedata.name(letter, "").partition(" ")[0] for letter in re.sub("⟨[^⟩]*⟩", "", text)}
+    return chinese.replace("：", ": ").replace("；", "; ") if "LATIN" in letters and "CJK" not in letters else chinese
 
 
 def bold(words: str) -> str:
@@ -165,7 +173,7 @@ def bold(words: str) -> str:
 def words_of(cell: str) -> str:
     """The words of a cell, with <br> as the bot shows it: a blank behind a sign, else a semicolon."""
     words = tidy("".join(look_of(part) if part else html.unescape(text) for part, text in pieces_of(cell)))
-    return re.sub(r"(?<=[，。！？；：、,.!?;:])\n", " ", words).replace("\n", "；")
+    return re.sub(r"(?<=[，。！？；：、,.!?;:])\n", " ", words).replace("\n", sign(words, "；"))
 
 
 def pieces_of(cell: str) -> Iterator[tuple[re.Match[str] | None, str]]:

@@ -26,26 +26,35 @@ class Table:
     def about(self) -> str:
         """What stands above the list: what the table is about; of a table without rows, all of its head."""
         shown = self.head[:1] if self.names and self.rows else self.head
-        return bold(("：" if self.rows else "；").join(filter(None, shown)))
+        return bold(sign_in("".join(shown), "：" if self.rows else "；").join(filter(None, shown)))
 
     def item(self, cells: list[str]) -> str:
         """A row as the words of an item: ['苹果', '3', '山东'] -> '**苹果**：价格 3；产地 山东'."""
         self.rows += 1
         first, *others = [self.words(cell) for cell in cells] + [""] * (len(self.head) - len(cells))
         named = itertools.zip_longest(self.names, others, fillvalue="")
-        rest = "；".join(f"{name} {cell}".strip() for name, cell in named if cell)
+        told = [f"{name} {cell}".strip() for name, cell in named if cell]
+        row = "".join((first, *told))
+        rest = sign_in(row, "；").join(told)
         if not rest or not first:
             return (bold(first) if others else first) or rest
-        return bold(first) + (" " if first.endswith(("：", ":")) else "：") + rest
+        return bold(first) + (" " if first.endswith(("：", ":")) else sign_in(row, "：")) + rest
 
     def words(self, cell: str) -> str:
         r"""The words of a cell within a line: '甲<br>2**3' -> '甲；2\*\*3', for marks could pair up across cells."""
         cell = ready(cell.replace("\\|", "|"), self.notes).strip(" \t\r")
         cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
-        cell = re.sub(r"[ \t]?\r[ \t\r]*", "；", cell)
+        cell = re.sub(r"[ \t]?\r[ \t\r]*", sign_in(cell, "；"), cell)
         if len(cell) > LONG:
             return cell
         return PAIRS.sub(lambda found: re.sub("(.)", r"\\\1", found["alone"]) if found["alone"] else found[0], cell)
+
+
+def sign_in(text: str, sign: str) -> str:
+    """The sign as the language of the text has it: '：' in Chinese, ': ' in English."""
+    text = re.sub(r"\]\([^()]*\)", "", text)  # an address is of no language
+    english = re.search("[A-Za-z]", text) and not re.search(r"[\u2e80-\u9fff\uf900-\ufaff]", text)
+    return {"：": ": ", "；": "; "}[sign] if english else sign
 
 
 def bold(words: str) -> str:
