@@ -930,6 +930,16 @@ def test_tools_of_a_bubble_cover_no_name(page: Page, width: int) -> None:
 
 
 @pytest.mark.full
+def test_command_in_the_help_can_be_tapped(page: Page) -> None:
+    """The link sends it, as the person who taps."""
+    page.say("\\help")
+    page.hear("\\status")
+    page.browser.execute_script("document.querySelector('[data-says*=status]').click()")
+    page.hear("版本")
+    assert page.bubbles()[2][1].strip("\\") in ("status", "状态")
+
+
+@pytest.mark.full
 def test_group_says_that_the_at_is_added(page: Page) -> None:
     """In the field, before anything is written."""
     page.click("[data-place=group]")

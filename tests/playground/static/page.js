@@ -103,6 +103,8 @@ function duration(ms) {
 
 const here = (item) => item.place === place && (place === "group" || item.owner === person);
 
+const SAYS = "dtmd://dingtalkclient/sendMessage?content="; // a link that sends a message as whoever taps it
+
 /** Markdown as DingTalk shows it: CommonMark without raw HTML. A heading of an answer is none of the page. */
 const markdown = new marked.Marked({ gfm: false, breaks: false });
 markdown.use({
@@ -117,6 +119,7 @@ markdown.use({
     },
     link({ href, tokens }) {
       const words = this.parser.parseInline(tokens);
+      if (href.startsWith(SAYS)) return `<a href="${escaped(href)}" data-says="${escaped(href.slice(SAYS.length))}">${words}</a>`;
       return /^https?:/i.test(href) ? `<a href="${escaped(href)}" target="_blank" rel="noopener noreferrer">${words}</a>` : words;
     },
   },
@@ -895,6 +898,17 @@ byId("more").onclick = () => openExtras(byId("more").getAttribute("aria-expanded
 narrow.onchange = () => state && drawKinds();
 byId("kind").onchange = () => setKind(byId("kind").value);
 byId("newer").onclick = () => byId("bubbles").scrollTo(0, byId("bubbles").scrollHeight);
+byId("bubbles").addEventListener("click", (event) => {
+  const link = event.target.closest("[data-says]");
+  if (!link) return;
+  event.preventDefault();
+  attempt(async () => {
+    const said = { person, place, kind: "text", text: decodeURIComponent(link.dataset.says), language: ["zh", "en"][language] };
+    await ask("/api/send", said);
+    selected = 0;
+    await refresh();
+  });
+});
 byId("bubbles").onscroll = () => {
   const list = byId("bubbles");
   if (list.scrollHeight - list.scrollTop - list.clientHeight < 80) byId("newer").hidden = true;
