@@ -50,12 +50,13 @@ class Lease:
         self.until_ms = until_ms
 
     def seconds(self, sent: int) -> float:
-        """How long this run may go on, the lease renewed if that is necessary: `sent` parts are in the chat.
+        """How long this run may go on: `sent` parts are in the chat. The lease is renewed, or looked up, if necessary.
 
         Taken if another run has it; NotDelivered if time is up.
         """
         left_ms, wanted_ms = self.until_ms - now_ms(), lease_until_ms(self.run)
-        if left_ms < LEASE_MS / 2 and self.until_ms < wanted_ms - 1000:
+        unknown = self.commit is not None and self.journal.commit is None
+        if unknown or (left_ms < LEASE_MS / 2 and self.until_ms < wanted_ms - 1000):
             deadline = min(self.run.share(COMMIT_SHARE), time.monotonic() + max(left_ms, 0) / 2000)
             try:
                 next_line = functools.partial(self.renewal, sent=sent, until_ms=wanted_ms)
