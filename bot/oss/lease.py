@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 
 from bot.deadline import (
     AFTER_ASKING_SHARE,
@@ -88,23 +89,24 @@ class Lease:
 
     def give_back(self, sent: int) -> None:
         """Let another run go on at once with what this one had to leave."""
-        self._append(
-            lambda journal: (
-                line_of(journal, self.run, sent=sent) if journal.lease[0] == self.run.id and journal.lease[1] else None
-            )
-        )
+
+        def next_line(journal: Journal) -> Line | None:
+            holder, until_ms, _ = journal.lease
+            return line_of(journal, self.run, sent=sent) if holder == self.run.id and until_ms else None
+
+        self._append(next_line, "the lease is not given back")
 
     def mark(self) -> None:
         """Note that all of the reply is in the chat."""
         line = {"msgId": self.journal.message_id, "at": now_ms(), "delivered": True}
-        self._append(lambda journal: None if journal.delivered else line)
+        self._append(lambda journal: None if journal.delivered else line, "no delivery mark")
 
-    def _append(self, next_line: object) -> None:
+    def _append(self, next_line: Callable[[Journal], Line | None], lack: str) -> None:
         """Append what only spares another run some work."""
         try:
-            self.journal = append_line(next_line, self.journal, self.run.share((MARK_SECONDS, 1)))  # type: ignore[arg-type]
+            self.journal = append_line(next_line, self.journal, self.run.share((MARK_SECONDS, 1)))
         except JournalFailure as failure:
-            log.warning("%s: no delivery mark: %s", self.journal.key, failure)
+            log.warning("%s: %s: %s", self.journal.key, lack, failure)
 
 
 def take_lease(journal: Journal, run: Run) -> Lease:
