@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import random
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.helpers import Reply, is_append, is_commit, write_turns
 from tests.stand_ins.dingtalk import Message
-from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.server import Fault, Received
 
 PARAGRAPH = "一二三四五六七八九十" * 300  # one part of an answer
@@ -160,3 +162,40 @@ def test_clear_beside_questions_does_everything_once(
     odds = random.Random(tries)
     for _ in range(tries):
         play(reply, cloud, odds, group)
+
+
+# --- the process dies before or after each request of \clear ---
+
+OF_CLEAR: dict[str, Callable[[Received], bool]] = {
+    "read": lambda received: received.method == "GET",
+    "commit": is_commit,
+    "delete": is_delete,
+    "mark": lambda received: b'"delivered"' in received.body,
+}
+SHOWN_TWICE = {("send", "after"), ("mark", "before")}  # it was shown, and that could not be recorded
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    "step",
+    ["read", *(pytest.param(step, marks=pytest.mark.full) for step in ("commit", "delete", "send", "mark"))],
+)
+def test_clear_whose_process_dies_is_done_by_the_next_run(cloud: LocalCloud, step: str, moment: str) -> None:
+    """Once: one new epoch, no words of the old one, and what is said meanwhile stays."""
+    cloud.dingtalk.ask("机密的问题")
+    cloud.function_compute.wait_idle(30)
+    clearing = cloud.dingtalk.message("\\clear")
+    after = moment == "after"
+    fault = Fault(drop=True, carry_out=after, then=lambda: cloud.function_compute.kill(REPLY))
+    service = cloud.dingtalk if step == "send" else cloud.oss
+    service.plan(replace(fault, where=OF_CLEAR.get(step, fault.where)))
+    cloud.dingtalk.deliver(clearing)
+    cloud.dingtalk.ask("我叫小明", timeout=30)
+    cloud.function_compute.wait_idle(60)
+    assert len(cloud.dingtalk.shown(clearing)) == 1 + ((step, moment) in SHOWN_TWICE)
+    lines = cloud.journal(clearing)
+    assert [line["epoch"] for line in lines if line.get("clear")] == [1]
+    assert "机密".encode() not in b"".join(cloud.oss.everything())
+    assert "0.jsonl" not in epochs(cloud)
+    said = [line for line in lines if "words" in line][-1]  # before \clear was committed, or after it
+    assert said["words"][0] == 0 or "answer" in said
