@@ -223,7 +223,8 @@ def append_line(next_line: Callable[[Journal], Line | None], journal: Journal, d
             problem = latest.problem
             if latest.denied or failures >= OSS_TRIES:
                 break
-    raise JournalFailure(problem, unsure)
+    raced = isinstance(problem, OssFailure) and problem.end is not None  # perhaps against a run for the same message
+    raise JournalFailure(problem, unsure or raced)
 
 
 def with_line(journal: Journal, line: Line, deadline: float) -> Journal:

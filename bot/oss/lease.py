@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable
 
 from bot.deadline import (
     AFTER_ASKING_SHARE,
@@ -50,12 +51,13 @@ class Lease:
         self.until_ms = until_ms
 
     def seconds(self, sent: int) -> float:
-        """How long this run may go on, the lease renewed if that is necessary: `sent` parts are in the chat.
+        """How long this run may go on: `sent` parts are in the chat. The lease is renewed, or looked up, if necessary.
 
         Taken if another run has it; NotDelivered if time is up.
         """
         left_ms, wanted_ms = self.until_ms - now_ms(), lease_until_ms(self.run)
-        if left_ms < LEASE_MS / 2 and self.until_ms < wanted_ms - 1000:
+        unknown = self.commit is not None and self.journal.commit is None
+        if unknown or (left_ms < LEASE_MS / 2 and self.until_ms < wanted_ms - 1000):
             deadline = min(self.run.share(COMMIT_SHARE), time.monotonic() + max(left_ms, 0) / 2000)
             try:
                 next_line = functools.partial(self.renewal, sent=sent, until_ms=wanted_ms)
@@ -87,23 +89,24 @@ class Lease:
 
     def give_back(self, sent: int) -> None:
         """Let another run go on at once with what this one had to leave."""
-        self._append(
-            lambda journal: (
-                line_of(journal, self.run, sent=sent) if journal.lease[0] == self.run.id and journal.lease[1] else None
-            )
-        )
+
+        def next_line(journal: Journal) -> Line | None:
+            holder, until_ms, _ = journal.lease
+            return line_of(journal, self.run, sent=sent) if holder == self.run.id and until_ms else None
+
+        self._append(next_line, "the lease is not given back")
 
     def mark(self) -> None:
         """Note that all of the reply is in the chat."""
         line = {"msgId": self.journal.message_id, "at": now_ms(), "delivered": True}
-        self._append(lambda journal: None if journal.delivered else line)
+        self._append(lambda journal: None if journal.delivered else line, "no delivery mark")
 
-    def _append(self, next_line: object) -> None:
+    def _append(self, next_line: Callable[[Journal], Line | None], lack: str) -> None:
         """Append what only spares another run some work."""
         try:
-            self.journal = append_line(next_line, self.journal, self.run.share((MARK_SECONDS, 1)))  # type: ignore[arg-type]
+            self.journal = append_line(next_line, self.journal, self.run.share((MARK_SECONDS, 1)))
         except JournalFailure as failure:
-            log.warning("%s: no delivery mark: %s", self.journal.key, failure)
+            log.warning("%s: %s: %s", self.journal.key, lack, failure)
 
 
 def take_lease(journal: Journal, run: Run) -> Lease:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import random
 import re
-import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.helpers import Reply, is_append, is_commit, write_turns
 from tests.stand_ins.dingtalk import Message
-from tests.stand_ins.local_cloud import LocalCloud
+from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.server import Fault, Received
 
 PARAGRAPH = "一二三四五六七八九十" * 300  # one part of an answer
@@ -132,7 +133,8 @@ def test_question_on_its_way_is_not_in_the_bucket_when_clear_has_ended(
 def play(reply: Reply, cloud: LocalCloud, odds: random.Random, group: str | None) -> None:
     """Two to four questions and \\clear once or twice, each event one to three times, at random within 200 ms."""
     cloud.reset()
-    cloud.oss.plan(Fault(times=10**6, where=lambda received: _slow(odds)))
+    for _ in range(400):
+        cloud.oss.plan(Fault(delay=odds.uniform(0, 0.05)))
     words = [f"第 {number} 题" for number in range(odds.randint(2, 4))] + ["\\clear"] * odds.randint(1, 2)
     messages = [cloud.dingtalk.message(text, group=group) for text in words]
     odds.shuffle(messages)
@@ -151,12 +153,6 @@ def play(reply: Reply, cloud: LocalCloud, odds: random.Random, group: str | None
     assert all("question" in line for line in turns), "the words of a turn are missing"
 
 
-def _slow(odds: random.Random) -> bool:
-    """For Fault.where: nothing happens, but 0 to 50 ms later."""
-    threading.Event().wait(odds.uniform(0, 0.05))
-    return False
-
-
 @pytest.mark.parametrize("group", [None, "测试群"], ids=["private", "group"])
 @pytest.mark.parametrize("tries", [3, pytest.param(50, marks=pytest.mark.full)])
 def test_clear_beside_questions_does_everything_once(
@@ -166,3 +162,40 @@ def test_clear_beside_questions_does_everything_once(
     odds = random.Random(tries)
     for _ in range(tries):
         play(reply, cloud, odds, group)
+
+
+# --- the process dies before or after each request of \clear ---
+
+OF_CLEAR: dict[str, Callable[[Received], bool]] = {
+    "read": lambda received: received.method == "GET",
+    "commit": is_commit,
+    "delete": is_delete,
+    "mark": lambda received: b'"delivered"' in received.body,
+}
+SHOWN_TWICE = {("send", "after"), ("mark", "before")}  # it was shown, and that could not be recorded
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize(
+    "step",
+    ["read", *(pytest.param(step, marks=pytest.mark.full) for step in ("commit", "delete", "send", "mark"))],
+)
+def test_clear_whose_process_dies_is_done_by_the_next_run(cloud: LocalCloud, step: str, moment: str) -> None:
+    """Once: one new epoch, no words of the old one, and what is said meanwhile stays."""
+    cloud.dingtalk.ask("机密的问题")
+    cloud.function_compute.wait_idle(30)
+    clearing = cloud.dingtalk.message("\\clear")
+    after = moment == "after"
+    fault = Fault(drop=True, carry_out=after, then=lambda: cloud.function_compute.kill(REPLY))
+    service = cloud.dingtalk if step == "send" else cloud.oss
+    service.plan(replace(fault, where=OF_CLEAR.get(step, fault.where)))
+    cloud.dingtalk.deliver(clearing)
+    cloud.dingtalk.ask("我叫小明", timeout=30)
+    cloud.function_compute.wait_idle(60)
+    assert len(cloud.dingtalk.shown(clearing)) == 1 + ((step, moment) in SHOWN_TWICE)
+    lines = cloud.journal(clearing)
+    assert [line["epoch"] for line in lines if line.get("clear")] == [1]
+    assert "机密".encode() not in b"".join(cloud.oss.everything())
+    assert "0.jsonl" not in epochs(cloud)
+    said = [line for line in lines if "words" in line][-1]  # before \clear was committed, or after it
+    assert said["words"][0] == 0 or "answer" in said

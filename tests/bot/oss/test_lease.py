@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -284,3 +285,18 @@ def test_huge_id_of_a_message_is_known_again(reply: Reply, cloud: LocalCloud) ->
     message = cloud.dingtalk.message("1+1=?", msgId="长" * 20_000)
     assert [reply.run(message)["result"] for _ in range(2)] == ["answered", "duplicate"]
     assert len(cloud.oss.everything()[-1]) < 500
+
+
+def test_reply_that_another_run_committed_meanwhile_is_not_sent(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """OSS hangs when this run commits, and is well again before the first part goes out: by then it is another's."""
+    message = cloud.dingtalk.message("1+1=?")
+    lose_the_commit(cloud, False, times=3)
+    now_ms = reply.module.now_ms()
+    theirs = {"msgId": message["msgId"], "run": "other", "until": now_ms + 8000, "say": "二", "epoch": 0}
+    mark = {"msgId": message["msgId"], "delivered": True}
+    lines = "".join(json.dumps(line) + "\n" for line in (theirs, mark))
+    key = write_turns(cloud, message, 0)
+    failing = error_fault("InternalError", where=is_get)
+    cloud.oss.plan(replace(failing, then=lambda: cloud.oss.write(key, lines)))
+    assert reply.run(message)["result"] == "duplicate"
+    assert not cloud.dingtalk.shown(message)
