@@ -45,11 +45,11 @@ from bot import sentences
 from bot.chatgpt.answers import Answer
 from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
-from bot.commands import reply_to_command, with_choices
+from bot.commands import reply_to_command, show_help, with_choices
 from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
 from bot.dingtalk.attachments import Unseen, look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message, question_of
-from bot.dingtalk.parts import webhook_bodies
+from bot.dingtalk.parts import send_link, webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
 from bot.dingtalk.uploads import upload_pictures
 from bot.dingtalk.webhook import Undeliverable, Withheld, check_webhook, send_part
@@ -148,9 +148,9 @@ def compose(message: Message, problems: list[str], journal: Journal, sign: SignO
             sentence = sentences.NOT_SEEN["missing"] if settings.dingtalk_app_key else sentence + sentences.SWITCHED_OFF
         return Reply("unreadable", sentence)
     if command:
-        return reply_to_command(command, journal, run)
+        return reply_to_command(command, message.in_group, journal, run)
     if not (message.text or message.quotation):  # nothing but the @: perhaps a first try
-        return Reply("help", sentences.HELP)
+        return show_help(message.in_group, settings)
     if not count_question("+", message.person or message.conversation_id, message.id, run):
         return Reply("not allowed", sentences.LIMIT_REACHED.format(limit=settings.daily_limit))
     sign.begin()
@@ -178,6 +178,8 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
         return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
     turn = question_of(message, run.settings.history_scope)
     shown = answer.shown(*upload_pictures(answer.pictures, run)) if answer.has_pictures else answer.shown([], "")
+    if answer.unfinished and not message.in_group and run.settings.reply_format != "text":
+        shown += f"\n\n{send_link(sentences.GO_ON)}"
     return Reply("answered", shown, turn, answer.text, private=True, unread=unread, tokens=answer.tokens)
 
 

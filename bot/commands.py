@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from bot import VERSION, sentences
 from bot.deadline import LOAD_SHARE, Run
 from bot.dingtalk.message import OFF, Command
+from bot.dingtalk.parts import send_link
 from bot.oss.bucket import OssFailure
 from bot.oss.choices import Choices, read_choices, write_choices
 from bot.oss.commit import Reply, not_cleared
@@ -17,7 +19,7 @@ from bot.settings import ReplySettings
 MOST_PROMPT_CHARACTERS = 2000  # of a role
 
 
-def reply_to_command(command: Command, journal: Journal, run: Run) -> Reply:
+def reply_to_command(command: Command, in_group: bool, journal: Journal, run: Run) -> Reply:
     """Do what the command says."""
     if command.name == "clear":
         return clear(journal)
@@ -31,7 +33,14 @@ def reply_to_command(command: Command, journal: Journal, run: Run) -> Reply:
             return choose_prompt(command.argument, choices, journal, run)
     except OssFailure as failure:
         return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=failure))
-    return Reply("help", sentences.HELP)
+    return show_help(in_group, run.settings)
+
+
+def show_help(in_group: bool, settings: ReplySettings) -> Reply:
+    """The commands; in a private chat a tap sends each."""
+    if in_group or settings.reply_format == "text":
+        return Reply("help", sentences.HELP)
+    return Reply("help", re.sub(r"(?m)^\\\w+", lambda command: f"- {send_link(command[0])}", sentences.HELP))
 
 
 def clear(journal: Journal) -> Reply:

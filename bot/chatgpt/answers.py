@@ -35,6 +35,7 @@ class Answer(NamedTuple):
     notes: tuple[str, ...] = ()  # sentences of ours below the words
     pictures: tuple[str, ...] = ()  # Base64; marks stand for them in the words
     sources: str = ""  # links, for the chat only
+    unfinished: bool = False  # it reached a limit of length
 
     @property
     def text(self) -> str:
@@ -77,20 +78,19 @@ def read_answer(content: bytes) -> Answer:
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []
-        return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources_below(completion, words))
+        sources, unfinished = sources_below(completion, words), ending == "length"
+        return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources, unfinished)
     refusal = read_refusal(200, content, choice.get("error"))
     if choice.get("error") or completion.get("error") or understood(refusal):
         raise Refused(refusal)
-    if not choice and "choices" not in completion:
-        if not values and frames[0].startswith("{"):
-            raise ModelFailure("down", "JSON that broke off")
+    if not values and frames[0].startswith("{"):
+        raise ModelFailure("down", "JSON that broke off")
+    if "choices" not in completion:
         raise Refused(refusal)
     cause = why_empty(message, raw)
-    if cause == "empty" and ending in ("filtered", "tools", "down"):
-        cause = ending
-    elif cause == "empty" and ending == "?":
-        raise ModelFailure("ended", "no words", said=quotable([reason], ()))
-    raise ModelFailure(cause, "no words")
+    if cause == "empty":
+        cause = {"": "empty", "length": "empty", "?": "ended"}.get(ending, ending)
+    raise ModelFailure(cause, "no words", said=quotable([reason], ()) if cause == "ended" else "")
 
 
 def completion_in(values: list[Any]) -> dict[str, Any]:

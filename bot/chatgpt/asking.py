@@ -38,7 +38,9 @@ def ask(question: Question, turns: list[dict[str, Any]], run: Run) -> Answer:
             raise
         log.warning("request %s: ChatGPT does not take the pictures: %s", run.context.request_id, failure)
         answer = ask_patiently(question.words, (), turns, run.settings, deadline)
-        return answer._replace(notes=(*answer.notes, sentences.NOTE.format(note=failure.sentence)))
+        sentence, _, witness = failure.sentence.partition("\n")
+        note = "\n".join(filter(None, (sentences.NOTE.format(note=sentence), witness)))
+        return answer._replace(notes=(*answer.notes, note))
 
 
 def ask_patiently(
@@ -80,10 +82,7 @@ def ask_patiently(
 def messages_for(
     words: str, pictures: Iterable[str], turns: list[dict[str, Any]], system_prompt: str | None, has_system: bool = True
 ) -> list[dict[str, Any]]:
-    """The messages of a request: who the model is, what was said before, the question and its pictures.
-
-    Some models have no role for the first: then it stands before the first question.
-    """
+    """The messages of a request; for a model without a system role, its words stand before the first question."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for turn in turns:
         messages.append({"role": "user", "content": turn["question"]})
@@ -99,10 +98,7 @@ def messages_for(
 
 
 def ask_once(messages: list[dict[str, Any]], settings: ReplySettings, seconds: float, stream: bool = False) -> Answer:
-    """ChatGPT's answer to these messages; or ModelFailure with the cause.
-
-    Some services send events unless they are told not to, whatever OpenAI's default is.
-    """
+    """ChatGPT's answer to these messages; or ModelFailure. Some services stream unless they are told not to."""
     request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
     private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
     return complete(request, private, settings, seconds)

@@ -38,8 +38,8 @@ filtered   content filter, content policy, content management, content safety, c
 picture    image + invalid, valid., corrupt, format, decod, pars, process, download, too, size., width,
            height - variant, vision
            图片, 图像 + 失败, 过大, 过小, 太大, 太小, 无效, 格式, 尺寸
-long       context length, context window, context size, context limit, n ctx, 超长, 过长, 太长
-           context + overflow, exceed
+long       context length, context window, context size, context limit, context overflow, n ctx, 超长, 过长, 太长,
+           context the overflow
            request, prompt, input, message, body., payload, context, text., conversation, entity, query + too large,
            too long
            prompt, input, string, content + longer than, shorter, too big
@@ -87,12 +87,11 @@ model      invalid model, unknown model, no such model, unsupported model, unrec
            model not, non serverless, key model access, team model access, user model access, org model access
 options    does not support., do not support., 参数, 字段, temperature, top p., response format, tool choice,
            enable thinking, reasoning effort, thinking, web search, max tokens
-           parameter, param., params, argument, field., value., property, keyword, options, inputs + un, invalid, extra,
-           missing, illegal, incorrect, not permitted, not allowed, not support, not valid, must, should, required,
-           range, fail
-           role., roles, system message, instruction + not support, not allowed, not enabled, only, must, invalid, un
-model      chat model, specified model, requested model
-           model, deployment, function + not exist, not been, not found, not available, not support, not open,
+           parameter, param., params, argument, field., value., property, keyword, options, inputs + uns, unk,
+           unexpected, unrecogni, invalid, extra, missing, illegal, incorrect, not permitted, not allowed, not support,
+           not valid, must, should, required, range, fail
+           role., roles, instruction + not enabled, not support, only., must, invalid, unexpected
+model      model, deployment, function + not exist, not been, not found, not available, not support, not open,
            not activat, not a valid, not valid, not served, not enabled, not deployed, not loaded, not accessible,
            not have access, notfound, no access, unknown, unsupported, invalid, incorrect, decommission, deprecat,
            retired, no longer, offline, discontinu, shut down, try pulling, on demand, must be verified, memory,
@@ -120,7 +119,7 @@ STATUSES = {
 WAYS = """
 stream     stream + set to true, must be true, only support, only., 只支持, 仅支持
 no system  role., roles, system message, system prompt, instruction + not support, not allowed, not enabled, only.,
-           must, invalid, un, 不支持
+           must, invalid, uns, unexpected, 不支持
            does not support. + system
 """
 

@@ -72,10 +72,8 @@ def without_details(text: str) -> str:
 
 def unwrapped(text: str) -> str:
     """What is in <answer>...</answer>, if that is all."""
-    for name in ("answer", "output", "final_answer"):
-        if text[: len(name) + 2].lower() == f"<{name}>":
-            return text[len(name) + 2 :].removesuffix(f"</{name}>")
-    return text
+    opening = re.match("<(answer|output|final_answer)>", text, re.IGNORECASE)
+    return text[opening.end() :].removesuffix(f"</{opening[1]}>") if opening else text
 
 
 def without_template(text: str) -> str:

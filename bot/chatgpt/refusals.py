@@ -124,10 +124,7 @@ def understood(refusal: Refusal) -> str | None:
 
 
 def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
-    """The failure that a refusal is; `seconds` are left for another try.
-
-    The log gets its codes, never its words: services quote questions and keys.
-    """
+    """The failure that a refusal is; `seconds` are left for another try. Its words are for no log, see quotable."""
     sure = understood(refusal)
     cause = sure or cause_by_status(refusal)
     only_names = not refusal.codes and all(text.lower().rstrip(".") in STATUS_NAMES for text in refusal.texts)

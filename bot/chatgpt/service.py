@@ -66,16 +66,14 @@ def openai_client(api_key: str, base_url: str) -> openai.OpenAI:
         base_url = base_url.removesuffix(CHAT).removesuffix(RESPONSES)
     elif not re.search(r"/v\d\w*(/|$)", base_url):
         base_url += "/v1"
-    http_client = openai.DefaultHttpxClient(
+    client = openai.DefaultHttpxClient(
         event_hooks={"request": [make_ours], "response": [take_whole]},
         follow_redirects=False,  # the question and the key are for nobody else
         limits=dataclasses.replace(openai.DEFAULT_CONNECTION_LIMITS, keepalive_expiry=MAX_IDLE_SECONDS),
         verify=tls_context(),
     )
-    headers = {"User-Agent": f"dingtalk-chatgpt/{VERSION}", "Accept-Encoding": "gzip, deflate"}
-    return openai.OpenAI(
-        api_key=api_key, base_url=base_url, default_headers=headers, max_retries=0, http_client=http_client
-    )
+    ours = {"User-Agent": f"dingtalk-chatgpt/{VERSION}", "Accept-Encoding": "gzip, deflate"}
+    return openai.OpenAI(api_key=api_key, base_url=base_url, default_headers=ours, max_retries=0, http_client=client)
 
 
 def make_ours(request: httpx2.Request) -> None:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from bot import sentences
 from bot.dingtalk.inline import BOLD, LINK, as_words
@@ -55,6 +56,15 @@ def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[
         bodies = [{"msgtype": "markdown", "markdown": {"title": title, "text": part}} for part in parts]
     bodies[0].update(at)
     return bodies
+
+
+def send_link(words: str) -> str:
+    """Words that a tap sends as a message of the person; only words where a client does not know this kind of link.
+
+    Plugins for DingTalk use it, and its pages about interactive messages name it; what a client does is assumed. In a
+    group what it sends has no @, so the bot would not get it.
+    """
+    return f"[{words}](dtmd://dingtalkclient/sendMessage?content={quote(words, safe='')})"
 
 
 def title_of(text: str) -> str:

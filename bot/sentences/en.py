@@ -311,6 +311,7 @@ PICTURES_REFUSED["strange"] = PICTURES_REFUSED["down"] = PICTURES_REFUSED["optio
 SERVICE_SAID = "(The service says: {said})"  # below a sentence about which a deployer must act
 # Below an answer that ends too early.
 TOO_SHORT = "(The answer reached its length limit and was cut off here.)"
+GO_ON = "Go on"  # a link that a tap sends
 TAKEN_AWAY = "(The content filter refused the rest of the answer.)"
 TOOL_CALLED = "(The model also wanted to call a tool, and the bot has none.)"
 BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"

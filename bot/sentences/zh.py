@@ -240,6 +240,7 @@ PICTURES_REFUSED["strange"] = PICTURES_REFUSED["down"] = PICTURES_REFUSED["optio
 SERVICE_SAID = "（服务的原话：{said}）"  # below a sentence about which a deployer must act
 # Below an answer that ends too early.
 TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完。）"
+GO_ON = "继续"  # a link that a tap sends
 TAKEN_AWAY = "（后面的内容没有通过内容审核，回答没有说完。）"
 TOOL_CALLED = "（模型还想调用工具，但机器人没有工具。）"
 BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
-from bot.dingtalk.message import Command, command_in
+from bot.dingtalk.message import COMMANDS, Command, command_in
 from bot.sentences import zh
 from tests.helpers import Reply
 from tests.stand_ins.dingtalk import numbered_person
@@ -76,6 +79,44 @@ def choices(cloud: LocalCloud) -> list[str]:
 def test_command_is_known_by_its_word_and_takes_the_rest(text: str, command: Command | None) -> None:
     """A question that begins with such a word stays a question."""
     assert command_in(text) == command
+
+
+# --- links that send ---
+
+LINKS = re.compile(r"\[([^]]*)\]\(dtmd://dingtalkclient/sendMessage\?content=([^)]*)\)")
+
+
+def test_help_in_a_private_chat_can_be_tapped(reply: Reply) -> None:
+    """Each command is a link that sends it; its words are there where a client does not know such links."""
+    shown = reply.ask("\\help")
+    links = LINKS.findall(shown)
+    assert [unquote(sent) for _, sent in links] == [words for words, _ in links]
+    assert {command_in(words).name for words, _ in links} == set(COMMANDS.values())  # type: ignore[union-attr]
+    assert shown.count("\n- ") == len(links)
+
+
+@pytest.mark.parametrize("reply_format", ["auto", "text"])
+def test_help_has_no_links_where_they_would_not_work(reply: Reply, cloud: LocalCloud, reply_format: str) -> None:
+    """In a group what a tap sends has no @; in plain text there are none."""
+    reply.environment["REPLY_FORMAT"] = reply_format
+    message = cloud.dingtalk.message("\\help", group="项目群" if reply_format == "auto" else None)
+    reply.run(message)
+    assert "dtmd:" not in cloud.dingtalk.shown(message)[0].text
+
+
+@pytest.mark.parametrize(("group", "offered"), [(None, True), ("项目群", False)])
+def test_answer_that_was_cut_off_offers_to_go_on(
+    reply: Reply, cloud: LocalCloud, group: str | None, offered: bool
+) -> None:
+    """At its end, and not in what the model sees later."""
+    choice = {"index": 0, "finish_reason": "length", "message": {"role": "assistant", "content": "很久很久以前"}}
+    cloud.openai_api.plan(Fault(status=200, body=json.dumps({"choices": [choice]})))
+    message = cloud.dingtalk.message("讲个故事", group=group)
+    reply.run(message)
+    links = LINKS.findall(cloud.dingtalk.shown(message)[0].text)
+    assert [(words, unquote(sent)) for words, sent in links] == ([("继续", "继续")] if offered else [])
+    reply.run(cloud.dingtalk.message("继续", group=group))
+    assert "dtmd" not in json.dumps(cloud.openai_api.asked[-1])
 
 
 # --- models ---

@@ -702,6 +702,12 @@ for name, what, assumed, breaks in (
         ONLY_THE_STAND_IN,
     ),
     (
+        "link-that-sends",
+        "Send \\\\help in a private chat, on a phone and on a computer, and tap a command: is it sent as your message?",
+        "yes",
+        "A tap does nothing; the words of the command stand there all the same.",
+    ),
+    (
         "order-of-the-api-checks",
         "A call of api.dingtalk.com with a wrong token and a missing permission: is the token told?",
         "yes",

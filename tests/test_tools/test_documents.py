@@ -246,6 +246,7 @@ def test_command_of_ours_takes_its_arguments(
         assert done.returncode == 0 and "usage:" in done.stdout, done.stderr
         return
     monkeypatch.setattr(sys, "argv", [module, *arguments, "--help"])
+    monkeypatch.delitem(sys.modules, f"{module}.__main__", raising=False)  # another test may have imported it
     with pytest.raises(SystemExit) as ended:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     assert not ended.value.code and "usage:" in capsys.readouterr().out

@@ -246,7 +246,11 @@ def test_only_its_own_objects_and_the_self_checks_are_touched(live_cloud: LocalC
     live_cloud.function_compute.wait_idle(30)
     keys = {received.path.partition("/")[2].partition("/")[2] for received in live_cloud.oss.received}
     assert keys
-    assert not [key for key in keys if not key.startswith((FOLDER.replace("@", "%40"), "chat-history%2F%40self-check"))]
+    assert not [
+        key
+        for key in keys
+        if not re.match(rf"{FOLDER.replace('@', '%40')}|chat-(journal|history|settings|usage)%2F%40self-check", key)
+    ]
     assert live_cloud.oss.keys() == ["chat-history/somebody.jsonl"]
     for invocation in live_cloud.function_compute.invocations:
         event = json.loads(invocation.event) if invocation.event else {}

@@ -25,6 +25,7 @@ VARIABLES = {
 LANGUAGES = {"bot/sentences/zh.py": zh, "bot/sentences/en.py": en}
 READ_CHINESE = {  # rooms that have to know Chinese words to read what others write
     *("bot/readers.py", "bot/chatgpt/causes.py", "bot/chatgpt/refusals.py", "bot/masking.py"),
+    "bot/chatgpt/pictures.py",  # the mark of what the model does not see
     *("bot/dingtalk/api.py", "bot/dingtalk/attachments.py", "bot/dingtalk/message.py", "bot/dingtalk/webhook.py"),
 }
 SOURCES = [*ROOT.glob("Dingtalk_*.py"), *(ROOT / "bot").rglob("*.py")]
