@@ -75,5 +75,5 @@ def pictures_beside(message: dict[str, Any], pictures: list[str]) -> str:
 
 def with_pictures(words: str, shown: list[str]) -> str:
     """The words with these in the place of the marks; nothing where there are fewer."""
-    texts = dict(zip(MARKS, [*shown, *len(MARKS) * [""]], strict=False))
-    return words.translate(str.maketrans(texts)).strip()
+    texts = zip(MARKS, [*shown, *len(MARKS) * [""]], strict=False)
+    return words.translate({ord(mark): text for mark, text in texts}).strip()
