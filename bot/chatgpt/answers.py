@@ -61,7 +61,7 @@ def read_answer(content: bytes) -> Answer:
     if not frames:
         raise ModelFailure("busy", "an empty body")
     values = values_in(frames)
-    completion = completion_in(values)
+    completion, has_addresses = completion_in(values), b"http" in content
     if is_response(completion):
         completion = as_completion(completion)
         error = {name: completion[name] for name in ("status", "error")}
