@@ -61,7 +61,7 @@ def read_answer(content: bytes) -> Answer:
     if not frames:
         raise ModelFailure("busy", "an empty body")
     values = values_in(frames)
-    completion = completion_in(values)
+    completion, has_addresses = completion_in(values), b"http" in content
     if is_response(completion):
         completion = as_completion(completion)
         error = {name: completion[name] for name in ("status", "error")}
@@ -78,8 +78,8 @@ def read_answer(content: bytes) -> Answer:
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []
-        sources, unfinished = sources_below(completion, words), ending == "length"
-        return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources, unfinished)
+        sources = sources_below(completion, words) if has_addresses else ""
+        return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources, ending == "length")
     refusal = read_refusal(200, content, choice.get("error"))
     if choice.get("error") or completion.get("error") or understood(refusal):
         raise Refused(refusal)

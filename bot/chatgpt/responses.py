@@ -62,9 +62,7 @@ def as_completion(response: dict[str, Any]) -> dict[str, Any]:
         "choices": [{"message": message, "finish_reason": reason or ("error" if failed else "stop")}],
         "status": response.get("status"),
         "error": error,
-        "sources": []
-        if has_annotations(messages)
-        else found,  # what it read stands for what it names, if it names none
+        "sources": [] if has_annotations(messages) else found,  # what it read, if its words name nothing
         "usage": {"prompt_tokens": usage.get("input_tokens"), "completion_tokens": usage.get("output_tokens")},
     }
 

@@ -35,7 +35,9 @@ class Page(NamedTuple):
 def sources_below(completion: dict[str, Any], words: str) -> str:
     """The pages as Markdown, to stand below the words; '' if there are none that the words do not have already."""
     pages = pages_in(completion)
-    plain = unquote(words) if pages else ""
+    if not pages:
+        return ""
+    plain = unquote(words)
     pages = [page for page in pages if not stands_in(plain, page.url)][:MOST_SOURCES]
     numbered = NUMBERS.search(words) is not None
     lines = [f"{mark_of(page.number) if numbered else '-'} [{label_of(page)}]({link_to(page.url)})" for page in pages]
@@ -76,7 +78,9 @@ def read_value(value: Any, number: int) -> tuple[str, str, list[tuple[Any, int]]
     addresses = (part for name, part in named.items() if ADDRESS_FIELD.fullmatch(name) and is_page(part))
     url = next(addresses, "") if number else ""
     title = next((part for part in map(named.get, TITLE_FIELDS) if isinstance(part, str) and part.strip()), "")
-    inner = [(part, number if isinstance(part, dict) else 0) for part in named.values() if not isinstance(part, str)]
+    inner = [
+        (part, number if isinstance(part, dict) else 0) for part in named.values() if isinstance(part, (dict, list))
+    ]
     return url, title, [] if url else inner
 
 

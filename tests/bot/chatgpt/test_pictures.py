@@ -30,6 +30,7 @@ def history(text: str) -> str:
         (f"看 {URL} 吧", "看 [图片] 吧"),
         (f"![a](data:image/svg+xml;charset=utf-8;base64,{PNG})", "[图片]"),
         (f"![a]({URL}", "![a]([图片]"),  # cut off
+        (f"![a]({URL}\n\n> 引用", "![a]([图片]\n\n> 引用"),
         ("![a](https://a.example/1.png)", "![a](https://a.example/1.png)"),
         ("data:image/png 是一种格式", "data:image/png 是一种格式"),
         (f"写成 `{URL}` 就行", f"写成 `{URL}` 就行"),
