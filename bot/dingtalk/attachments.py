@@ -45,20 +45,20 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
         return message, [], []
     deadline = run.share(FETCH_SHARE)
     pictures, text, quotation, causes = [], message.text, message.quotation, []
-    for part in message.attachments[:MOST_ATTACHMENTS]:
+    for piece in message.attachments[:MOST_ATTACHMENTS]:
         try:
-            data = fetch(part.code, message.robot_code, run.settings, deadline)
+            data = fetch(piece.download_code, message.robot_code, run.settings, deadline)
             kind = PICTURE_BYTES.match(data)
             if kind:
                 name = PICTURE_NAMES[(kind.lastindex or 1) - 1]
                 pictures.append(f"data:image/{name};base64,{base64.b64encode(data).decode()}")
-            elif part.noun == PICTURE:
+            elif piece.noun == PICTURE:
                 raise Unseen("picture", f"{len(data)} bytes")
             else:
-                quotation = f"{quotation.replace(part.words, '')}\n{part.words}\n{text_of_file(data)}".strip()
+                quotation = f"{quotation.replace(piece.words, '')}\n{piece.words}\n{text_of_file(data)}".strip()
         except (CallFailed, Unseen) as failure:
             log.warning("request %s: not seen: %s", run.context.request_id, failure)
-            not_here = message.in_group and part.noun == FILE and failure.cause in EACH_ITS_OWN
+            not_here = message.in_group and piece.noun == FILE and failure.cause in EACH_ITS_OWN
             causes.append("missing" if not_here else failure.cause)
             if isinstance(failure, CallFailed) and failure.cause not in EACH_ITS_OWN:
                 break
@@ -116,9 +116,9 @@ def everyday_share(data: bytes, encoding: str, first: int, last: int) -> float:
     return usual / len(signs) if signs else 0.0
 
 
-def fetch(code: str, robot_code: str, settings: ReplySettings, deadline: float) -> bytes:
+def fetch(download_code: str, robot_code: str, settings: ReplySettings, deadline: float) -> bytes:
     """The picture or the file that DingTalk hands out for a code."""
-    body = {"downloadCode": code, "robotCode": robot_code or settings.dingtalk_app_key}
+    body = {"downloadCode": download_code, "robotCode": robot_code or settings.dingtalk_app_key}
     call = functools.partial(call_dingtalk, "/v1.0/robot/messageFiles/download", body, settings, deadline)
     try:
         answer = call()

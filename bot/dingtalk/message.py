@@ -49,12 +49,12 @@ BODY = (  # one of these fields is in the body of every message: JSON without th
 MAX_BODY_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
 
 
-class Part(NamedTuple):
+class Piece(NamedTuple):
     """A piece of a message, as the model is to see it."""
 
     words: str  # or the mark of what cannot be read
     noun: str = ""  # of NOUNS, for a mark; MENTION for the name of a person
-    code: str = ""  # for which DingTalk hands out the picture or the file
+    download_code: str = ""  # for which DingTalk hands out the picture or the file
 
 
 class Message(NamedTuple):
@@ -70,7 +70,7 @@ class Message(NamedTuple):
     text: str  # the words, without surrounding blanks, and marks of what cannot be read: [图片]
     quotation: str  # the same of a message that it answers to
     unreadable: str  # what it is if there are no words at all, a key of UNREADABLE; else ''
-    attachments: list[Part]  # pictures, its own and quoted ones, and files
+    attachments: list[Piece]  # pictures, its own and quoted ones, and files
     robot_code: str
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
@@ -85,8 +85,8 @@ def parse_message(event: bytes) -> Message | None:
         return None
     if not isinstance(raw, dict):
         return None
-    parts = own_parts(raw)
-    quoted_parts = quotation_in(raw)
+    pieces = own_pieces(raw)
+    quoted_pieces = quotation_in(raw)
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
@@ -97,10 +97,12 @@ def parse_message(event: bytes) -> Message | None:
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
         nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
-        text=words_of(parts),
-        quotation=words_of(quoted_parts),
-        unreadable=unreadable_in(parts + quoted_parts),
-        attachments=[part for part in parts + quoted_parts if part.code and part.noun in (PICTURE, FILE)],
+        text=words_of(pieces),
+        quotation=words_of(quoted_pieces),
+        unreadable=unreadable_in(pieces + quoted_pieces),
+        attachments=[
+            piece for piece in pieces + quoted_pieces if piece.download_code and piece.noun in (PICTURE, FILE)
+        ],
         robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
@@ -109,21 +111,21 @@ def parse_message(event: bytes) -> Message | None:
     return message if message.id and message.conversation_id else None
 
 
-def own_parts(raw: dict[str, Any]) -> list[Part]:
+def own_pieces(raw: dict[str, Any]) -> list[Piece]:
     """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
     kind = text_in(raw, "msgtype") or "text"
     if kind == "text":
         bodies: list[Any] = [{"text": raw[name]} for name in ("text", "content") if raw.get(name)]
     else:
         bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw]
-    found = [parts_in_object({"msgtype": kind, **body}, "", 0) for body in bodies or [{}]]
-    parts = next((parts for parts in found if parts and not unreadable_in(parts)), found[0])
-    parts = without_own_name(parts, raw)
-    return parts if words_of(parts) or kind in ("text", "richText") else [Part("[消息]", "消息")]
+    found = [pieces_in_object({"msgtype": kind, **body}, "", 0) for body in bodies or [{}]]
+    pieces = next((pieces for pieces in found if pieces and not unreadable_in(pieces)), found[0])
+    pieces = without_own_name(pieces, raw)
+    return pieces if words_of(pieces) or kind in ("text", "richText") else [Piece("[消息]", "消息")]
 
 
-def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
-    """The parts without the robot's visible name, which some clients leave in front; no message tells that name.
+def without_own_name(pieces: list[Piece], raw: dict[str, Any]) -> list[Piece]:
+    """The pieces without the robot's visible name, which some clients leave in front; no message tells that name.
 
     '@小助手 /clear', '@小助手/clear' -> '/clear'. Only where the robot was @-ed, and as many names are to be seen as
     people were @-ed: if there are fewer, its own is gone already. A name ends at a blank, unless a command follows.
@@ -131,18 +133,20 @@ def without_own_name(parts: list[Part], raw: dict[str, Any]) -> list[Part]:
     users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
     people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
     own = raw.get("chatbotUserId")
-    seen = sum(part.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", part.words, re.ASCII)) for part in parts)
+    seen = sum(
+        piece.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", piece.words, re.ASCII)) for piece in pieces
+    )
     if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
-        return parts
-    if not parts or (parts[0].noun == MENTION and len(people) > 1):
-        return parts
-    words, rest = parts[0].words.lstrip(BLANKS), parts[1:]
-    if parts[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
+        return pieces
+    if not pieces or (pieces[0].noun == MENTION and len(people) > 1):
+        return pieces
+    words, rest = pieces[0].words.lstrip(BLANKS), pieces[1:]
+    if pieces[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
         return rest
-    return [parts[0]._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
+    return [pieces[0]._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
 
 
-def quotation_in(raw: dict[str, Any]) -> list[Part]:
+def quotation_in(raw: dict[str, Any]) -> list[Piece]:
     """What the message answers to; it stands in `text` or in `content`, or beside them, or only its id does."""
     places = [raw]
     for name in ("text", "content"):
@@ -151,26 +155,26 @@ def quotation_in(raw: dict[str, Any]) -> list[Part]:
             places.insert(0, body)
     names = ("repliedMsg", "quoteMessage", "quotedMsg", "quotedMessage")
     quoted = next((place[name] for place in places for name in names if place.get(name)), None)
-    parts = parts_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
+    pieces = pieces_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
     told = any(place.get("isReplyMsg") in (True, "true") or place.get("originalMsgId") for place in places)
-    if words_of(parts) or not (told or isinstance(quoted, dict)):
-        return parts
-    return [Part(UNQUOTED, "引用")]
+    if words_of(pieces) or not (told or isinstance(quoted, dict)):
+        return pieces
+    return [Piece(UNQUOTED, "引用")]
 
 
-def words_of(parts: list[Part]) -> str:
-    """The parts as one text, without surrounding blanks."""
-    return (text_in({"": "".join(part.words for part in parts)}, "") or "").strip(BLANKS)
+def words_of(pieces: list[Piece]) -> str:
+    """The pieces as one text, without surrounding blanks."""
+    return (text_in({"": "".join(piece.words for piece in pieces)}, "") or "").strip(BLANKS)
 
 
-def unreadable_in(parts: list[Part]) -> str:
+def unreadable_in(pieces: list[Piece]) -> str:
     """What came, if it has no words: the noun of the first mark; '' if there are words, or nothing at all."""
-    if any(part.words.strip(BLANKS) and part.noun in ("", MENTION) for part in parts):
+    if any(piece.words.strip(BLANKS) and piece.noun in ("", MENTION) for piece in pieces):
         return ""
-    return next((part.noun for part in parts if part.noun), "")
+    return next((piece.noun for piece in pieces if piece.noun), "")
 
 
-def parts_in(value: Any, name: str, owner: str, depth: int) -> list[Part]:
+def pieces_in(value: Any, name: str, owner: str, depth: int) -> list[Piece]:
     """What there is to read in any value, in the order in which it stands; `name` and `owner`: fields that it is in.
 
     {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}]}, and all of them as JSON in a text -> "a".
@@ -178,66 +182,66 @@ def parts_in(value: Any, name: str, owner: str, depth: int) -> list[Part]:
     if depth > MAX_BODY_DEPTH:
         return []
     if isinstance(value, str):
-        return parts_in_text(text_in({"": value}, "") or "", name, owner, depth)
+        return pieces_in_text(text_in({"": value}, "") or "", name, owner, depth)
     if isinstance(value, list):
-        items = [parts_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
+        items = [pieces_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
         return joined(items, "" if name == "richText" else "\n")
-    return parts_in_object(value, name, depth) if isinstance(value, dict) else []
+    return pieces_in_object(value, name, depth) if isinstance(value, dict) else []
 
 
-def parts_in_text(text: str, name: str, owner: str, depth: int) -> list[Part]:
+def pieces_in_text(text: str, name: str, owner: str, depth: int) -> list[Piece]:
     """The words that a text is, or those in it if it is the JSON of something else."""
     a_body = name == "quoted" or (name == "content" and owner in ("", "quoted", *RECORDS))
     if a_body or name not in VERBATIM:
         body = unpacked(text)
         if body is not None and (not a_body or is_body(body)):
-            found = parts_in(body, name, owner, depth + 1)
-            if found or not a_body or (isinstance(body, dict) and code_in(body)):
+            found = pieces_in(body, name, owner, depth + 1)
+            if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
                 return found
-    return [Part(text)] if a_body or is_words(text, name) else []
+    return [Piece(text)] if a_body or is_words(text, name) else []
 
 
-def parts_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Part]:
-    """The words of a message, of a piece of rich text, of a part of a card; or the mark that names it."""
+def pieces_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Piece]:
+    """The words of a message, of a piece of rich text or of a card; or the mark that names it."""
     kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
     noun = noun_of(kind) or (FILE if text_in(fields, "fileName") else "")
     if text_in(fields, "atName") or kind == "at":
         who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
-        return [Part(f"@{who.lstrip('@')} ", MENTION)] if who else []
-    found = parts_in_fields(fields, name, depth)
-    if not noun or any(part.noun == noun for part in found):
+        return [Piece(f"@{who.lstrip('@')} ", MENTION)] if who else []
+    found = pieces_in_fields(fields, name, depth)
+    if not noun or any(piece.noun == noun for piece in found):
         return found
     if noun in LABELLED:
         label = " ".join(" ".join(names_in(fields, 0)).split())[:100]
-        return [Part(f"[{noun} {label}]" if label else f"[{noun}]", noun, code_in(fields))]
-    return [Part(f"[{noun}]", noun, code_in(fields)), *found] if noun in LOOKED_AT or not found else found
+        return [Piece(f"[{noun} {label}]" if label else f"[{noun}]", noun, download_code_in(fields))]
+    return [Piece(f"[{noun}]", noun, download_code_in(fields)), *found] if noun in LOOKED_AT or not found else found
 
 
-def parts_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Part]:
+def pieces_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Piece]:
     """What there is to read in an object, titles first, and nothing twice: a title often begins the text as well."""
-    found: list[list[Part]] = []
+    found: list[list[Piece]] = []
     for name in sorted(list(fields)[:MAX_FIELDS], key=lambda name: (name != "title", name.lower() in RECORDS)):
         if WORDLESS_FIELDS.search(name[-60:]):
             continue
         if name.lower() in RECORDS:
-            parts = parts_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
+            pieces = pieces_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
         else:
-            parts = parts_in(fields[name], name, owner if isinstance(fields[name], str) else name, depth + 1)
-        if parts and parts not in found:
-            found.append(parts)
-    if "title" in fields and len(found) > 1 and any(words_of(found[0]) in words_of(parts) for parts in found[1:]):
+            pieces = pieces_in(fields[name], name, owner if isinstance(fields[name], str) else name, depth + 1)
+        if pieces and pieces not in found:
+            found.append(pieces)
+    if "title" in fields and len(found) > 1 and any(words_of(found[0]) in words_of(pieces) for pieces in found[1:]):
         del found[0]
     return joined(found, "\n")
 
 
-def parts_in_records(value: Any, summary: str, depth: int) -> list[Part]:
+def pieces_in_records(value: Any, summary: str, depth: int) -> list[Piece]:
     """The messages of a forwarded conversation, a line for each, but for those that its summary has."""
     entries = unpacked(value) if isinstance(value, str) else value
     lines = []
     for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
-        parts = parts_in(entry, RECORDS[0], "", depth)
-        if parts and words_of(parts) not in summary:
-            lines.append([Part(f"{sender}：") for sender in senders_in(entry)] + parts)
+        pieces = pieces_in(entry, RECORDS[0], "", depth)
+        if pieces and words_of(pieces) not in summary:
+            lines.append([Piece(f"{sender}：") for sender in senders_in(entry)] + pieces)
     return joined(lines, "\n")
 
 
@@ -247,12 +251,12 @@ def senders_in(entry: Any) -> list[str]:
     return [name for name in (text_in(entry, name) for name in names if isinstance(entry, dict)) if name][:1]
 
 
-def joined(found: list[list[Part]], separator: str) -> list[Part]:
-    """All parts in one list, with the separator between those that stood apart."""
-    parts: list[Part] = []
+def joined(found: list[list[Piece]], separator: str) -> list[Piece]:
+    """All pieces in one list, with the separator between those that stood apart."""
+    pieces: list[Piece] = []
     for more in filter(None, found):
-        parts += [Part(separator), *more] if parts and separator else more
-    return parts
+        pieces += [Piece(separator), *more] if pieces and separator else more
+    return pieces
 
 
 def names_in(value: Any, depth: int) -> list[str]:
@@ -269,7 +273,7 @@ def names_in(value: Any, depth: int) -> list[str]:
     return list(dict.fromkeys(name for name in names if name.strip()))[:2]
 
 
-def code_in(fields: dict[str, Any]) -> str:
+def download_code_in(fields: dict[str, Any]) -> str:
     """The code for which DingTalk hands out a picture or a file, '' if there is none; in a field or one level below."""
     inner = [unpacked(value) if isinstance(value, str) else value for value in list(fields.values())[:MAX_FIELDS]]
     places = [fields, *(value for value in inner if isinstance(value, dict))]
