@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from typing import Any, NamedTuple
 
-from bot.values import BLANKS, INVISIBLE, digest, text_in, unpacked
+from bot.values import BLANKS, INVISIBLE, digest, encodable, json_in, read_json, text_in
 
 PICTURE, VIDEO, FILE = "图片", "视频", "文件"
 # What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
@@ -79,10 +78,7 @@ class Message(NamedTuple):
 
 def parse_message(event: bytes) -> Message | None:
     """The message in an event, None if it is none; unknown fields are ignored, wrong types count as missing."""
-    try:
-        raw = json.loads(event)
-    except (ValueError, RecursionError):
-        return None
+    raw = read_json(event)
     if not isinstance(raw, dict):
         return None
     pieces = own_pieces(raw)
@@ -148,11 +144,8 @@ def without_own_name(pieces: list[Piece], raw: dict[str, Any]) -> list[Piece]:
 
 def quotation_in(raw: dict[str, Any]) -> list[Piece]:
     """What the message answers to; it stands in `text` or in `content`, or beside them, or only its id does."""
-    places = [raw]
-    for name in ("text", "content"):
-        body = unpacked(raw[name]) if isinstance(raw.get(name), str) else raw.get(name)
-        if isinstance(body, dict):
-            places.insert(0, body)
+    bodies = [json_in(raw.get(name)) for name in ("content", "text")]
+    places = [place for place in (*bodies, raw) if isinstance(place, dict)]
     names = ("repliedMsg", "quoteMessage", "quotedMsg", "quotedMessage")
     quoted = next((place[name] for place in places for name in names if place.get(name)), None)
     pieces = pieces_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
@@ -164,7 +157,7 @@ def quotation_in(raw: dict[str, Any]) -> list[Piece]:
 
 def words_of(pieces: list[Piece]) -> str:
     """The pieces as one text, without surrounding blanks."""
-    return (text_in({"": "".join(piece.words for piece in pieces)}, "") or "").strip(BLANKS)
+    return encodable("".join(piece.words for piece in pieces)).strip(BLANKS)
 
 
 def unreadable_in(pieces: list[Piece]) -> str:
@@ -182,7 +175,7 @@ def pieces_in(value: Any, name: str, owner: str, depth: int) -> list[Piece]:
     if depth > MAX_BODY_DEPTH:
         return []
     if isinstance(value, str):
-        return pieces_in_text(text_in({"": value}, "") or "", name, owner, depth)
+        return pieces_in_text(encodable(value), name, owner, depth)
     if isinstance(value, list):
         items = [pieces_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
         return joined(items, "" if name == "richText" else "\n")
@@ -192,12 +185,11 @@ def pieces_in(value: Any, name: str, owner: str, depth: int) -> list[Piece]:
 def pieces_in_text(text: str, name: str, owner: str, depth: int) -> list[Piece]:
     """The words that a text is, or those in it if it is the JSON of something else."""
     a_body = name == "quoted" or (name == "content" and owner in ("", "quoted", *RECORDS))
-    if a_body or name not in VERBATIM:
-        body = unpacked(text)
-        if body is not None and (not a_body or is_body(body)):
-            found = pieces_in(body, name, owner, depth + 1)
-            if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
-                return found
+    body = json_in(text) if a_body or name not in VERBATIM else None
+    if body is not None and (not a_body or is_body(body)):
+        found = pieces_in(body, name, owner, depth + 1)
+        if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
+            return found
     return [Piece(text)] if a_body or is_words(text, name) else []
 
 
@@ -236,7 +228,7 @@ def pieces_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Pie
 
 def pieces_in_records(value: Any, summary: str, depth: int) -> list[Piece]:
     """The messages of a forwarded conversation, a line for each, but for those that its summary has."""
-    entries = unpacked(value) if isinstance(value, str) else value
+    entries = json_in(value)
     lines = []
     for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
         pieces = pieces_in(entry, RECORDS[0], "", depth)
@@ -261,7 +253,7 @@ def joined(found: list[list[Piece]], separator: str) -> list[Piece]:
 
 def names_in(value: Any, depth: int) -> list[str]:
     """The first two names, titles or addresses in the fields of a file, a place or a person."""
-    body = unpacked(value) if isinstance(value, str) else value
+    body = json_in(value)
     if not isinstance(body, dict) or depth > 4:
         return []
     fields = [
@@ -275,7 +267,7 @@ def names_in(value: Any, depth: int) -> list[str]:
 
 def download_code_in(fields: dict[str, Any]) -> str:
     """The code for which DingTalk hands out a picture or a file, '' if there is none; in a field or one level below."""
-    inner = [unpacked(value) if isinstance(value, str) else value for value in list(fields.values())[:MAX_FIELDS]]
+    inner = map(json_in, list(fields.values())[:MAX_FIELDS])
     places = [fields, *(value for value in inner if isinstance(value, dict))]
     codes = (text_in(place, name) for name in ("downloadCode", "pictureDownloadCode") for place in places)
     return next(filter(None, codes), "")
