@@ -81,8 +81,8 @@ def parse_message(event: bytes) -> Message | None:
     raw = read_json(event)
     if not isinstance(raw, dict):
         return None
-    pieces = own_pieces(raw)
-    quoted_pieces = quotation_in(raw)
+    own, quoted = own_pieces(raw), quotation_in(raw)
+    both = own + quoted
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
@@ -93,12 +93,10 @@ def parse_message(event: bytes) -> Message | None:
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
         nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
-        text=words_of(pieces),
-        quotation=words_of(quoted_pieces),
-        unreadable=unreadable_in(pieces + quoted_pieces),
-        attachments=[
-            piece for piece in pieces + quoted_pieces if piece.download_code and piece.noun in (PICTURE, FILE)
-        ],
+        text=words_of(own),
+        quotation=words_of(quoted),
+        unreadable=unreadable_in(both),
+        attachments=[piece for piece in both if piece.download_code and piece.noun in (PICTURE, FILE)],
         robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
@@ -129,9 +127,7 @@ def without_own_name(pieces: list[Piece], raw: dict[str, Any]) -> list[Piece]:
     users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
     people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
     own = raw.get("chatbotUserId")
-    seen = sum(
-        piece.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", piece.words, re.ASCII)) for piece in pieces
-    )
+    seen = sum(each.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", each.words, re.ASCII)) for each in pieces)
     if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
         return pieces
     if not pieces or (pieces[0].noun == MENTION and len(people) > 1):
@@ -196,7 +192,8 @@ def pieces_in_text(text: str, name: str, owner: str, depth: int) -> list[Piece]:
 def pieces_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Piece]:
     """The words of a message, of a piece of rich text or of a card; or the mark that names it."""
     kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
-    noun = noun_of(kind) or (FILE if text_in(fields, "fileName") else "")
+    known = (noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE))
+    noun = next(known, FILE if text_in(fields, "fileName") else "")
     if text_in(fields, "atName") or kind == "at":
         who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
         return [Piece(f"@{who.lstrip('@')} ", MENTION)] if who else []
@@ -256,12 +253,11 @@ def names_in(value: Any, depth: int) -> list[str]:
     body = json_in(value)
     if not isinstance(body, dict) or depth > 4:
         return []
-    fields = [
-        name for name in list(body)[:MAX_FIELDS] if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")
-    ]
-    names = [text_in(body, name) or "" for name in fields]
-    for inner in list(body.values())[:MAX_FIELDS]:
-        names += names_in(inner, depth + 1)
+    fields = list(body)[:MAX_FIELDS]
+    naming = [name for name in fields if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")]
+    names = [text_in(body, name) or "" for name in naming]
+    for name in fields:
+        names += names_in(body[name], depth + 1)
     return list(dict.fromkeys(name for name in names if name.strip()))[:2]
 
 
@@ -271,11 +267,6 @@ def download_code_in(fields: dict[str, Any]) -> str:
     places = [fields, *(value for value in inner if isinstance(value, dict))]
     codes = (text_in(place, name) for name in ("downloadCode", "pictureDownloadCode") for place in places)
     return next(filter(None, codes), "")
-
-
-def noun_of(kind: str) -> str:
-    """What such a message is called, '' if that is not known or if it is nothing but words."""
-    return next((noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE)), "")
 
 
 def is_words(text: str, name: str) -> bool:
@@ -310,14 +301,8 @@ def question_of(message: Message, scope: str) -> str:
     return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
 
 
-COMMANDS = {  # and the English words after a sign
-    "清除": "clear",
-    "重置": "clear",
-    "状态": "status",
-    "帮助": "help",
-    "模型": "model",
-    "角色": "prompt",
-}
+# The words that are commands; after a sign their English names are, too.
+COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help", "模型": "model", "角色": "prompt"}
 WITH_ARGUMENT = ("model", "prompt")
 OFF, OFF_WORDS = "off", ("off", "取消", "关闭")  # the argument that takes a choice away
 SIGNS = ("\\", "/", "、")
