@@ -77,9 +77,9 @@ def read_level(text: str) -> int:
 
 def read_address(text: str) -> str:
     """A web address, https unless it says http, without a trailing slash: 'a.com/' -> 'https://a.com'."""
-    parts = urlsplit(text if "://" in text else "https://" + text)
-    if "：" in text:
+    if "：" in text:  # before urlsplit, which refuses it with a sentence of its own
         raise Malformed(sentences.HALF_WIDTH_COLON)
+    parts = urlsplit(text if "://" in text else "https://" + text)
     if parts.query or parts.fragment or text.endswith(("?", "#")):
         raise Malformed(sentences.NO_QUERY)
     if parts.scheme not in ("http", "https") or not re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc):

@@ -59,7 +59,7 @@ def test_chunks_are_one_answer_with_its_end_and_its_tokens() -> None:
     """The usage stands in the last one, which has no choice."""
     usage = {"prompt_tokens": 3, "completion_tokens": 4}
     body = chunk("前半") + chunk("句", "length") + f"data: {json.dumps({'choices': [], 'usage': usage})}\n\n"
-    assert read_answer(body.encode()) == Answer("前半句", "3 + 4 tokens", (zh.TOO_SHORT,))
+    assert read_answer(body.encode()) == Answer("前半句", "3 + 4 tokens", (zh.TOO_SHORT,), unfinished=True)
 
 
 def test_thoughts_in_chunks_are_no_words() -> None:

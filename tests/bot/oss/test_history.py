@@ -158,3 +158,13 @@ def test_long_question_is_kept_shortened(reply: Reply, cloud: LocalCloud) -> Non
     question, answer, _ = asked_words(cloud)
     assert len(question) == 30_001 and question.endswith("…")
     assert answer
+
+
+def test_words_of_another_message_at_the_same_place_are_not_shown(reply: Reply, cloud: LocalCloud) -> None:
+    """An object that was deleted has begun anew, with lines of the same lengths."""
+    message = cloud.dingtalk.message("1+1=?")
+    write_turns(cloud, message, 3)
+    key = cloud.oss.keys()[0]
+    cloud.oss.write(key, (cloud.oss.read(key) or b"").replace(b'"m', b'"x'))
+    reply.run(message)
+    assert asked_words(cloud) == ["1+1=?"]
