@@ -65,14 +65,12 @@ def without_parts(text: str, known: str) -> str:
 
 def is_like_key(run: str) -> bool:
     """Whether letters and figures in a row are a key, a token or a number of somebody, and no words."""
-    figures = sum(sign.isdigit() for sign in run)
-    if run.isdigit():
+    if run.isdigit() or (len(run) >= 16 and sum(map(str.isdigit, run)) >= 6):
         return True
-    parts = run.split("_")
     return any(
-        (len(part) >= 12 and sum(map(str.isdigit, part)) > 0) or (len(part) >= 16 and not WORDS.fullmatch(part))
-        for part in parts
-    ) or (figures >= 6 and len(run) >= 16)
+        (len(part) >= 12 and any(map(str.isdigit, part))) or (len(part) >= 16 and not WORDS.fullmatch(part))
+        for part in run.split("_")
+    )
 
 
 def is_plain(code: str, private: Iterable[str]) -> bool:

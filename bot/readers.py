@@ -202,8 +202,7 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def read_list(text: str) -> tuple[str, ...]:
     """Ids between commas, semicolons, blanks or line breaks; one at least, for none would mean everybody."""
-    texts = tuple(part.strip(QUOTES + "[]") for part in re.split(r"[,，、;；\s]+", text))
-    texts = tuple(filter(None, texts))
+    texts = tuple(filter(None, (part.strip(QUOTES + "[]") for part in re.split(r"[,，、;；\s]+", text))))
     if not texts:
         raise Malformed(sentences.NOT_ONE)
     if not all(part.isascii() and part.isprintable() for part in texts):

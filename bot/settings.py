@@ -81,10 +81,7 @@ class Variable(NamedTuple):
 
 def variables(kind: type[Settings]) -> list[Variable]:
     """The environment variables of a function, in the order of the fields."""
-    return [
-        Variable(field.name.upper(), field.metadata["check"], field.metadata["default"])
-        for field in dataclasses.fields(kind)
-    ]
+    return [Variable(field.name.upper(), **field.metadata) for field in dataclasses.fields(kind)]
 
 
 def read_settings(

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 from typing import Any
 from urllib.parse import quote
 
 
-def unpacked(text: str) -> Any:
-    """The object or list that a text is the JSON of, None if it is not."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
+def read_json(data: str | bytes) -> Any:
+    """What a text is the JSON of, None if it is none."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(data)
+    return None
+
+
+def json_in(value: Any) -> Any:
+    """The object or list that a value is, itself or as JSON in a text; None if it is neither."""
+    value = read_json(value) if isinstance(value, str) else value
     return value if isinstance(value, (dict, list)) else None
 
 
 def text_in(fields: dict[str, Any], name: str) -> str | None:
-    """The field if it is a text; half a surrogate pair, which JSON can hold but UTF-8 cannot, is replaced."""
+    """The field if it is a text, see encodable."""
     value = fields.get(name)
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if isinstance(value, str) else None
+    return encodable(value) if isinstance(value, str) else None
+
+
+def encodable(text: str) -> str:
+    """The text with half a surrogate pair, which JSON can hold but UTF-8 cannot, replaced."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def first_object(value: Any) -> dict[str, Any]:
@@ -57,10 +65,8 @@ def values_in(frames: list[str]) -> list[Any]:
     """The JSON values of those frames that are JSON."""
     values = []
     for frame in frames:
-        try:
+        with contextlib.suppress(ValueError, RecursionError):  # it is broken, or words
             values.append(json.loads(frame))
-        except (ValueError, RecursionError):
-            pass  # broken, or words
     return values
 
 
@@ -70,16 +76,11 @@ def packed_json(text: str) -> tuple[int, Any]:
     Relays in Python also write {'code': None}.
     """
     start = text.find("{")
-    try:
-        if start >= 0:
-            return start, json.JSONDecoder().raw_decode(text[start:])[0]
-    except (ValueError, RecursionError):
-        pass
-    try:
-        if start >= 0:
+    if start >= 0:
+        with contextlib.suppress(ValueError, RecursionError):
+            return start, json.JSONDecoder().raw_decode(text, start)[0]
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):  # it only looks like JSON
             return start, ast.literal_eval(text[start : text.rfind("}") + 1][:4000])
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        pass  # it only looked like JSON
     return len(text), None
 
 

@@ -14,7 +14,7 @@ from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
 from bot.chatgpt.responses import as_completion, is_response
 from bot.chatgpt.sources import sources_below
 from bot.masking import quotable
-from bot.values import first_object, frames_in, text_in, values_in
+from bot.values import encodable, first_object, frames_in, values_in
 
 ENDINGS = (  # how an answer ended, by what the reason is made of; the first that fits
     ("", r"^(|stop\w*|eos\w*|end\w*|complete\w*|finish(ed)?|done|success|null|none)$"),
@@ -140,7 +140,7 @@ def why_empty(message: dict[str, Any], raw: str) -> str:
 def text_of(content: Any, depth: int = 0) -> str:
     """The text of a message that may come in parts; thoughts and parts of other kinds are left out."""
     if isinstance(content, str):
-        return text_in({"text": content}, "text") or ""
+        return encodable(content)
     if isinstance(content, list) and depth < 5:
         return "".join(text_of(part, depth + 1) for part in content)
     if not isinstance(content, dict) or is_thought(content) or depth >= 5:

@@ -77,12 +77,14 @@ class Refused(Exception):
 
 def read_refusal(status: int, content: bytes, *more: Any) -> Refusal:
     """The codes and the words in the body of an error, whatever its shape; of a page for a browser only the title."""
-    text = content[:MAX_REFUSAL_BYTES].decode("utf-8-sig", "replace").strip()
-    values = [] if text.startswith("<") else values_in(frames_in(content[:MAX_REFUSAL_BYTES]))
-    title = re.search(r"<title>([^<]{1,200})", text) if text.startswith("<") else None
+    content = content[:MAX_REFUSAL_BYTES]
+    text = content.decode("utf-8-sig", "replace").strip()
+    a_page = text.startswith("<")
+    values = [] if a_page else values_in(frames_in(content)) or [text]
+    title = re.search(r"<title>([^<]{1,200})", text) if a_page else None
     bare = not any(isinstance(value, (dict, list)) and value for value in values)
     refusal = Refusal(status, [], [], [], bare, html.unescape(title[1]) if title else "")
-    for value in (*(values or ([] if text.startswith("<") else [text])), *more):
+    for value in (*values, *more):
         collect(value, "message", refusal, 0)
     refusal.codes.extend(re.findall(r"\Aerror code:? (\d{3,4})\Z", text))
     return refusal
@@ -152,14 +154,11 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
 def cause_by_status(refusal: Refusal) -> str:
     """The cause if nothing that is said is understood; a redirect is followed nowhere."""
     status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
-    failed = "failed" in refusal.codes  # as a response is that came as a 200
-    others = (
-        ("down", failed or status >= 500),
-        ("options", status >= 400),
-        ("address", status >= 300),
-        ("strange", True),
-    )
-    return STATUSES.get(status) or next(cause for cause, fits in others if fits)
+    if status in STATUSES:
+        return STATUSES[status]
+    if status >= 500 or "failed" in refusal.codes:  # as a response is that came as a 200
+        return "down"
+    return "options" if status >= 400 else "address" if status >= 300 else "strange"
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

@@ -16,6 +16,7 @@ from bot.connections import FreshConnections, post
 from bot.deadline import T, call_until
 from bot.logs import plain_words
 from bot.settings import ReplySettings
+from bot.values import read_json
 from bot.words import first_row
 
 
@@ -42,9 +43,8 @@ robot      robot
 """
 RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
 BUSY_SECONDS = 1  # DingTalk counts calls by the second
-api_tokens: dict[
-    tuple[str, str | None, str | None], tuple[str, float]
-] = {}  # of an application, and until when; kept per instance
+# Of an application, and until when; kept per instance.
+api_tokens: dict[tuple[str, str | None, str | None], tuple[str, float]] = {}
 
 
 def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, deadline: float) -> dict[str, Any]:
@@ -56,18 +56,16 @@ def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, dead
     return with_token(call, settings, deadline)
 
 
-def with_token(call: Call, settings: ReplySettings, deadline: float) -> dict[str, Any]:
+def with_token(call: Call, settings: ReplySettings, deadline: float, renewed: bool = False) -> dict[str, Any]:
     """What DingTalk answers to a call; or CallFailed. A token that it does not take any more is renewed once."""
-    renewed = False
-    while True:
-        status, answer = call(access_token(settings, deadline))
-        if status == 200 and not answer.get("errcode"):  # which only the older API has
-            return answer
-        failure = api_failure(status, answer)
-        if renewed or failure.cause != "token":
-            raise failure
-        api_tokens.clear()
-        renewed = True
+    status, answer = call(access_token(settings, deadline))
+    if status == 200 and not answer.get("errcode"):  # which only the older API has
+        return answer
+    failure = api_failure(status, answer)
+    if renewed or failure.cause != "token":
+        raise failure
+    api_tokens.clear()
+    return with_token(call, settings, deadline, renewed=True)
 
 
 def access_token(settings: ReplySettings, deadline: float) -> str:
@@ -97,12 +95,9 @@ def post_json(
 
 
 def post_bytes(url: str, body: bytes, headers: dict[str, str], deadline: float) -> tuple[int, dict[str, Any]]:
-    """As post_json."""
+    """As post_json, of any body."""
     response, data = in_time(deadline, functools.partial(post, api_connections(), url, body, headers))
-    try:
-        answer = json.loads(data)
-    except (ValueError, RecursionError):
-        answer = None
+    answer = read_json(data)
     return response.status_code, answer if isinstance(answer, dict) else {}
 
 

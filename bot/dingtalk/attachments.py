@@ -28,12 +28,8 @@ PICTURE_NAMES = ("png", "jpeg", "webp", "gif")
 PICTURE_BYTES = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF.{4}WEBP)|(GIF8[79]a)", re.DOTALL)
 
 
-class Unseen(Exception):
-    """A picture or a file was not looked at: the cause, a key of NOT_SEEN, and for the log the detail."""
-
-    def __init__(self, cause: str, detail: str) -> None:
-        super().__init__(f"{cause}: {detail}")
-        self.cause = cause
+class Unseen(CallFailed):
+    """A picture or a file was handed out, but not looked at; the cause is a key of NOT_SEEN."""
 
 
 def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
@@ -56,11 +52,11 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
                 raise Unseen("picture", f"{len(data)} bytes")
             else:
                 quotation = f"{quotation.replace(piece.words, '')}\n{piece.words}\n{text_of_file(data)}".strip()
-        except (CallFailed, Unseen) as failure:
+        except CallFailed as failure:
             log.warning("request %s: not seen: %s", run.context.request_id, failure)
             not_here = message.in_group and piece.noun == FILE and failure.cause in EACH_ITS_OWN
             causes.append("missing" if not_here else failure.cause)
-            if isinstance(failure, CallFailed) and failure.cause not in EACH_ITS_OWN:
+            if not isinstance(failure, Unseen) and failure.cause not in EACH_ITS_OWN:
                 break
     if len(message.attachments) > MOST_ATTACHMENTS:
         causes.append("many")

@@ -252,10 +252,8 @@ class Walk:
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
                 self.lines, self.size = [], 0
-            lazy = (
-                INDENT + words if indented else as_words(words)
-            )  # with the marks of its containers, no more than words
-            self.add(line if inside else lazy)
+            # Outside, with the marks of its containers before it, it has to stay no more than words.
+            self.add(line if inside else INDENT + words if indented else as_words(words))
         elif self.kind == "table" and inside and not indented and not begins:
             yield from self.read_row(cells_of(words, len(self.table.head)))
         elif self.code == INDENT and inside and indented:

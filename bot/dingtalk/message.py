@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from typing import Any, NamedTuple
 
-from bot.values import BLANKS, INVISIBLE, digest, text_in, unpacked
+from bot.values import BLANKS, INVISIBLE, digest, encodable, json_in, read_json, text_in
 
 PICTURE, VIDEO, FILE = "图片", "视频", "文件"
 # What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
@@ -79,14 +78,11 @@ class Message(NamedTuple):
 
 def parse_message(event: bytes) -> Message | None:
     """The message in an event, None if it is none; unknown fields are ignored, wrong types count as missing."""
-    try:
-        raw = json.loads(event)
-    except (ValueError, RecursionError):
-        return None
+    raw = read_json(event)
     if not isinstance(raw, dict):
         return None
-    pieces = own_pieces(raw)
-    quoted_pieces = quotation_in(raw)
+    own, quoted = own_pieces(raw), quotation_in(raw)
+    both = own + quoted
     expires_ms = raw.get("sessionWebhookExpiredTime")
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
@@ -97,12 +93,10 @@ def parse_message(event: bytes) -> Message | None:
         corp_id=text_in(raw, "senderCorpId") or "",
         person=staff_id or text_in(raw, "senderId") or "",
         nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
-        text=words_of(pieces),
-        quotation=words_of(quoted_pieces),
-        unreadable=unreadable_in(pieces + quoted_pieces),
-        attachments=[
-            piece for piece in pieces + quoted_pieces if piece.download_code and piece.noun in (PICTURE, FILE)
-        ],
+        text=words_of(own),
+        quotation=words_of(quoted),
+        unreadable=unreadable_in(both),
+        attachments=[piece for piece in both if piece.download_code and piece.noun in (PICTURE, FILE)],
         robot_code=text_in(raw, "robotCode") or "",
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
@@ -133,9 +127,7 @@ def without_own_name(pieces: list[Piece], raw: dict[str, Any]) -> list[Piece]:
     users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
     people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
     own = raw.get("chatbotUserId")
-    seen = sum(
-        piece.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", piece.words, re.ASCII)) for piece in pieces
-    )
+    seen = sum(each.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", each.words, re.ASCII)) for each in pieces)
     if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
         return pieces
     if not pieces or (pieces[0].noun == MENTION and len(people) > 1):
@@ -148,11 +140,8 @@ def without_own_name(pieces: list[Piece], raw: dict[str, Any]) -> list[Piece]:
 
 def quotation_in(raw: dict[str, Any]) -> list[Piece]:
     """What the message answers to; it stands in `text` or in `content`, or beside them, or only its id does."""
-    places = [raw]
-    for name in ("text", "content"):
-        body = unpacked(raw[name]) if isinstance(raw.get(name), str) else raw.get(name)
-        if isinstance(body, dict):
-            places.insert(0, body)
+    bodies = [json_in(raw.get(name)) for name in ("content", "text")]
+    places = [place for place in (*bodies, raw) if isinstance(place, dict)]
     names = ("repliedMsg", "quoteMessage", "quotedMsg", "quotedMessage")
     quoted = next((place[name] for place in places for name in names if place.get(name)), None)
     pieces = pieces_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
@@ -164,7 +153,7 @@ def quotation_in(raw: dict[str, Any]) -> list[Piece]:
 
 def words_of(pieces: list[Piece]) -> str:
     """The pieces as one text, without surrounding blanks."""
-    return (text_in({"": "".join(piece.words for piece in pieces)}, "") or "").strip(BLANKS)
+    return encodable("".join(piece.words for piece in pieces)).strip(BLANKS)
 
 
 def unreadable_in(pieces: list[Piece]) -> str:
@@ -182,7 +171,7 @@ def pieces_in(value: Any, name: str, owner: str, depth: int) -> list[Piece]:
     if depth > MAX_BODY_DEPTH:
         return []
     if isinstance(value, str):
-        return pieces_in_text(text_in({"": value}, "") or "", name, owner, depth)
+        return pieces_in_text(encodable(value), name, owner, depth)
     if isinstance(value, list):
         items = [pieces_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
         return joined(items, "" if name == "richText" else "\n")
@@ -192,19 +181,19 @@ def pieces_in(value: Any, name: str, owner: str, depth: int) -> list[Piece]:
 def pieces_in_text(text: str, name: str, owner: str, depth: int) -> list[Piece]:
     """The words that a text is, or those in it if it is the JSON of something else."""
     a_body = name == "quoted" or (name == "content" and owner in ("", "quoted", *RECORDS))
-    if a_body or name not in VERBATIM:
-        body = unpacked(text)
-        if body is not None and (not a_body or is_body(body)):
-            found = pieces_in(body, name, owner, depth + 1)
-            if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
-                return found
+    body = json_in(text) if a_body or name not in VERBATIM else None
+    if body is not None and (not a_body or is_body(body)):
+        found = pieces_in(body, name, owner, depth + 1)
+        if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
+            return found
     return [Piece(text)] if a_body or is_words(text, name) else []
 
 
 def pieces_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Piece]:
     """The words of a message, of a piece of rich text or of a card; or the mark that names it."""
     kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
-    noun = noun_of(kind) or (FILE if text_in(fields, "fileName") else "")
+    known = (noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE))
+    noun = next(known, FILE if text_in(fields, "fileName") else "")
     if text_in(fields, "atName") or kind == "at":
         who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
         return [Piece(f"@{who.lstrip('@')} ", MENTION)] if who else []
@@ -236,7 +225,7 @@ def pieces_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Pie
 
 def pieces_in_records(value: Any, summary: str, depth: int) -> list[Piece]:
     """The messages of a forwarded conversation, a line for each, but for those that its summary has."""
-    entries = unpacked(value) if isinstance(value, str) else value
+    entries = json_in(value)
     lines = []
     for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
         pieces = pieces_in(entry, RECORDS[0], "", depth)
@@ -261,29 +250,23 @@ def joined(found: list[list[Piece]], separator: str) -> list[Piece]:
 
 def names_in(value: Any, depth: int) -> list[str]:
     """The first two names, titles or addresses in the fields of a file, a place or a person."""
-    body = unpacked(value) if isinstance(value, str) else value
+    body = json_in(value)
     if not isinstance(body, dict) or depth > 4:
         return []
-    fields = [
-        name for name in list(body)[:MAX_FIELDS] if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")
-    ]
-    names = [text_in(body, name) or "" for name in fields]
-    for inner in list(body.values())[:MAX_FIELDS]:
-        names += names_in(inner, depth + 1)
+    fields = list(body)[:MAX_FIELDS]
+    naming = [name for name in fields if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")]
+    names = [text_in(body, name) or "" for name in naming]
+    for name in fields:
+        names += names_in(body[name], depth + 1)
     return list(dict.fromkeys(name for name in names if name.strip()))[:2]
 
 
 def download_code_in(fields: dict[str, Any]) -> str:
     """The code for which DingTalk hands out a picture or a file, '' if there is none; in a field or one level below."""
-    inner = [unpacked(value) if isinstance(value, str) else value for value in list(fields.values())[:MAX_FIELDS]]
+    inner = map(json_in, list(fields.values())[:MAX_FIELDS])
     places = [fields, *(value for value in inner if isinstance(value, dict))]
     codes = (text_in(place, name) for name in ("downloadCode", "pictureDownloadCode") for place in places)
     return next(filter(None, codes), "")
-
-
-def noun_of(kind: str) -> str:
-    """What such a message is called, '' if that is not known or if it is nothing but words."""
-    return next((noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE)), "")
 
 
 def is_words(text: str, name: str) -> bool:
@@ -318,14 +301,8 @@ def question_of(message: Message, scope: str) -> str:
     return "\n".join(f"{speaker}：{line}" for line in words.splitlines())
 
 
-COMMANDS = {  # and the English words after a sign
-    "清除": "clear",
-    "重置": "clear",
-    "状态": "status",
-    "帮助": "help",
-    "模型": "model",
-    "角色": "prompt",
-}
+# The words that are commands; after a sign their English names are, too.
+COMMANDS = {"清除": "clear", "重置": "clear", "状态": "status", "帮助": "help", "模型": "model", "角色": "prompt"}
 WITH_ARGUMENT = ("model", "prompt")
 OFF, OFF_WORDS = "off", ("off", "取消", "关闭")  # the argument that takes a choice away
 SIGNS = ("\\", "/", "、")

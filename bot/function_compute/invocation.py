@@ -220,7 +220,5 @@ def may_have_arrived(error: Exception) -> bool:
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
     if isinstance(error, cut_off):
         return True
-    cause = error.args[0] if error.args else None
-    return type(error) is requests.ConnectionError and not hasattr(
-        cause, "reason"
-    )  # urllib3 gives one if it never sent
+    cause = error.args[0] if error.args else None  # urllib3 gives one a reason if it never sent
+    return type(error) is requests.ConnectionError and not hasattr(cause, "reason")

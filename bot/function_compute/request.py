@@ -14,9 +14,6 @@ from typing import Any, NamedTuple
 
 from bot import sentences
 
-# https://help.aliyun.com/document_detail/74756.html                                       2.0: WSGI
-# https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function   3.0: the event
-
 MAX_BODY_BYTES = 64 * 1024  # Function Compute takes 128 KiB asynchronously; no documented message comes near
 
 
