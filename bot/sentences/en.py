@@ -221,7 +221,7 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "Please compress the picture, or send only the part of the text that you want to ask about.",
     "picture": "I cannot look at a picture in this format, only at PNG, JPEG, WEBP and GIF. "
     "Please convert it and send it again.",
-    "file": "I cannot read this file, only text files in UTF-8 or GB18030 such as .txt, .md, .csv, .json and code. "
+    "file": "I cannot read this file, only text files such as .txt, .md, .csv, .json and code. "
     "Please copy what you want to ask about out of a PDF, Word or Excel file into a message.",
     "nothing in it": "This file is empty, or has nothing but blanks in it. Please check it and send it again.",
     "encoding": "I cannot tell how the text in this file is encoded. Please save it as UTF-8 and send it again.",

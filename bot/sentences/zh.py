@@ -173,7 +173,7 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "missing": "钉钉没有把图片或文件交给机器人，我看不到。请在单聊里直接发给我。",
     "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
     "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
-    "file": "这个文件我读不了，只能读 UTF-8 或 GB18030 编码的文本文件，例如 .txt、.md、.csv、.json、代码。"
+    "file": "这个文件我读不了，只能读文本文件，例如 .txt、.md、.csv、.json、代码。"
     "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
     "nothing in it": "这个文件是空的，或者只有空白。请检查以后再发。",
     "encoding": "我认不出这个文件的文字编码。请把它另存为 UTF-8 编码以后再发。",

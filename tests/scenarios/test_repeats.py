@@ -55,9 +55,12 @@ def runs_of(cloud: LocalCloud, message: Message) -> list[Any]:
 
 
 def check_answered_once(cloud: LocalCloud, message: Message, most_asked: int = 1) -> None:
-    """One bubble, one turn, one mark; ChatGPT was asked at least once and not more often than it may be."""
+    """One reply, one turn, one mark; ChatGPT was asked at least once and not more often than it may be.
+
+    On a busy machine Function Compute may confirm a message too late: what Dingtalk_Conversation then says is no reply.
+    """
     cloud.function_compute.wait_idle(60)
-    assert len(cloud.dingtalk.shown(message)) == 1
+    assert sum(not bubble.by_http_answer for bubble in cloud.dingtalk.shown(message)) == 1
     lines = [line for line in cloud.journal(message) if line["msgId"] == message["msgId"] and "sent" not in line]
     assert [("question" in line, "delivered" in line) for line in lines] == [(True, False), (False, True)]
     question = message["text"]["content"]
