@@ -117,7 +117,9 @@ LIVES_ON = {
     (READ, ODD): Outcome((WITHOUT_MEMORY,), log="lines make no sense"),
     (RECALL, ODD): Outcome((WITHOUT_MEMORY,)),
     # What cannot pass is not tried again, nor is what took all the time; its sentence is the reply to the message.
-    (ASK, ERROR_4XX): Outcome((r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。\n（服务的原话：.*）",), asked=0, log="failed: key"),
+    (ASK, ERROR_4XX): Outcome(
+        (r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。\n（服务的原话：.*）",), asked=0, log="failed: key"
+    ),
     (ASK, ODD): Outcome((r"ChatGPT 的回应无法识别。.*CHATGPT_BASE_URL.*",), asked=0, log="failed: strange"),
     (ASK, SLOW): Outcome((r"ChatGPT 没有在规定的时间内答完。.*TIMEOUT.*",), log="failed: timeout"),
     # The answer was on its way when the connection broke: only asking again can bring it.
@@ -327,7 +329,9 @@ STAYS = {
     **{(step, fault): Outcome((NOT_READ,), log="not read") for step in (READ, RECALL) for fault in NO_ANSWER},
     (ASK, BEFORE): Outcome((NETWORK,), asked=0, log="failed: network"),
     (ASK, AFTER): Outcome((NETWORK,), asked=3, log="failed: network"),
-    (ASK, ERROR_5XX): Outcome((r"ChatGPT 暂时出错了。请稍后再问；.*\n（服务的原话：.*）",), asked=0, log="failed: down"),
+    (ASK, ERROR_5XX): Outcome(
+        (r"ChatGPT 暂时出错了。请稍后再问；.*\n（服务的原话：.*）",), asked=0, log="failed: down"
+    ),
     **{(KEEP, fault): Outcome((NOT_SAVED,), recorded=0, log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(APPEND, fault): Outcome((NOT_SAVED,), recorded=0, log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(SEND, fault): Outcome(log=": answered again in") for fault in (BEFORE, ERROR_5XX, ODD)},
