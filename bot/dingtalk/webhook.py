@@ -17,6 +17,7 @@ from bot.deadline import call_until, now_ms, pause
 from bot.dingtalk.message import Message
 from bot.errors import NotDelivered
 from bot.logs import log, plain_words
+from bot.masking import without_parts
 
 
 class Undeliverable(Exception):
@@ -122,7 +123,7 @@ def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
     if errcode == "0":
         return ""
     errmsg = plain_words(answer.get("errmsg", ""), 80)
-    problem = f"DingTalk answers errcode {errcode}: {errmsg}"
+    problem = without_parts(f"DingTalk answers errcode {errcode}: {errmsg}", body.decode())  # it may quote the reply
     log.warning("%s (%s)", problem, FINAL.get(errcode) or REFUSED_TEXT.get(errcode) or "not in the tables")
     family = family_of(errcode, errmsg)
     if family == "text":

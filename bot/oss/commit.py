@@ -35,16 +35,14 @@ class Reply(NamedTuple):
 class Record:
     """A reply on its way to the journal."""
 
-    def __init__(self, reply: Reply, run: Run, deadline: float) -> None:
+    def __init__(self, reply: Reply, journal: Journal, run: Run, deadline: float) -> None:
         self.reply, self.run, self.deadline = reply, run, deadline
-        self.first_epoch = -1  # in which the question was asked
+        self.first_epoch = journal.epoch  # in which the question was asked; 0 if the journal could not be read
         self.words: tuple[int, int, int] | None = None  # where they lie
         self.line: Line | None = None  # the last one that was to be appended
 
     def next_line(self, journal: Journal) -> Line | None:
         """The line that commits the reply, its words kept before; None if the message has a reply."""
-        if self.first_epoch < 0:
-            self.first_epoch = journal.epoch
         if self.words and self.words[0] != journal.epoch:  # \clear was faster
             delete_if_possible(journal, self.words[0], self.deadline)
             self.words = None
@@ -71,7 +69,7 @@ def commit(reply: Reply, journal: Journal, run: Run) -> tuple[Lease | None, str]
     What is not on record is sent all the same: as long as time is left if that is certain, else no longer than the
     lease lasts that may be on record.
     """
-    record = Record(reply, run, run.share(COMMIT_SHARE))
+    record = Record(reply, journal, run, run.share(COMMIT_SHARE))
     try:
         journal = append_line(record.next_line, journal, record.deadline)
     except JournalFailure as failure:

@@ -161,7 +161,7 @@ NOT_DELETED = (
     "Send \\clear once more to delete it."
 )
 STATUS = (
-    "Model: {model}\nRole: {prompt}\nRemembered: {turns} turns ({most} at most)\nPictures and text files: {pictures}\n"
+    "Model: {model}\nRole: {prompt}\nTurns remembered: {turns} ({most} at most)\nPictures and text files: {pictures}\n"
     "Version: {version}"
 )
 PICTURES_ON, PICTURES_OFF = "on", "off (DINGTALK_APP_KEY is not set)"

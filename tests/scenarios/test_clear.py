@@ -14,6 +14,7 @@ import pytest
 from tests.helpers import Reply, is_append, is_commit, write_turns
 from tests.stand_ins.dingtalk import Message
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
+from tests.stand_ins.oss import error_fault
 from tests.stand_ins.server import Fault, Received
 
 PARAGRAPH = "一二三四五六七八九十" * 300  # one part of an answer
@@ -127,6 +128,24 @@ def test_question_on_its_way_is_not_in_the_bucket_when_clear_has_ended(
     assert len(cloud.dingtalk.shown(message)) == len(cloud.dingtalk.shown(clearing)) == 1
     assert "机密的问题".encode() not in b"".join(data for data in cloud.oss.everything() if b'"question"' in data)
     assert epochs(cloud) == ["1.jsonl"]
+    assert [line.get("turn") for line in cloud.journal(message) if "words" in line] == [None]
+
+
+def test_question_whose_journal_could_not_be_read_is_no_turn_after_clear(reply: Reply, cloud: LocalCloud) -> None:
+    """Nobody knows in which epoch it was asked, so it does not go to the one that \\clear began meanwhile."""
+    message, clearing = cloud.dingtalk.message("机密的问题"), cloud.dingtalk.message("\\clear")
+    asked: list[bool] = []
+    unread = error_fault("ServiceUnavailable", where=lambda received: not asked)
+    cloud.oss.plan(replace(unread, times=100))
+
+    def clear() -> None:
+        asked.append(True)
+        reply.run_at_once((clearing, {}))
+
+    cloud.openai_api.plan(Fault(then=clear))
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert len(cloud.dingtalk.shown(message)) == len(cloud.dingtalk.shown(clearing)) == 1
+    assert "机密的问题".encode() not in b"".join(data for data in cloud.oss.everything() if b'"question"' in data)
     assert [line.get("turn") for line in cloud.journal(message) if "words" in line] == [None]
 
 

@@ -23,6 +23,18 @@ def clock(reply: Reply, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.parametrize("answer", ["长颈鹿在火星上唱歌", "giraffes sing on Mars"])
+def test_errmsg_that_quotes_the_reply_is_logged_without_it(
+    reply: Reply, cloud: LocalCloud, clock: Clock, caplog: Any, answer: str
+) -> None:
+    """What was said stands in no log, whoever repeats it."""
+    cloud.openai_api.answer_next(answer)
+    cloud.dingtalk.refuse_next(990001, f"拦截了“{answer}”")
+    assert reply.run(cloud.dingtalk.message("1+1=?"))["result"] == "answered"
+    assert "errcode 990001: 拦截了" in caplog.text
+    assert answer[2:-2] not in caplog.text
+
+
 @pytest.mark.parametrize("case", field_cases("webhook"))
 def test_reported_answer_of_the_webhook_has_its_outcome(
     reply: Reply, cloud: LocalCloud, clock: Clock, case: dict[str, Any]
