@@ -111,7 +111,7 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
             reply = compose(message, problems, journal, sign, run)
             lease, problem = commit(reply, journal, run)
             if lease:
-                return deliver(message, told(reply, problem, lease.journal.denied), lease, run), reply.tokens
+                return deliver(message, told(reply, problem, lease), lease, run), reply.tokens
             journal = load_journal(journal, 0, run.share(LOAD_SHARE))
         sign.begin(anew=False)  # the run that began it may be dead
         lease = take_lease(journal, run)

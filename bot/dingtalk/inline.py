@@ -122,8 +122,4 @@ def kind_at(text: str, place: int) -> str:
 
 def as_words(text: str) -> str:
     r"""The text without a beginning that would make it another block: '1. 先' -> '1\. 先'."""
-    start = STARTER.match(text)
-    if not start:
-        return text
-    sign = len(text) - len(text.lstrip("0123456789"))
-    return text[:sign] + "\\" + text[sign:]
+    return re.sub(r"\A[0-9]*", r"\g<0>\\", text) if STARTER.match(text) else text

@@ -184,6 +184,7 @@ def pieces_in_text(text: str, name: str, owner: str, depth: int) -> list[Piece]:
     body = json_in(text) if a_body or name not in VERBATIM else None
     if body is not None and (not a_body or is_body(body)):
         found = pieces_in(body, name, owner, depth + 1)
+        # Only now it shows: a body with nothing to read, and no picture, is what somebody wrote, such as {"title": 5}.
         if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
             return found
     return [Piece(text)] if a_body or is_words(text, name) else []

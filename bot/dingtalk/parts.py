@@ -147,10 +147,9 @@ def find_cut(text: str, limit: int) -> int:
     wholes = [found.span() for found in WHOLE.finditer(text[: 2 * limit])]
     inside = {cut: start for start, end in wholes for cut in range(start + 1, end)}
     for end in (r"\n\s*\n", r"\n", r"[。！？；…]|[.!?;]\s"):
-        cuts = [found.end() for found in re.finditer(end, text[:limit])]
-        for cut in reversed(cuts):
-            if cut > limit // 2 and cut not in inside:
-                return cut
+        cuts = [cut for cut in (found.end() for found in re.finditer(end, text[:limit])) if cut not in inside]
+        if cuts and cuts[-1] > limit // 2:
+            return cuts[-1]
     return end_of_character(text, inside.get(limit) or limit)
 
 

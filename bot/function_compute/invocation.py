@@ -60,14 +60,7 @@ class Deployment(NamedTuple):
 CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
 INVOKE_SECONDS = 1.5  # for handing over, all in all
 ALREADY_EXISTS = "StatefulAsyncInvocationAlreadyExists"  # Function Compute's code for an id that it has already
-NOT_JSON_ERRORS = (
-    TooLarge,
-    requests.JSONDecodeError,
-    json.JSONDecodeError,
-    UnicodeDecodeError,
-    TypeError,
-    RecursionError,
-)
+NOT_JSON_ERRORS = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
 NO_ANSWER_ERRORS = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
 
 
@@ -96,7 +89,7 @@ def hand_over(message: Message, deployment: Deployment) -> str:
     invoke = invoke_2 if deployment.generation == 2 else invoke_3
     try:
         answer = invoke(message.body, f"m{digest}", deployment)  # an id must begin with a letter or _
-    except NOT_JSON_ERRORS as error:
+    except (TooLarge, *NOT_JSON_ERRORS) as error:
         reason = f"not Function Compute's answer: {type(error).__name__}"
         raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE) from error
     except NO_ANSWER_ERRORS as error:

@@ -78,18 +78,19 @@ def commit(reply: Reply, journal: Journal, run: Run) -> tuple[Lease | None, str]
     return (Lease(journal, run) if journal.lease[0] == run.id else None), ""
 
 
-def told(reply: Reply, problem: str, hidden: bool) -> Reply:
-    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record.
+def told(reply: Reply, problem: str, lease: Lease) -> Reply:
+    """The reply as it is sent this time: with a sentence about OSS. `problem`: why it is not on record, or may not be.
 
-    `hidden`: there was no journal, of which OSS says 403, not 404, to a role that may not list.
+    Of a journal that does not exist OSS says 403, not 404, to a role that may not list.
     """
     if reply.clear:
         return not_cleared(problem) if problem else reply
     note, unread = "", reply.unread
     if problem and reply.private:
-        sentence = sentences.HISTORY_NOT_READ_NOR_SAVED if unread else sentences.HISTORY_NOT_SAVED
-        note = sentence.format(problem=problem)
-    elif unread and not hidden:
+        unsure = lease.commit is not None and lease.journal.commit is None
+        not_saved = sentences.HISTORY_PERHAPS_NOT_SAVED if unsure else sentences.HISTORY_NOT_SAVED
+        note = (sentences.HISTORY_NOT_READ_NOR_SAVED if unread else not_saved).format(problem=problem)
+    elif unread and not lease.journal.denied:
         note = sentences.HISTORY_NOT_READ.format(problem=unread)
     return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
 

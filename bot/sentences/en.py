@@ -320,6 +320,7 @@ NOT_ALL_SENT = "(The answer is too long: the rest was not sent. Ask me to go on,
 # --- OSS ---
 
 HISTORY_NOT_READ = "(The history could not be read, so earlier messages were not considered. {problem}.)"
+HISTORY_PERHAPS_NOT_SAVED = "(This turn may not have been saved in the history. {problem}.)"
 HISTORY_NOT_SAVED = "(This turn could not be saved in the history. {problem}.)"
 HISTORY_NOT_READ_NOR_SAVED = (
     "(The history could not be read, so earlier messages were not considered, and this turn was not saved. {problem}.)"

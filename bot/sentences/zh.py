@@ -249,6 +249,7 @@ NOT_ALL_SENT = "（回答太长，后面的没有发出来。可以让我接着�
 # --- OSS ---
 
 HISTORY_NOT_READ = "（没能读取聊天记录，所以没有参考之前的对话。{problem}。）"
+HISTORY_PERHAPS_NOT_SAVED = "（这次对话不一定存进了聊天记录。{problem}。）"
 HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
 HISTORY_NOT_READ_NOR_SAVED = "（没能读取聊天记录，所以没有参考之前的对话，这次对话也没有存下来。{problem}。）"
 OSS_NOT_REACHED = "连接不上 OSS（{error}），请检查环境变量 OSS_ENDPOINT"

@@ -70,6 +70,7 @@ QUESTION = "机密的问题"
 ANSWER = rf"你说的是「{QUESTION}」。这是本次对话的第 2 个问题。"  # patterns of what the chat shows
 WITHOUT_MEMORY = ANSWER.replace("2", "1")
 NOT_READ = WITHOUT_MEMORY + r"\n\n（没能读取聊天记录，所以没有参考之前的对话。.*）"
+PERHAPS_NOT_SAVED = ANSWER + r"\n\n（这次对话不一定存进了聊天记录。.*）"
 NOT_SAVED = ANSWER + r"\n\n（这次对话没能存进聊天记录。.*）"
 UNREACHABLE = r"连接不上函数计算。请部署者检查 .* ENDPOINT.*"
 UNCONFIRMED = r"函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
@@ -117,7 +118,9 @@ LIVES_ON = {
     (READ, ODD): Outcome((WITHOUT_MEMORY,), log="lines make no sense"),
     (RECALL, ODD): Outcome((WITHOUT_MEMORY,)),
     # What cannot pass is not tried again, nor is what took all the time; its sentence is the reply to the message.
-    (ASK, ERROR_4XX): Outcome((r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。\n（服务的原话：.*）",), asked=0, log="failed: key"),
+    (ASK, ERROR_4XX): Outcome(
+        (r"ChatGPT 的 API 密钥无效。.*CHATGPT_API_KEY。\n（服务的原话：.*）",), asked=0, log="failed: key"
+    ),
     (ASK, ODD): Outcome((r"ChatGPT 的回应无法识别。.*CHATGPT_BASE_URL.*",), asked=0, log="failed: strange"),
     (ASK, SLOW): Outcome((r"ChatGPT 没有在规定的时间内答完。.*TIMEOUT.*",), log="failed: timeout"),
     # The answer was on its way when the connection broke: only asking again can bring it.
@@ -327,9 +330,12 @@ STAYS = {
     **{(step, fault): Outcome((NOT_READ,), log="not read") for step in (READ, RECALL) for fault in NO_ANSWER},
     (ASK, BEFORE): Outcome((NETWORK,), asked=0, log="failed: network"),
     (ASK, AFTER): Outcome((NETWORK,), asked=3, log="failed: network"),
-    (ASK, ERROR_5XX): Outcome((r"ChatGPT 暂时出错了。请稍后再问；.*\n（服务的原话：.*）",), asked=0, log="failed: down"),
+    (ASK, ERROR_5XX): Outcome(
+        (r"ChatGPT 暂时出错了。请稍后再问；.*\n（服务的原话：.*）",), asked=0, log="failed: down"
+    ),
     **{(KEEP, fault): Outcome((NOT_SAVED,), recorded=0, log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
-    **{(APPEND, fault): Outcome((NOT_SAVED,), recorded=0, log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
+    # Whether it was done is not known, so it is done at last before anything is sent; the sentence was made before.
+    **{(APPEND, fault): Outcome((PERHAPS_NOT_SAVED,), log="not saved") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(SEND, fault): Outcome(log=": answered again in") for fault in (BEFORE, ERROR_5XX, ODD)},
     **{(MARK, fault): Outcome(marks=0, log="no delivery mark") for fault in (BEFORE, ERROR_5XX, ODD)},
 }
