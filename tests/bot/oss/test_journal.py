@@ -253,5 +253,5 @@ def test_append_of_which_nothing_can_be_learnt_is_given_up(reply: Reply, cloud: 
     cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=True))
     cloud.oss.plan(error_fault("InternalError", where=is_get, times=4))
     assert reply.run(message)["result"] == "answered"
-    assert "没能存进聊天记录" in cloud.dingtalk.shown(message)[0].text
+    assert "不一定存进了聊天记录" in cloud.dingtalk.shown(message)[0].text
     assert sum("question" in line for line in cloud.journal(message)) == 1
