@@ -90,6 +90,7 @@ def test_answers_are_in_dotenv_and_the_check_finds_nothing_wrong(fresh: Clone) -
     assert [line for line in checked if line.startswith("- .env")] == []
 
 
+@pytest.mark.full
 def test_english_is_asked_in_english_and_openai_needs_no_address(fresh: Clone) -> None:
     """OpenAI comes first there; all other settings are in the file, switched off."""
     done = init(fresh, *ENGLISH)
@@ -147,6 +148,7 @@ def test_file_that_is_there_is_changed_only_after_a_yes_and_keeps_what_is_not_as
     assert values_in(fresh, 2)["CHATGPT_API_KEY"] == KEY
 
 
+@pytest.mark.full
 def test_input_that_ends_writes_nothing(fresh: Clone) -> None:
     """A window that was closed, or a script."""
     done = init(fresh, *ENGLISH[:4])
@@ -167,6 +169,7 @@ def test_python_that_is_too_old_says_so(fresh: Clone, version: str) -> None:
     assert f"This is Python {version}; 3.8 or newer is needed." in told.stderr
 
 
+@pytest.mark.full
 def test_python_without_pip_is_told_before_anything_is_done(fresh: Clone, tmp_path: Path) -> None:
     """Only the package of Reply needs it."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True, timeout=60)
@@ -176,6 +179,7 @@ def test_python_without_pip_is_told_before_anything_is_done(fresh: Clone, tmp_pa
     assert "没有 pip" in told.stderr and "has no pip. On Debian and Ubuntu" in told.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("version", "good"), [("19.2.3", False), full("20.2.4", False), full("20.0.2", True), ("26.1", True)]
 )
@@ -193,6 +197,7 @@ def test_pip_that_is_too_old_is_told_before_anything_is_done(fresh: Clone, versi
     assert ("could not be downloaded" in told.stderr) == good
 
 
+@pytest.mark.full
 def test_no_network_is_told_with_a_mirror(fresh: Clone) -> None:
     """And that it goes on meanwhile."""
     told = fresh.run(f"'{sys.executable}' -m deploy reply", **NO_NETWORK)
@@ -201,6 +206,7 @@ def test_no_network_is_told_with_a_mirror(fresh: Clone) -> None:
     assert "pip config set global.index-url https://mirrors.aliyun.com/pypi/simple/" in told.stderr
 
 
+@pytest.mark.full
 def test_no_network_for_the_compiler_does_not_say_install_node(fresh: Clone, tmp_path: Path) -> None:
     """Node.js is there, only npm did not get through: that is another cure."""
     programs = tmp_path / "bin"
@@ -229,6 +235,7 @@ def test_folder_that_may_not_be_written_has_its_sentence(fresh: Clone) -> None:
     assert "没有权限写" in told.stderr and "may not be written" in told.stderr
 
 
+@pytest.mark.full
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no such signal")
 def test_ctrl_c_is_one_line_and_keeps_the_old_package(fresh: Clone, tmp_path: Path) -> None:
     """While a program works for us, which ends as well."""
@@ -257,6 +264,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_old_package(fresh: Clone, tmp_path: Pa
         os.kill(int(started.read_text()), 0)
 
 
+@pytest.mark.full
 def test_build_that_was_stopped_at_its_end_finds_the_old_package_again(fresh: Clone) -> None:
     """Between the two steps the old one has another name."""
     (fresh.packages / "reply.old").mkdir(parents=True)
@@ -266,6 +274,7 @@ def test_build_that_was_stopped_at_its_end_finds_the_old_package_again(fresh: Cl
     assert [file.name for file in (fresh.packages / "reply").iterdir()] == ["old.py"]
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("file", "text", "words"),
     [
@@ -284,6 +293,7 @@ def test_settings_in_a_file_of_another_name_are_found(fresh: Clone, file: str, t
         assert words in told.stdout + told.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("line", "words"),
     [

@@ -132,6 +132,7 @@ def page(shared_page: Page) -> Iterator[Page]:
     assert shared_page.browser.get_log("browser") == []  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.full
 def test_private_chat_remembers(page: Page) -> None:
     """The second answer needs the first question."""
     page.say("我叫小明")

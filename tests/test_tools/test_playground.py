@@ -118,6 +118,7 @@ def test_generation_can_be_chosen() -> None:
         assert "x-acs-security-token: •••" in invoke["request"]
 
 
+@pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal like Ctrl-C for one process")
 @pytest.mark.parametrize("ending", [pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGTERM])
 def test_ending_leaves_no_process_behind(ending: int) -> None:
@@ -134,6 +135,7 @@ def test_ending_leaves_no_process_behind(ending: int) -> None:
         assert not alive
 
 
+@pytest.mark.full
 def test_port_can_be_chosen() -> None:
     """For a bookmark."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -142,6 +144,7 @@ def test_port_can_be_chosen() -> None:
         assert url == f"http://127.0.0.1:{port}/"
 
 
+@pytest.mark.full
 def test_busy_port_is_told() -> None:
     """A sentence that says what to do, and no stack trace."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
