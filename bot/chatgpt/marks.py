@@ -28,7 +28,9 @@ TOOL_CALL = re.compile(  # in the forms of DeepSeek, Qwen, Kimi, MiniMax, Llama,
     r"|<function=|<(?:\w{1,20}:)?invoke\s|\[TOOL_CALLS?\]|\]<\]\w{1,20}\[>\[)",
     re.MULTILINE | re.IGNORECASE,
 )
-MARK = re.compile(r"<[|｜]([^<>|｜\n]{1,60})[|｜]>|<(/?s|eos|bos|pad|unk|eod|(?:start|end)_of_\w{1,20})>|\[(/?INST)\]")
+MARK = re.compile(  # no code stands in one, which is \0 here
+    r"<[|｜]([^<>|｜\n\0]{1,60})[|｜]>|<(/?s|eos|bos|pad|unk|eod|(?:start|end)_of_\w{1,20})>|\[(/?INST)\]"
+)
 TURN = re.compile(r"(im_)?start(_header_id|_of_turn)?|begin_of_sentence|user|human|inst")  # what opens one
 SPEAKER = re.compile(r"\s*(?:assistant|model)[ \t]*(?=\n|<|\Z)")
 

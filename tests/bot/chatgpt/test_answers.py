@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bot.chatgpt.answers import Answer, read_answer
@@ -253,6 +253,7 @@ def test_answer_of_a_model_that_loops_is_read_in_time(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*"<>|/`\n ", "think", "im_end", "答", "<|", "|>", "</", "```"])).map("".join))
+@example("<<|```<```|><")
 def test_words_without_marks_have_none_to_lose(text: str) -> None:
     """What was cleaned is not shorter than nothing, and nothing is made up."""
     words = without_marks(text)
