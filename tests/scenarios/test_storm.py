@@ -124,7 +124,9 @@ def check(cloud: LocalCloud, message: Message, figures: Counter[str]) -> None:
     allowed = may_show_again(cloud, message, log)
     lines = [line for line in cloud.journal(message) if line["msgId"] == message["msgId"]]
     commits = sum("words" in line or "say" in line for line in lines)
-    told_why_not = sum(any(words in text for words in ("没能存进", "没有存下来", "没能忘掉")) for text in shown)
+    told_why_not = sum(
+        any(words in text for words in ("没能存进", "不一定存进", "没有存下来", "没能忘掉")) for text in shown
+    )
     forgotten = log.count(": forgotten in")
     figures.update(runs=len(runs), replies=len(shown), copies=max(0, len(shown) - 1), forgotten=forgotten)
     figures.update(commits=commits, sentences=told_why_not, clears="clear" in message["text"]["content"])

@@ -153,7 +153,10 @@ class LocalCloud:
             return line
         epoch, offset, length = line["words"]
         piece = (self.oss.read(f"chat-history/{place}/{epoch}.jsonl") or b"")[offset : offset + length]
-        words = json.loads(piece or b"{}")
-        if words.get("msgId") != line["msgId"]:
+        try:
+            words = json.loads(piece)
+        except ValueError:  # \\clear deleted the object, and a run that was under way began it anew
+            return line
+        if not isinstance(words, dict) or words.get("msgId") != line["msgId"]:
             return line
         return {**line, **{name: words[name] for name in ("question", "answer") if name in words}}
