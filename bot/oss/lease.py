@@ -20,7 +20,7 @@ from bot.deadline import (
 )
 from bot.errors import NotDelivered, Taken
 from bot.logs import log
-from bot.oss.journal import CLOCKS_MS, Journal, JournalFailure, Line, append_line, epoch_in, load_journal
+from bot.oss.journal import CLOCKS_MS, OSS_TRIES, Journal, JournalFailure, Line, append_line, epoch_in, load_journal
 
 LEASE_MS = 10_000  # a run that needs longer renews its lease; one that died blocks for this long, and CLOCKS_MS
 WAIT_SECONDS = 1  # between two looks at the lease of another run
@@ -115,7 +115,7 @@ def take_lease(journal: Journal, run: Run) -> Lease:
     Taken if another run delivers it meanwhile; NotDelivered if that is still sending when this one has to end. No lease
     lasts longer than LEASE_MS, so whatever the clocks say, one that does not change for that long is over.
     """
-    seen, over = journal.lease, over_at(journal)
+    seen, over, looks = journal.lease, over_at(journal), 0
     while not journal.delivered:
         if time.monotonic() >= over:
             try:
@@ -126,8 +126,13 @@ def take_lease(journal: Journal, run: Run) -> Lease:
                 raise NotDelivered(f"no lease: {failure}", seen[2]) from None
             if journal.lease[0] == run.id and not journal.delivered:
                 return Lease(journal, run)
-            if journal.commit is None:
-                raise NotDelivered("the journal is gone", 0)
+            if journal.commit is None:  # OSS may have said so for once; or somebody has deleted the journal
+                looks += 1
+                if looks == OSS_TRIES:
+                    raise NotDelivered("the journal is gone", 0)
+                pause(WAIT_SECONDS, run.deadline)
+                latest = load_journal(journal, 0, run.share(LOAD_SHARE))
+                journal = journal if latest.problem else latest
         elif time.monotonic() + WAIT_SECONDS > run.without(AFTER_ASKING_SHARE):
             raise NotDelivered("another run is still sending it", seen[2])
         else:
