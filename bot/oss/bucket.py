@@ -151,4 +151,4 @@ def oss_problem(error: BaseException | None) -> str:
     cause = next((cause for cause, words in CAUSES if re.search(words, told, re.IGNORECASE)), "")
     code = plain_words(error.code, 60) or f"HTTP {error.status}"
     problem = sentences.OSS_ERROR.format(code=code, request_id=plain_words(error.request_id, 60))
-    return problem + (sentences.OSS_TODO.format(hint=sentences.OSS_HINTS[cause]) if cause else "")
+    return problem + (sentences.OSS_WHAT_TO_DO.format(hint=sentences.OSS_HINTS[cause]) if cause else "")

@@ -327,7 +327,7 @@ HISTORY_NOT_READ_NOR_SAVED = (
 )
 OSS_NOT_REACHED = "OSS cannot be reached ({error}): check OSS_ENDPOINT"
 OSS_ERROR = "OSS error {code}, request {request_id}"
-OSS_TODO = ": {hint}"  # behind OSS_ERROR
+OSS_WHAT_TO_DO = ": {hint}"  # behind OSS_ERROR
 TOO_MANY_AT_ONCE = "too many people wrote at the same time"
 OSS_HINTS = {  # what the deployer can do, by cause
     "overdue": "the Alibaba Cloud account is overdue or disabled; top it up, or read Alibaba Cloud's messages",

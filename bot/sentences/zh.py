@@ -254,7 +254,7 @@ HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
 HISTORY_NOT_READ_NOR_SAVED = "（没能读取聊天记录，所以没有参考之前的对话，这次对话也没有存下来。{problem}。）"
 OSS_NOT_REACHED = "连接不上 OSS（{error}），请检查环境变量 OSS_ENDPOINT"
 OSS_ERROR = "OSS 错误 {code}，请求 {request_id}"
-OSS_TODO = "：{hint}"  # behind OSS_ERROR
+OSS_WHAT_TO_DO = "：{hint}"  # behind OSS_ERROR
 TOO_MANY_AT_ONCE = "同时写入的人太多"
 OSS_HINTS = {  # what the deployer can do, by cause
     "overdue": "阿里云账号欠费或被停用，请充值，或者查看阿里云的站内信",
