@@ -21,6 +21,8 @@ MOST_PROMPT_CHARACTERS = 2000  # of a role
 
 def reply_to_command(command: Command, in_group: bool, journal: Journal, run: Run) -> Reply:
     """Do what the command says."""
+    if command.name == "help":
+        return show_help(in_group, run.settings)
     if command.name == "clear":
         return clear(journal)
     try:
@@ -29,11 +31,9 @@ def reply_to_command(command: Command, in_group: bool, journal: Journal, run: Ru
             return status(journal, choices, run.settings)
         if command.name == "model":
             return choose_model(command.argument, choices, journal, run)
-        if command.name == "prompt":
-            return choose_prompt(command.argument, choices, journal, run)
+        return choose_prompt(command.argument, choices, journal, run)
     except OssFailure as failure:
         return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=failure))
-    return show_help(in_group, run.settings)
 
 
 def show_help(in_group: bool, settings: ReplySettings) -> Reply:

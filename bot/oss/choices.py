@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bot.oss.bucket import OssFailure, call_oss, read_range
 from bot.oss.journal import Journal
-from bot.values import text_in
+from bot.values import read_json, text_in
 
 MOST_BYTES = 64 * 1024  # a role has at most 2,000 characters
 
@@ -39,10 +39,7 @@ def read_choices(journal: Journal, deadline: float) -> Choices:
         if failure.missing:
             return Choices()
         raise
-    try:
-        chosen = json.loads(data)
-    except (ValueError, RecursionError):
-        chosen = None
+    chosen = read_json(data)
     if not isinstance(chosen, dict):
         return Choices()  # somebody edited it
     return Choices(text_in(chosen, "model") or "", text_in(chosen, "prompt") or "")

@@ -130,18 +130,21 @@ def take_lease(journal: Journal, run: Run) -> Lease:
                 looks += 1
                 if looks == OSS_TRIES:
                     raise NotDelivered("the journal is gone", 0)
-                pause(WAIT_SECONDS, run.deadline)
-                latest = load_journal(journal, 0, run.share(LOAD_SHARE))
-                journal = journal if latest.problem else latest
+                journal = a_moment_later(journal, run)
         elif time.monotonic() + WAIT_SECONDS > run.without(AFTER_ASKING_SHARE):
             raise NotDelivered("another run is still sending it", seen[2])
         else:
-            pause(WAIT_SECONDS, run.deadline)
-            latest = load_journal(journal, 0, run.share(LOAD_SHARE))
-            journal = journal if latest.problem else latest
+            journal = a_moment_later(journal, run)
         if journal.lease != seen:
             seen, over = journal.lease, over_at(journal)
     raise Taken(journal.message_id)
+
+
+def a_moment_later(journal: Journal, run: Run) -> Journal:
+    """The journal as it is then, or as it was if it cannot be read."""
+    pause(WAIT_SECONDS, run.deadline)
+    latest = load_journal(journal, 0, run.share(LOAD_SHARE))
+    return journal if latest.problem else latest
 
 
 def over_at(journal: Journal) -> float:

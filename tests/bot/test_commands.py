@@ -239,6 +239,14 @@ def test_conversation_without_choices_costs_no_request(reply: Reply, cloud: Loca
     assert not [each for each in cloud.oss.received if "chat-settings" in each.path]
 
 
+def test_help_needs_nothing_that_was_chosen(two: Reply, cloud: LocalCloud) -> None:
+    """It costs no request for the choices, and comes where they cannot be read."""
+    two.ask("\\model 2")
+    before = len(cloud.oss.received)
+    two.ask("\\help")
+    assert not [each for each in cloud.oss.received[before:] if "chat-settings" in each.path]
+
+
 def test_choice_that_oss_does_not_keep_is_told(two: Reply, cloud: LocalCloud) -> None:
     """And nothing changes."""
     cloud.oss.plan(Fault(lambda received: received.method == "PUT", status=503))
