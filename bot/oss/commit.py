@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bot import sentences
-from bot.deadline import COMMIT_SHARE, LOAD_SHARE, Run
+from bot.deadline import COMMIT_SHARE, LOAD_SHARE, Run, pause
 from bot.errors import NotDelivered
 from bot.logs import log
 from bot.oss.bucket import OssFailure
 from bot.oss.history import append_words, delete_words, read_reply
-from bot.oss.journal import Journal, JournalFailure, Line, append_line
-from bot.oss.lease import Lease, lease_until_ms, line_of
+from bot.oss.journal import OSS_TRIES, Journal, JournalFailure, Line, append_line
+from bot.oss.lease import WAIT_SECONDS, Lease, lease_until_ms, line_of
 
 MOST_SAY_BYTES = 4096  # of a sentence in the journal; a longer one goes to the words
 MOST_EPOCHS = 3  # whose words \clear deletes: a run that began under an older one has ended
@@ -103,11 +103,15 @@ def not_cleared(problem: str) -> Reply:
 def reply_on_record(lease: Lease, run: Run) -> Reply | None:
     """The reply that the journal commits, as another run made it; None if its words are gone. Or NotDelivered."""
     line = lease.commit or {}
-    try:
-        words = read_reply(lease.journal, line, run.share(LOAD_SHARE))
-    except OssFailure as failure:
-        lease.give_back(lease.sent)
-        raise NotDelivered(f"its words are not read: {failure}", lease.sent) from None
+    for tries in range(1, OSS_TRIES + 1):
+        try:
+            words = read_reply(lease.journal, line, run.share(LOAD_SHARE))
+            break
+        except OssFailure as failure:
+            if tries == OSS_TRIES:
+                lease.give_back(lease.sent)
+                raise NotDelivered(f"its words are not read: {failure}", lease.sent) from None
+        pause(WAIT_SECONDS, run.deadline)
     clear, free = line.get("clear") is True, line.get("free") is True
     return None if words is None else Reply("answered again", words, clear=clear, free=free)
 
