@@ -10,7 +10,6 @@ as_text = "Please send me your question as text."
 copy_it = "Please copy what you want to ask about into a message."
 
 # --- settings ---
-
 SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "ACCESS_KEY_ID": "the AccessKey ID for OSS; leave it empty to use the role of the service or function",
     "ACCESS_KEY_SECRET": "the AccessKey Secret for OSS; leave it empty to use the role of the service or function",
@@ -81,7 +80,6 @@ THINKING_WITHOUT_KEY = f"THINKING=on needs {app_keys}"
 OLD_OSS2 = "oss2 {version} is too old: deploy 2.18.4 or newer with the function"
 
 # --- Dingtalk_Conversation: why a message was not handed over ---
-
 OWNERS = {2: "service", 3: "function"}  # of the role, on each generation of Function Compute
 CONVERSATION_NOT_SET_UP = "The bot is not set up yet. Deployer: check Dingtalk_Conversation's variables: {problems}."
 NO_ROLE = "The {owner} has no role. Deployer: give it one with fc:InvokeFunction in the Function Compute console."
@@ -106,7 +104,6 @@ message-receiving address (HTTP mode), then say hello to the robot."""
 USE_A_BROWSER = "This event is no HTTP request. Open the address of the function's HTTP trigger in a browser instead."
 
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
-
 NOT_SET_UP = "The bot is not set up yet. Deployer: check the settings of Dingtalk_ChatGPT_Reply: {problems}."
 INTERNAL = "Something went wrong in the bot. Deployer: look for request {request_id} in Dingtalk_ChatGPT_Reply's log."
 WITHHELD = "DingTalk did not show this answer (error {errcode}): too long, or refused. Please ask in other words."
@@ -158,18 +155,16 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "this app in DingTalk's developer console and request qyapi_robot_sendmsg (企业内机器人发送消息权限).",
     "ip": "DingTalk only lets certain IP addresses download pictures and files. "
     "Deployer: empty the app's list of server IPs (服务器出口 IP) in DingTalk's developer console.",
-    "quota": "Your organisation has used up this month's DingTalk API calls, so nothing can be downloaded. "
-    "Ask your administrator for a higher quota, or try again next month.",
+    "quota": "This month's DingTalk API calls are used up. Ask your administrator for more, or try again next month.",
     "busy": "DingTalk is too busy to hand out the picture or file. Please send it again in a moment.",
-    "robot": "This robot does not belong to the app of DINGTALK_APP_KEY, so I cannot look at pictures and files. "
-    "Deployer: enter the AppKey of the robot's own app.",
+    "robot": "DINGTALK_APP_KEY is that of another app, so I see no pictures. Deployer: enter that of the robot's app.",
     "expired": "The picture or file has expired. Please send it again.",
     "refused": f"DingTalk did not hand out the picture or file. {send_again} look up its error code in the log.",
     "network": f"The picture or file could not be downloaded. {send_again} check the function's network.",
     "missing": "DingTalk did not hand the picture or file to the bot. Please send it to me in a private chat.",
     "large": "The picture is larger than 5 MB, or the file larger than 100 KB. Please send a smaller one.",
     "picture": "I can only look at PNG, JPEG, WEBP and GIF pictures. Please convert this one and send it again.",
-    "file": f"I can only read text files such as .txt, .md, .csv, .json and code, no PDF, Word or Excel. {copy_it}",
+    "file": f"I can only read text files such as .txt, .md, .csv, .json and code. {copy_it}",
     "nothing in it": "This file is empty, or has nothing but blanks in it. Please check it and send it again.",
     "encoding": "I cannot tell how the text in this file is encoded. Please save it as UTF-8 and send it again.",
     "many": "I look at 4 pictures or files at most, so I left out the rest. Please send them in several messages.",
@@ -179,14 +174,9 @@ SWITCHED_OFF = f" Once the deployer has set {app_keys}, I can look at pictures a
 PICTURE_QUESTION = "Please look at this picture and say what is in it. If it contains a question, answer it."
 PICTURES_QUESTION = "Please look at these pictures and say what is in them. If they contain a question, answer it."
 FILE_QUESTION = "Please read this file and say what is in it. If it contains a question, answer it."
-OVER_QUOTA = (
-    "DingTalk says that your organisation has used up its messages, so the bot is paused. "
-    "Ask your administrator to sort this out in DingTalk's developer console."
-)
+OVER_QUOTA = "DingTalk paused the bot: its messages are used up. Ask your administrator to see the developer console."
 USER_REFUSED = "You may not use this bot yet. Deployer: add this person's staff ID ({person}) to ALLOWED_USERS."
-GROUP_REFUSED = (
-    "This group may not use the bot yet. Deployer: add its conversation ID ({conversation}) to ALLOWED_GROUPS."
-)
+GROUP_REFUSED = "This group may not use the bot yet. Deployer: add its ID ({conversation}) to ALLOWED_GROUPS."
 LIMIT_REACHED = "Your {limit} questions for today are used up; come back tomorrow. The deployer can raise DAILY_LIMIT."
 PICTURE = "picture"  # in the place of one that a client does not show
 PICTURES_NOT_SHOWN = {  # below an answer with pictures, by cause
@@ -199,7 +189,6 @@ SOURCES = "Sources:"  # the pages that an answer was made from, below it
 NOTE = "({note})"  # below an answer
 
 # --- ChatGPT ---
-
 FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "key": "The API key for ChatGPT is not valid. Deployer: check CHATGPT_API_KEY.",
     "forbidden": "This key may not use ChatGPT. Deployer: check key, project and account in the provider's console.",
@@ -213,8 +202,7 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "long": "This question is too long for the model. Please shorten it.",
     "filtered": "ChatGPT's content filter refused this question or its answer. Please ask in other words.",
     "vision": "This model cannot look at pictures. Please ask in words, or ask the deployer to change CHATGPT_MODEL.",
-    "picture": "ChatGPT cannot read this picture. It may be too large, too small or in a format that it does not know. "
-    "Please try another PNG or JPEG, or ask in words.",
+    "picture": "ChatGPT cannot read this picture, its size or format. Please try a PNG or JPEG, or ask in words.",
     "options": "ChatGPT does not accept this request. Deployer: check CHATGPT_OPTIONS and CHATGPT_MODEL.",
     "timeout": "ChatGPT did not finish in time. Please ask again later, or ask in smaller steps. "
     "The deployer can raise TIMEOUT; the function's time-out has to be at least 30 seconds more.",
@@ -245,7 +233,6 @@ BROKEN_OFF = "(ChatGPT failed before the answer was finished.)"
 NOT_ALL_SENT = "(The answer is too long: the rest was not sent. Ask me to go on, or ask something narrower.)"
 
 # --- OSS ---
-
 HISTORY_NOT_READ = "(The history could not be read, so earlier messages were not considered. {problem}.)"
 HISTORY_PERHAPS_NOT_SAVED = "(This turn may not have been saved in the history. {problem}.)"
 HISTORY_NOT_SAVED = "(This turn could not be saved in the history. {problem}.)"
@@ -280,7 +267,6 @@ OSS_HINTS = {  # what the deployer can do, by cause
 }
 
 # --- the self-check of Dingtalk_ChatGPT_Reply ---
-
 REPORT = {"settings": "settings", "time-out": "time-out", "DingTalk": "DingTalk pictures and files"}  # its parts
 SHORT_TIME_OUT = "the function's time-out is {seconds} s; set it to {needed} s or more"
 NOT_CHECKED = "not checked: correct {name} first"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # --- settings ---
-
 SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "ACCESS_KEY_ID": "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色",
     "ACCESS_KEY_SECRET": "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色",
@@ -74,11 +73,12 @@ THINKING_WITHOUT_KEY = "THINKING=on 需要设置 DINGTALK_APP_KEY 和 DINGTALK_A
 OLD_OSS2 = "oss2 的版本 {version} 太旧，请随函数一起部署 2.18.4 或更新的版本"
 
 # --- Dingtalk_Conversation: why a message was not handed over ---
-
 OWNERS = {2: "服务", 3: "函数"}  # of the role, on each generation of Function Compute
 CONVERSATION_NOT_SET_UP = "机器人还没有设置好。请部署者检查 Dingtalk_Conversation 的环境变量：{problems}。"
 NO_ROLE = "{owner}没有角色，不能调用别的函数。请部署者在函数计算控制台给{owner}配置角色（权限 fc:InvokeFunction）。"
-NOT_FUNCTION_COMPUTE = "回应的不是函数计算。请稍后再发一次；如果一直这样，请部署者检查环境变量 ENDPOINT（一般不填）。"
+NOT_FUNCTION_COMPUTE = (
+    "回应的不是函数计算。请稍后再发一次；如果一直这样，请部署者检查 Dingtalk_Conversation 的 ENDPOINT。"
+)
 NOT_CONFIRMED = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
 NOT_REACHED = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
 ROLE_KEYS = "函数计算不接受{owner}角色的临时凭证。请部署者检查{owner}的角色，再重新部署函数。"
@@ -99,7 +99,6 @@ ALL_SET = """设置齐全。下一步：在钉钉开发者后台把本页的地�
 USE_A_BROWSER = "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。"
 
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
-
 NOT_SET_UP = "机器人还没有设置好。请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{problems}。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
 WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
@@ -159,8 +158,7 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "missing": "钉钉没有把图片或文件交给机器人，我看不到。请在单聊里直接发给我。",
     "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
     "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
-    "file": "这个文件我读不了，只能读文本文件，例如 .txt、.md、.csv、.json、代码。"
-    "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
+    "file": "这个文件我读不了，只能读文本文件，例如 .txt、.md、.csv、.json、代码。请把要问的内容复制成文字发给我。",
     "nothing in it": "这个文件是空的，或者只有空白。请检查以后再发。",
     "encoding": "我认不出这个文件的文字编码。请把它另存为 UTF-8 编码以后再发。",
     "many": "一次最多看 4 张图片或文件，后面的没有看。请分几次发。",
@@ -185,15 +183,12 @@ SOURCES = "来源："  # the pages that an answer was made from, below it
 NOTE = "（{note}）"  # below an answer
 
 # --- ChatGPT ---
-
 FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
     "forbidden": "这个密钥没有权限使用 ChatGPT。请部署者在服务商的控制台检查密钥、项目和账户的状态。",
     "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
-    "model": "ChatGPT 没有这个模型，或者这个账户还没有开通它。"
-    "请部署者检查环境变量 CHATGPT_MODEL，并在服务的控制台里开通这个模型。",
-    "address": "在这个地址上没有遇到 ChatGPT 的接口：地址可能不对，也可能是服务商的防火墙拦住了请求，"
-    "或者不接受函数所在的地域。"
+    "model": "没有这个模型，或者账户还没有开通它。请部署者检查环境变量 CHATGPT_MODEL，并在服务商的控制台开通。",
+    "address": "这个地址上没有 ChatGPT 的接口：地址可能不对，也可能是服务商的防火墙拦住了请求或函数所在的地域。"
     "请部署者检查环境变量 CHATGPT_BASE_URL，并问问服务商。",
     "balance": "ChatGPT 账户的余额或额度用完了（也可能是免费额度用完了）。请部署者充值，或者提高额度上限。",
     "busy": "ChatGPT 现在太忙，或者提问太频繁了。请过一会儿再问。",
@@ -205,8 +200,7 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
     "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
     "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
-    "down": "ChatGPT 暂时出错了。请稍后再问；"
-    "如果一直这样，请部署者检查环境变量 CHATGPT_BASE_URL，并问问服务商是不是拦住了函数所在的地域。",
+    "down": "ChatGPT 暂时出错了。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL，并问问服务商是否拦住了函数。",
     "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
     "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
     "ended": "ChatGPT 没有回答就结束了。请换一种问法，或者稍后再问。",
@@ -231,7 +225,6 @@ BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
 NOT_ALL_SENT = "（回答太长，后面的没有发出来。可以让我接着往下说，或者把问题问得具体一些。）"
 
 # --- OSS ---
-
 HISTORY_NOT_READ = "（没能读取聊天记录，所以没有参考之前的对话。{problem}。）"
 HISTORY_PERHAPS_NOT_SAVED = "（这次对话不一定存进了聊天记录。{problem}。）"
 HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
@@ -266,7 +259,6 @@ OSS_HINTS = {  # what the deployer can do, by cause
 }
 
 # --- the self-check of Dingtalk_ChatGPT_Reply ---
-
 REPORT = {"settings": "settings 环境变量", "time-out": "time-out 执行超时时间", "DingTalk": "DingTalk 图片和文件"}
 SHORT_TIME_OUT = "函数的执行超时时间是 {seconds} 秒，请改为至少 {needed} 秒"
 NOT_CHECKED = "没有检查：先改正 {name}"
