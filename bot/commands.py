@@ -56,23 +56,18 @@ def status(journal: Journal, choices: Choices, settings: ReplySettings) -> Reply
 
 
 def choose_model(name: str, choices: Choices, journal: Journal, run: Run) -> Reply:
-    """Choose one of the models by its number or its name; without one, show them."""
+    """Choose one of the models by its number or its name, '2' or 'GPT-6-luna'; without one, show them."""
     models = run.settings.chatgpt_model
     if not name:
         chosen = with_choices(run.settings, choices).chatgpt_model[0]
         return Reply("models", sentences.MODELS.format(models=list_of(models, chosen)))
-    model = model_in(name, models)
+    named = {model.lower(): model for model in models}
+    numbered = {str(number): model for number, model in enumerate(models, 1)}
+    model = {**named, **numbered}.get(name.lower())
     if not model:
         return Reply("unknown model", sentences.UNKNOWN_MODEL.format(models=list_of(models, "")))
     said = sentences.MODEL_CHOSEN.format(model=model)
     return keep(choices._replace(model=model if model != models[0] else ""), said, journal, run)
-
-
-def model_in(name: str, models: tuple[str, ...]) -> str:
-    """The model that a number or a name says, '' if it is none of them: '2', 'GPT-6-luna'."""
-    if name.isascii() and name.isdigit() and len(name) < 4:
-        return dict(enumerate(models, 1)).get(int(name), "")
-    return next((model for model in models if model.lower() == name.lower()), "")
 
 
 def list_of(models: tuple[str, ...], chosen: str) -> str:
@@ -105,7 +100,7 @@ def keep(choices: Choices, said: str, journal: Journal, run: Run) -> Reply:
 
 def with_choices(settings: ReplySettings, choices: Choices) -> ReplySettings:
     """The settings as the conversation has chosen them: its model first, its role below SYSTEM_PROMPT."""
-    models = settings.chatgpt_model  # the deployer may have taken away since what was chosen
+    models = settings.chatgpt_model
+    model = choices.model if choices.model in models else models[0]  # the deployer may have taken it off the list
     prompt = "\n\n".join(filter(None, (settings.system_prompt, choices.prompt)))
-    model = choices.model if choices.model in models else models[0]
     return dataclasses.replace(settings, chatgpt_model=(model,), system_prompt=prompt or None)
