@@ -127,8 +127,3 @@ def parse_words(data: bytes, message_id: str) -> dict[str, str]:
         return {}
     texts = {name: text_in(line, name) for name in ("question", "memory", "answer")}
     return {name: text for name, text in texts.items() if text is not None}
-
-
-def delete_words(journal: Journal, epoch: int, deadline: float) -> None:
-    """Delete the words of an epoch, if there are any; or OssFailure."""
-    call_oss(deadline, journal.bucket.delete_object, words_key(journal, epoch))
