@@ -112,7 +112,9 @@ def not_cleared(problem: str) -> Reply:
 def reply_on_record(lease: Lease, run: Run) -> Reply | None:
     """The reply that the journal commits, as another run made it; None if its words are gone. Or NotDelivered."""
     line = lease.commit or {}
-    for tries in range(1, OSS_TRIES + 1):
+    tries = 0
+    while True:
+        tries += 1
         try:
             words = read_reply(lease.journal, line, run.share(LOAD_SHARE))
             break

@@ -10,13 +10,12 @@ A line is one of these; numbers named at and until are milliseconds since 1970.
     {"msgId", "at", "delivered": true}            all of it is in the chat
 
 The first three commit a reply. Such a line names the epoch whose words count from there on, "cleared", when the last
-\\clear was sent, and "settings": true if the conversation has some. With "turn" the model sees it later; with "free" the
-question does not count for DAILY_LIMIT.
+\\clear was sent, and "settings": true if the conversation has some. With "turn" the model sees it later; with "free"
+the question does not count for DAILY_LIMIT.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -200,9 +199,10 @@ def append_line(next_line: Callable[[Journal], Line | None], journal: Journal, d
     """
     if journal.bucket is None:
         raise JournalFailure("no bucket", unsure=False)
-    failures, unsure, known = 0, False, not journal.problem or journal.denied
+    tries, failures, unsure, known = 0, 0, False, not journal.problem or journal.denied
     problem: object = journal.problem
-    for tries in itertools.count(1):
+    while True:
+        tries += 1
         if known:
             line = next_line(journal)
             if line is None:
