@@ -264,7 +264,8 @@ def test_sentence_for_a_refused_text_needs_the_lease(reply: Reply, cloud: LocalC
 
     def other_run_takes_it() -> None:
         clock.ahead += 6
-        key = next(key for key in cloud.oss.keys() if key.startswith("chat-journal/"))
+        keys = cloud.oss.keys()
+        key = next(key for key in keys if key.startswith("chat-journal/"))
         line = lease_line(message, "other", reply.module.now_ms() + 5000)
         cloud.oss.write(key, (cloud.oss.read(key) or b"") + line)
 
