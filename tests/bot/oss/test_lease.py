@@ -158,7 +158,7 @@ def test_run_that_waits_in_a_journal_that_is_gone_gives_up(reply: Reply, cloud: 
     assert not cloud.openai_api.asked
 
 
-def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callable[[], None]) -> dict[str, Any]:
+def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callable[[], object]) -> dict[str, Any]:
     """A message with an answer of two parts, the first of which takes most of the lease."""
     message = cloud.dingtalk.message("请讲讲")
     cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 2))
