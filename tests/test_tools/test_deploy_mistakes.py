@@ -71,7 +71,16 @@ WRONG: list[tuple[dict[str, str], str, str, str]] = [
     ({"ACCESS_KEY_ID": "STS.NUexample", "ACCESS_KEY_SECRET": KEY_SECRET}, "ACCESS_KEY_ID", "用角色", "role is used"),
     ({"THINKING": "on"}, "THINKING", "需要设置 DINGTALK_APP_KEY", "needs DINGTALK_APP_KEY"),
     ({"OSS_BUCKET_NAME": "your-bucket"}, "OSS_BUCKET_NAME", "换成你自己的", "put in your own"),
-    ({"OSS_BUCKET_NAME": "Chat-Of-Ours"}, "OSS_BUCKET_NAME", "Bucket 的名称", "the name of the OSS bucket"),
+    *[
+        ({"OSS_BUCKET_NAME": text}, "OSS_BUCKET_NAME", "3 到 63 个小写字母、数字", "3 to 63 lower-case letters, digits")
+        for text in ("Chat-Of-Ours", "My_Bucket", "chat.of.ours", "ab", "-chat", "聊天记录")
+    ],
+    (
+        {"CHATGPT_FUNCTION": "my.reply"},
+        "CHATGPT_FUNCTION",
+        "字母、数字、下划线和短横线",
+        "letters, digits, underscores",
+    ),
     ({"OSS_BUCKET_NAME": "chat.oss-cn-hangzhou.aliyuncs.com"}, "OSS_BUCKET_NAME", "不填网址", "an address"),
     *[
         ({"REGION": text}, "REGION", cure, cure)
