@@ -144,7 +144,7 @@ def before_deploying(name: str, generation: int) -> Iterator[str]:
 
 
 def refuse_to_move(generation: int) -> None:
-    """A Problem if `s` would deploy to no region, or to one that is none: it finds out only when the role is made."""
+    """A Problem if `s` would deploy to no region, to none that exists, or to one of two: the tool finds out late."""
     found = environment.read(TEMPLATES[generation], without_dotenv(os.environ))
     if found.told.get("REGION"):
         raise Problem(found.located("REGION", found.told["REGION"]) if found.has_file else environment.missing_file())

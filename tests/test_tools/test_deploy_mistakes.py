@@ -172,6 +172,37 @@ def test_classic_mistake_is_named_with_line_and_cure(
     assert not [secret for secret in (APP_SECRET, KEY_ID, KEY_SECRET, SIGNING_SECRET) if secret in sentence]
 
 
+@each_generation
+@pytest.mark.parametrize(
+    ("name", "first", "last", "others"),
+    [
+        ("REGION", "REGION=cn-hangzhou\n", "REGION=cn-beijing", "1"),
+        ("TIMEOUT", "\nTIMEOUT=5 # s\n", "export TIMEOUT='6'", "2"),
+        ("TIMEOUT", "TIMEOUT=5\nTIMEOUT=6\nTIMEOUT=7\n", "TIMEOUT=6", "1, 3"),
+        ("SYSTEM_PROMPT", 'SYSTEM_PROMPT="a\nb"\n', "SYSTEM_PROMPT=", "1"),
+        ("CHATGPT_API_KEY", "CHATGPT_API_KEY=sk-2f6c1e0b9d8a47f3\n", "CHATGPT_API_KEY=", "1"),
+    ],
+)
+def test_name_with_two_values_is_told_with_both_lines(
+    name: str, first: str, last: str, others: str, generation: int
+) -> None:
+    """The tool takes the last one, also an empty one, and says nothing."""
+    text = first + file_of({name: ""}) + last
+    (sentence,) = told(text, generation)
+    chinese, english = sentence.split(" / ", 1)
+    number = text.count("\n") + 1
+    assert chinese.startswith(f".env 第 {number} 行：{name} 在第 {others.replace(', ', '、')} 行还有别的值")
+    assert english.startswith(f".env line {number}: {name} has another value on line {others};")
+    assert "sk-" not in sentence
+
+
+@each_generation
+@pytest.mark.parametrize("before", ["REGION=\n", "REGION='cn-hangzhou' # again\n", "# REGION=cn-beijing\n"])
+def test_name_that_stands_twice_without_another_value_is_not_told(before: str, generation: int) -> None:
+    """Nothing is lost."""
+    assert told(before + file_of({}), generation) == []
+
+
 RIGHT_FILES: list[dict[str, str]] = [
     {},
     {"CHATGPT_BASE_URL": "", "CHATGPT_MODEL": "", "REGION": "us-west-1"},
