@@ -153,7 +153,15 @@ WRONG: list[tuple[dict[str, str], str, str, str]] = [
     ({"CHATGPT_OPTIONS": '{"stop": "a #b"}'}, "CHATGPT_OPTIONS", "用引号", "into quotes"),
     ({"CHATGPT_OPTIONS": "{'a': 1}"}, "CHATGPT_OPTIONS", "JSON|引号", "a JSON object|quotation"),
     ({"HISTORY_LENGTH": "5000"}, "HISTORY_LENGTH", "0 到 1000 的整数", "a whole number from 0 to 1000"),
-    ({"OSS_BUKET_NAME": "x"}, "OSS_BUKET_NAME", "没有设置 OSS_BUKET_NAME", "does not use OSS_BUKET_NAME"),
+    ({"OSS_BUKET_NAME": "x"}, "OSS_BUKET_NAME", "应该是 OSS_BUCKET_NAME 吧？", "is it OSS_BUCKET_NAME?"),
+    ({"REGON": "x"}, "REGON", "应该是 REGION 吧？", "is it REGION?"),
+    ({"PORT": "8080"}, "PORT", "请检查名称。", "check the name."),
+    (
+        {"SECRET": "x"},
+        "SECRET",
+        "ACCESS_KEY_SECRET 或 DINGTALK_APP_SECRET",
+        "ACCESS_KEY_SECRET or DINGTALK_APP_SECRET?",
+    ),
 ]
 
 
@@ -269,6 +277,54 @@ def test_line_inside_a_value_that_2_reads_as_a_setting_is_named(value: str) -> N
     assert told(text, 3) == []
     if "TIMEOUT" in value:
         assert told(f"{text}TIMEOUT=60\n") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CHATGPT_KEY", "CHATGPT_API_KEY"),
+        ("API_KEY", "CHATGPT_API_KEY"),
+        ("APIKEY", "CHATGPT_API_KEY"),
+        ("OPENAI_API_KEY", "CHATGPT_API_KEY"),
+        ("OPENAI_KEY", "CHATGPT_API_KEY"),
+        ("DEEPSEEK_API_KEY", "CHATGPT_API_KEY"),
+        ("CHATGTP_API_KEY", "CHATGPT_API_KEY"),
+        ("DINGTALK_SECRET", "DINGTALK_APP_SECRET"),
+        ("DINGTALK_APP_SECERT", "DINGTALK_APP_SECRET"),
+        ("dingtalk_app_secret", "DINGTALK_APP_SECRET"),
+        ("DingTalk.AppSecret", "DINGTALK_APP_SECRET"),
+        ("APPKEY", "DINGTALK_APP_KEY"),
+        ("OSS_BUCKET", "OSS_BUCKET_NAME"),
+        ("OSS_BUKET", "OSS_BUCKET_NAME"),
+        ("BUCKET", "OSS_BUCKET_NAME"),
+        ("OSS_ENDPIONT", "OSS_ENDPOINT"),
+        ("MODEL", "CHATGPT_MODEL"),
+        ("MODELS", "CHATGPT_MODEL"),
+        ("CHATGPT_MODLE", "CHATGPT_MODEL"),
+        ("BASE_URL", "CHATGPT_BASE_URL"),
+        ("OPENAI_BASE_URL", "CHATGPT_BASE_URL"),
+        ("PROMPT", "SYSTEM_PROMPT"),
+        ("TIME_OUT", "TIMEOUT"),
+        ("CHATGPT_TIMEOUT", "TIMEOUT"),
+        ("ALLOW_USER", "ALLOWED_USERS"),
+        ("ACCESS_KEY", "ACCESS_KEY_ID ACCESS_KEY_SECRET"),
+        ("OPENAI_API_BASE", "CHATGPT_API_KEY CHATGPT_BASE_URL"),
+        *[(name, "") for name in ("PORT", "DINGTALK_TOKEN", "NODE_ENV", "HTTP_PROXY", "LOG_PATH", "_", "X" * 5000)],
+    ],
+)
+def test_name_that_is_none_suggests_those_that_share_its_parts(name: str, meant: str) -> None:
+    """What people write for the settings; several where they fit alike, none where none does."""
+    assert mistakes.settings_like(name, {each.name for each in check.VARIABLES["reply"]}) == meant.split()
+
+
+def test_setting_with_a_misspelt_name_is_not_missing_as_well() -> None:
+    """One cause, one sentence; but what the file has beside it is still looked at."""
+    lines = {"DINGTALK_APP_SECRET": "", "DINGTALK_SECRET": APP_SECRET}
+    for name, misspelt in (("DINGTALK_APP_SECRET", lines), ("REGION", {"REGION": "", "REGON": "cn-hangzhou"})):
+        (sentence,) = told(file_of(misspelt))
+        assert f"is it {name}?" in sentence
+    both = told(file_of({**lines, "DINGTALK_APP_SECRET": "two words"}))
+    assert ["remove the blank" in sentence for sentence in both] == [False, True]
 
 
 @each_generation
