@@ -240,7 +240,7 @@ def notes(given: Mapping[str, str]) -> Iterator[Mistake]:
 
 
 # Other words for a part of a name.
-SAME = {"OPENAI": "CHATGPT", "GPT": "CHATGPT", "DINGDING": "DINGTALK", "DING": "DINGTALK"}
+SAME = {"OPENAI": "CHATGPT", "GPT": "CHATGPT", "DINGDING": "DINGTALK", "DING": "DINGTALK", "CLIENT": "APP"}
 
 
 def settings_like(name: str, known: Collection[str]) -> list[str]:

@@ -14,8 +14,8 @@ fc_name = "up to 128 letters, digits, underscores and hyphens, no digit or hyphe
 SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "ACCESS_KEY_ID": "the AccessKey ID for OSS; leave it empty to use the role of the service or function",
     "ACCESS_KEY_SECRET": "the AccessKey Secret for OSS; leave it empty to use the role of the service or function",
-    "ALLOWED_GROUPS": "comma-separated conversation IDs (such as cidG3x8sLw0aQn5uY==) that may ask; empty: all",
-    "ALLOWED_USERS": "comma-separated staff IDs (such as manager4501) of the people who may ask; empty: everyone",
+    "ALLOWED_GROUPS": "groups that may ask: comma-separated conversation IDs, such as cidG3x8sLw0aQn5uY==; empty: all",
+    "ALLOWED_USERS": "people who may ask: comma-separated staff IDs, such as manager4501; empty: everyone",
     "CHATGPT_API_KEY": "the API key for ChatGPT",
     "CHATGPT_BASE_URL": "the address of OpenAI or of a compatible service",
     "CHATGPT_FUNCTION": f"the name of the function that answers messages, {fc_name}",

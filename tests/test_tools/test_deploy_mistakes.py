@@ -294,6 +294,7 @@ def test_line_inside_a_value_that_2_reads_as_a_setting_is_named(value: str) -> N
         ("dingtalk_app_secret", "DINGTALK_APP_SECRET"),
         ("DingTalk.AppSecret", "DINGTALK_APP_SECRET"),
         ("APPKEY", "DINGTALK_APP_KEY"),
+        ("CLIENT_SECRET", "DINGTALK_APP_SECRET"),
         ("OSS_BUCKET", "OSS_BUCKET_NAME"),
         ("OSS_BUKET", "OSS_BUCKET_NAME"),
         ("BUCKET", "OSS_BUCKET_NAME"),
