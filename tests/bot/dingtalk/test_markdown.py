@@ -50,7 +50,7 @@ def test_answer_in_parts_is_seen_as_the_model_wrote_it(
     warm_reply: ModuleType, monkeypatch: pytest.MonkeyPatch, name: str, characters: int
 ) -> None:
     """Wherever it is cut, the parts show the same one after the other."""
-    monkeypatch.setattr(warm_reply, "PART_CHARACTERS", characters)
+    monkeypatch.setattr(warm_reply.rooms["bot.dingtalk.parts"], "PART_CHARACTERS", characters)
     parts = warm_reply.split_markdown(ANSWERS[name])
     for reader in READERS:
         assert in_one_stream(seen_in_parts(parts, reader)) == in_one_stream(seen_in(ANSWERS[name], reader))
@@ -132,9 +132,9 @@ TEXTS = st.lists(
 def check_reader(reply: ModuleType, text: str) -> None:
     """The same is seen before and after, whole and in parts, by each reader."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reply, "MAX_PARTS", 1000)
+        patch.setattr(reply.rooms["bot.dingtalk.parts"], "MAX_PARTS", 1000)
         whole = reply.split_markdown(text)
-        patch.setattr(reply, "PART_CHARACTERS", 300)
+        patch.setattr(reply.rooms["bot.dingtalk.parts"], "PART_CHARACTERS", 300)
         parts = reply.split_markdown(text)
     for reader in READERS:
         seen = in_one_stream(seen_in(text, reader))
