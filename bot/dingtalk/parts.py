@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from bot import sentences
 from bot.dingtalk.inline import BOLD, LINK, as_words
-from bot.dingtalk.markdown import INDENT, Block, blocks_in, is_rule, leave_lists, render
+from bot.dingtalk.markdown import Block, blocks_in, render
 from bot.dingtalk.message import Message
 
 PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
@@ -26,7 +26,7 @@ MARKDOWN = re.compile(  # what makes an answer look better as Markdown; at last 
 WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>")
 MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
     rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
-    r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
+    r"|`+([^`]{1,300})`+|^(?:[-_*][ \t]*){3,}$|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
     re.MULTILINE | re.ASCII,
 )
 FULL_WIDTH = {ord(sign): ord(sign) + 0xFEE0 for sign in '!"#$%&()*+/:;<=>?@[\\]^_`{|}~'}
@@ -70,11 +70,10 @@ def send_link(words: str) -> str:
 def title_of(text: str) -> str:
     r"""What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
     blocks = list(blocks_in(text[:1000]))
-    words = [block.text for block in blocks if not block.code and not is_rule(block.text)]
-    title = "\n".join(words) or " ".join(block.text for block in blocks)
+    title = "\n".join(block.text for block in blocks if block.language is None)
     for _ in range(2):  # what is bold can be a link
         title = MARKS.sub(lambda found: found[found.lastindex] if found.lastindex else "", title)
-    title = " ".join(title.split())
+    title = " ".join((title.strip() or "\n".join(block.text for block in blocks)).split())
     return title[: end_of_character(title, min(len(title), 30))] or "…"
 
 
@@ -98,13 +97,11 @@ def split_markdown(text: str) -> list[str]:
     """
     parts, used, before = [""], 0.0, None
     for block in blocks_in(text):
-        if block.code not in ("", INDENT):
-            leave_lists(block)
         while used + (size := size_of(render(block, before))) > 1 and len(parts) <= MAX_PARTS:
             if used < 0.5:
                 piece, block = cut_block(block, before, 1 - used)
                 parts[-1] += render(piece, before)
-            leave_lists(block)
+            block.leave_lists()
             parts.append("")
             used, before = 0.0, None
         parts[-1] += render(block, before)
@@ -127,7 +124,7 @@ def cut_block(block: Block, before: Block | None, room: float) -> tuple[Block, B
     limit = find_limit(block.text, lambda text: size_of(render(block._replace(text=text), before)), room)
     cut = find_cut(block.text, limit)
     piece, rest = block.text[:cut], block.text[cut:]
-    if block.code:
+    if block.language is not None:
         piece = piece.removesuffix("\n")
     else:
         piece, rest = piece.rstrip(" \n"), as_words(rest.lstrip(" \t\n"))
