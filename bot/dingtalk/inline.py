@@ -18,11 +18,9 @@ TEX = re.compile(r"(?s)\\[(\[](?:\s|.*[\\=^_+])|\\\([\x00-\x7f]*$")  # but \[1\]
 LOST = re.compile(r"\\(?=[!-/:-@\[-`{-~\n]|$)|[*`]|(?<!\w)_|<(?=[a-zA-Z/!?])")  # in a formula
 INLINE = re.compile(
     rf"(?P<code>{CODE_SPAN})|(?P<formula>{FORMULA})|(?<!\S)(?P<lone>\\[\[\]])(?!\S)|\\.|(?P<br><br ?/?>)"
-    r"|\[\^(?P<note>[^\]\s]{1,30})\](?P<colon>:[ \t]*)?",
+    r"|\[\^(?P<note>[^\]\s]{1,30})\](?P<colon>:[ \t]*)?|\]\([^()\s]{0,500}\)|<[^<>\s]{1,500}>"
+    r"|(?P<mark>\*+|(?<!~)~~(?!~))",
     re.DOTALL | re.IGNORECASE,
-)
-EMPHASIS = re.compile(
-    rf"\\.|{CODE_SPAN}|\]\([^()\s]{{0,500}}\)|<[^<>\s]{{1,500}}>|(?P<mark>\*+|(?<!~)~~(?!~))", re.DOTALL
 )
 STOPS = "：，。！？；、…:,.!?;"
 MOVABLE = re.compile(rf"(?<=[^\s\\{STOPS}])[{STOPS}]+$")  # at the end of what is bold
@@ -49,7 +47,7 @@ def ready(text: str, notes: Container[str]) -> str:
             return whole.replace("\n", " ")
         if found["formula"] and (whole[0] == "$" or TEX.match(whole[:-2])):
             return LOST.sub(r"\\\g<0>", whole)
-        if found["note"] and found["note"] in notes:
+        if found["note"] in notes:
             return f"[{found['note']}]" + (" " if found["colon"] else "")
         return "\r" if found["br"] else "\\" + whole if found["lone"] else whole
 
@@ -82,7 +80,7 @@ def marks_in(text: str, as_meant: bool = False) -> tuple[list[tuple[re.Match[str
     And how many marks are left alone.
     """
     pairs = []
-    marks = [mark for mark in EMPHASIS.finditer(text) if mark["mark"]]
+    marks = [mark for mark in INLINE.finditer(text) if mark["mark"]]
     opened: list[re.Match[str]] = []
     for mark in marks:
         before, after = mark.start() - 1, mark.end()

@@ -28,8 +28,7 @@ HTML = {  # blocks of HTML, as in section 4.6 of the spec, and tables: how they 
     "html_table": (r"(?:<[^<>]{1,200}>\s*){0,9}<table\b", "</table>"),
     "raw": (r"<(?:script|pre|style|textarea)(?![^\s>])", "</(?:script|pre|style|textarea)>"),
     "comment": (r"<!--", "-->"),
-    "instruction": (r"<\?", r"\?>"),
-    "cdata": (r"<!\[CDATA\[", r"\]\]>"),
+    "instruction": (r"<\?|<!\[CDATA\[", r"\?>|\]\]>"),
     "declaration": (r"<![a-z]", ">"),
     "element": (rf"</?(?:{HTML_NAMES})(?=\s|/?>|$)", BLANK),
     "tag": (r"</?(?!br\b)[a-z][a-z0-9-]*(?:\s[^<>]*)?/?>$", BLANK),  # any other one alone in a line, not in a paragraph
@@ -53,7 +52,7 @@ NOTE = re.compile(r"^[ \t>]*\[\^([^\]\s]{1,30})\]:", re.MULTILINE)
 class Container:
     """A quotation or a list item: before its first line stands the marker, before the others > or so many blanks."""
 
-    def __init__(self, marker: str, number: int | None = None) -> None:
+    def __init__(self, marker: str, number: int = 0) -> None:
         self.marker = self.shown = marker  # with blanks: "> ", "- ", " 12. "; as it was read, and as it is sent
         self.sign = marker.strip()[-1]  # '>' of a quotation
         self.number = number  # of an item in an ordered list, as a reader counts
@@ -61,11 +60,10 @@ class Container:
 
     def begin(self, rival: Container | None = None) -> str:
         """Its marker, with the other sign if the list of the rival, which stands before it, would go on wrongly."""
-        if self.number is not None:
-            sign = self.sign
-            if rival and rival.number not in (None, self.number - 1) and rival.shown.strip()[-1] == sign:
-                sign = ")" if sign == "." else "."
-            self.shown = re.sub("[0-9]+[.)]", f"{self.number}{sign}", self.marker)
+        sign = self.sign
+        if rival and rival.shown.strip()[-1] == sign and rival.number != self.number - 1:
+            sign = {".": ")", ")": "."}.get(sign, sign)
+        self.shown = re.sub("[0-9]+.", f"{self.number}{sign}", self.marker)
         return self.shown
 
     def go_on(self) -> str:
@@ -103,8 +101,8 @@ def render(block: Block, before: Block | None) -> str:
         rivals = []
     text = block.text
     if block.language is not None:
-        fence = "`" * max(3, *(len(like) + 1 for like in re.findall(r"(?m)^ {0,3}(`{3,})[ \t]*$", text)), 0)
-        text = f"{fence}{block.language}\n{text}\n{fence}" if text else f"{fence}{block.language}\n{fence}"
+        fence = max(["``", *re.findall(r"(?m)^ {0,3}(`{3,})[ \t]*$", text)], key=len) + "`"
+        text = "\n".join(filter(None, (fence + block.language, text, fence)))
     later = "\n" + "".join(container.go_on() for container in around)
     return gap + (first + text.replace("\n", later) if text else first.rstrip())
 
@@ -188,54 +186,46 @@ class Walk:
         """The container that begins here, and what follows its marker."""
         if quote := QUOTE.match(line):
             return Container("> "), line[quote.end() :]
-        item, inside = ITEM.match(line), depth == len(self.containers)
-        if not item or self.start_of(line) == "rule":
+        item = ITEM.match(line)
+        if not item or start_of(line) == "rule":
             return None
-        rest = line[item.end() :]
-        if inside and self.in_paragraph() and not (rest.strip() and item[2] in (None, "1")):
+        rest, first = line[item.end() :], not item[2] or item[2] == "1"
+        if depth == len(self.containers) and self.in_paragraph() and not (rest.strip() and first):
             return None
-        container = Container(item[0].expandtabs(4).ljust(len(item[1]) + 1), int(item[2]) if item[2] else None)
-        sibling = None if inside else self.containers[depth]
-        if item[2] and sibling and sibling.number is not None and sibling.sign == container.sign:
-            container.number = sibling.number + 1
+        container = Container(item[0].expandtabs(4).ljust(len(item[1]) + 1), int(item[2] or 0))
+        if depth < len(self.containers) and self.containers[depth].sign == container.sign:
+            container.number = self.containers[depth].number + 1
         return container, rest
 
     def in_paragraph(self) -> bool:
         return self.kind == "text" and not self.lines[-1].endswith("\n")
 
-    def start_of(self, line: str) -> str:
-        """The kind of block that begins with this line, "" for none but a paragraph."""
-        found = STARTS.match(line.strip(" \t")) if indent_of(line) < 4 else None
-        kind = found.lastgroup if found and found.lastgroup else ""
-        return "" if kind == "tag" and self.in_paragraph() else kind
-
     def read_words(self, line: str, depth: int) -> Iterator[Block]:
         """The blocks that end with this line or before it; it is not blank, and begins no container."""
-        words, inside, indented = line.strip(" \t"), depth == len(self.containers), indent_of(line) >= 4
-        start = self.start_of(line)
-        row = inside and not indented and bool(self.lines) and (words[0] == "|" or not self.lines[-1].endswith("\n"))
+        words, start, inside = line.strip(" \t"), start_of(line), depth == len(self.containers)
         # A table goes on behind a blank line, and another one can begin there.
-        headed = row and (self.kind == "text" or (self.kind == "table" and self.lines[-2].endswith("\n")))
-        if inside and not indented and self.in_paragraph() and UNDERLINE.fullmatch(words):
+        row = inside and not start and self.kind != "" and (words[0] == "|" or not self.lines[-1].endswith("\n"))
+        below = row and (self.kind == "text" or (self.kind == "table" and self.lines[-2].endswith("\n")))
+        if inside and start in ("", "rule") and self.in_paragraph() and UNDERLINE.fullmatch(words):
             self.kind = "heading"
             self.add(line)
             yield from self.close(depth)
-        elif headed and head_of_table(head := self.lines[-1].strip(), words):
+        elif below and head_of_table(head := self.lines[-1].strip(), words):
             del self.lines[-1]
             yield from self.close(depth)
             self.kind, self.lines = "table", [head, words]
         elif not start and self.kind in ("", "text") and (found := TABLE_BEHIND_WORDS.fullmatch(line)):
             yield from self.read_words(found[1], depth)
             yield from self.read_words(found[2], len(self.containers))
-        elif self.in_paragraph() and not start:
+        elif self.in_paragraph() and start in ("", "indented", "tag"):
             if self.size > LONG:
                 yield self.block(with_breaks("\n".join(self.lines), self.notes) + "  ")
                 self.lines, self.size = [], 0
             # Outside, with the marks of its containers before it, it has to stay no more than words.
-            self.add(line if inside else INDENT + words if indented else as_words(words))
-        elif row and self.kind == "table" and not start:
+            self.add(line if inside else INDENT + words if start else as_words(words))
+        elif row and self.kind == "table":
             self.add(words)
-        elif self.kind == "indented" and inside and indented:
+        elif self.kind == start == "indented" and inside:
             self.add(dedent(line, 4))
         else:
             yield from self.close(depth)
@@ -244,7 +234,7 @@ class Walk:
     def begin(self, line: str, start: str) -> Iterator[Block]:
         """Open a block; a heading or a rule ends with its line."""
         words = line.strip(" \t")
-        self.kind = start or ("text" if indent_of(line) < 4 else "indented")
+        self.kind = start or "text"
         self.indent, self.language = 0, ""
         if start == "code":
             info = words.lstrip(words[0])
@@ -253,12 +243,12 @@ class Walk:
         elif start in HTML:
             self.end = HTML[start][1]
             yield from self.read_as_it_is(line)
-        elif start:
+        elif start in ("heading", "rule"):
             clash = start == "rule" and self.opened and self.containers[-1].sign in words  # '- ---' would be no item
             self.add("___" if clash else words)
             yield from self.close(len(self.containers))
         else:
-            self.add(dedent(line, 4) if self.kind == "indented" else line)
+            self.add(dedent(line, 4) if start else line)
 
     def read_as_it_is(self, line: str) -> Iterator[Block]:
         """The code or HTML, if it ends with this line."""
@@ -332,6 +322,12 @@ class Walk:
 
 
 # Lines
+
+
+def start_of(line: str) -> str:
+    """The kind of block that begins with this line, outside of a paragraph; "" is a paragraph."""
+    found = STARTS.match(line.strip(" \t"))
+    return "indented" if indent_of(line) >= 4 else (found and found.lastgroup) or ""
 
 
 def indent_of(line: str) -> int:
