@@ -96,14 +96,14 @@ def split_markdown(text: str) -> list[str]:
     """
     parts, before = [""], None
     for block in blocks_in(text):
-        while size_of(parts[-1] + render(block, before)) > 1 and len(parts) <= MAX_PARTS:
+        while size_of(parts[-1] + (shown := render(block, before))) > 1 and len(parts) <= MAX_PARTS:
             if size_of(parts[-1]) < 0.5:
                 piece, block = cut_block(block, before, parts[-1])
                 parts[-1] += render(piece, before)
             block.leave_lists()
             parts.append("")
             before = None
-        parts[-1] += render(block, before)
+        parts[-1] += shown
         before = block
         if len(parts) > MAX_PARTS:
             break

@@ -355,13 +355,22 @@ def test_signs_that_are_no_bold_stay(warm_reply: ModuleType, answer: str) -> Non
         ("```markdown\n# 周报\n```\n以上", "```markdown\n# 周报\n```\n以上"),
         ("```markdown\n# 甲\n```\n和\n```py\nx\n```", "```markdown\n# 甲\n```\n和\n```py\nx\n```"),
         ("> 一\n二\n> 三", "> 一  \n> 二  \n> 三"),
-        ("１. 打开\n２. 关闭", "１. 打开  \n２. 关闭"),
+        ("~~~py\n```\nx\n```\n~~~", "````py\n```\nx\n```\n````"),
+        ("说：\n\n    x\n\n    y\n完", "说：\n\n```\nx\n\ny\n```\n完"),
+        ("- 甲\n\n      x\n- 乙", "- 甲\n\n```\nx\n```\n\n- 乙"),
+        ("-\n  ---\n- 甲", "- ___\n- 甲"),
         ("前\n|a|b|\n|-|-|\n|1|2|\n\n后", "前\n\n**a: b**\n- **1**：2\n\n后"),
     ],
 )
 def test_markdown_is_made_for_dingtalk(warm_reply: ModuleType, answer: str, sent: str) -> None:
     """Each thing that changes, and as little as possible."""
     assert warm_reply.split_markdown(answer) == [sent]
+
+
+def test_signs_in_a_very_long_cell_stay(warm_reply: ModuleType) -> None:
+    """Each sign that is escaped takes memory; in a cell of the usual length it is."""
+    parts = warm_reply.split_markdown("|甲|乙|\n|-|-|\n|2**3|" + "2**3" * 1300 + "|")
+    assert "".join(parts).count("\\*") == 2
 
 
 @pytest.mark.parametrize("name", [name for name in ANSWERS if "table" not in name])
@@ -381,6 +390,9 @@ def test_prepared_answer_is_not_changed_again(warm_reply: ModuleType, name: str)
         ("```py\nx = 1\n```\n解释", "解释"),
         ("```py\nx = 1\n```", "x = 1"),
         ("---", "---"),
+        ("主题\n===\n\n---\n\n正文", "主题 正文"),
+        ("很长的第一句话，有二十个字以上。" + "第二句也不短，" * 4, "很长的第一句话，有二十个字以上。"),
+        ("字" * 29 + "🇨🇳", "字" * 29),
         ("| 水果 | 价格 |\n|---|---|\n| 苹果 | -3 |", "水果：价格 苹果：-3"),
         ("字" * 29 + "👨‍👩‍👧‍👦", "字" * 29),
         ("<br>", "…"),
