@@ -105,7 +105,7 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
     journal = Journal(None, "", message.id)
     lease = None
     try:
-        ids = (message.conversation_id, message.person, message.corp_id, message.id)
+        ids = (message.conversation_id, message.person, message.corp_id, message.id, message.asked_ms)
         journal = open_journal(*ids, message.in_group, run)
         if not journal.commit and not journal.delivered:
             reply = compose(message, problems, journal, sign, run)
@@ -187,7 +187,7 @@ def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:
     """Send what the chat does not show yet, and mark the reply as delivered; return the result in a word."""
     result, words = reply.result, reply.words
     if reply.clear and (problem := delete_old_words(lease, run)):
-        words = sentences.NOT_DELETED.format(problem=problem)
+        words = (sentences.NOT_CLEARED if lease.unsure else sentences.NOT_DELETED).format(problem=problem)
     if reply.free:
         count_question("-", message.person or message.conversation_id, message.id, run)
     try:
