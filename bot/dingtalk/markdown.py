@@ -244,8 +244,9 @@ class Walk:
             self.end = HTML[start][1]
             yield from self.read_as_it_is(line)
         elif start in ("heading", "rule"):
-            clash = start == "rule" and self.opened and self.containers[-1].sign in words  # '- ---' would be no item
-            self.add("___" if clash else words)
+            if start == "rule":  # '- ---' would be no item
+                words = "___" if self.opened and self.containers[-1].sign in words else words[:1000]
+            self.add(words)
             yield from self.close(len(self.containers))
         else:
             self.add(dedent(line, 4) if start else line)
