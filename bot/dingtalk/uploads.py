@@ -9,13 +9,12 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import requests
 
 from bot import sentences
 from bot.deadline import UPLOAD_SHARE, Run
-from bot.dingtalk.api import CallFailed, post_bytes, with_token
+from bot.dingtalk.api import CallFailed, call_with_token
 from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE_BYTES, PICTURE_NAMES
 from bot.logs import log
 from bot.settings import ReplySettings
@@ -35,7 +34,7 @@ def upload_pictures(pictures: Sequence[str], run: Run) -> tuple[list[str], str]:
         try:
             shown.append(f"![{sentences.PICTURE}]({upload(picture, run.settings, deadline)})")
         except CallFailed as failure:
-            log.warning("request %s: not shown: %s: %s", run.context.request_id, failure.cause, failure.detail)
+            log.warning("request %s: not shown: %s", run.context.request_id, failure)
             shown.append("")
             why = why or ("unfit" if failure.cause == "picture" else "failed")
     return shown, why
@@ -51,14 +50,13 @@ def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
     if not kind or len(data) > MOST_PICTURE_BYTES:
         raise CallFailed("picture", f"{len(data)} bytes")
     name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
-    api = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
-    form: Any = requests.Request("POST", api, files={"media": (f"picture.{name}", data, f"image/{name}")}).prepare()
+    url = (OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api) + "/media/upload"
 
-    def call(token: str) -> tuple[int, dict[str, Any]]:
-        url = f"{api}/media/upload?access_token={token}&type=image"
-        return post_bytes(url, form.body, {"Content-Type": form.headers["Content-Type"]}, deadline)
+    def call(token: str) -> requests.Request:
+        files = {"media": (f"picture.{name}", data, f"image/{name}")}
+        return requests.Request("POST", url, params={"access_token": token, "type": "image"}, files=files)
 
-    media_id = with_token(call, settings, deadline).get("media_id")
+    media_id = call_with_token(call, settings, deadline).get("media_id")
     if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
         raise CallFailed("refused", "no media_id in the answer")
     return media_id
