@@ -76,6 +76,7 @@ class Message(NamedTuple):
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
     webhook_expires_ms: int | None
+    asked_ms: int  # when the person sent it, by DingTalk's clock; 0: it does not say
 
 
 def parse_message(event: bytes) -> Message | None:
@@ -86,6 +87,7 @@ def parse_message(event: bytes) -> Message | None:
     own, quoted = own_pieces(raw), quotation_in(raw)
     both = own + quoted
     expires_ms = raw.get("sessionWebhookExpiredTime")
+    created = str(raw.get("createAt"))  # documented as a text, seen as a number
     message = Message(
         id=first_text(raw, "msgId"),
         conversation_id=first_text(raw, "conversationId"),
@@ -102,6 +104,7 @@ def parse_message(event: bytes) -> Message | None:
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=first_text(raw, "sessionWebhook"),
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
+        asked_ms=int(created) if re.fullmatch("[0-9]{1,15}", created) else 0,
     )
     return message if message.id and message.conversation_id else None
 
