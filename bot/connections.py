@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import functools
 import socket
@@ -24,6 +25,10 @@ MAX_ANSWER_BYTES = 64 * 1024  # of DingTalk's and Function Compute's own answers
 
 class TooLarge(ValueError):
     """A body is longer than it may be; what comes after that is not read."""
+
+
+# What exchange raises: TooLarge is a ValueError, and so is what urllib3 says of a time-out when time is up.
+NO_ANSWER = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
 
 
 @functools.lru_cache(maxsize=1)
@@ -120,10 +125,9 @@ class LimitedConnections(FreshConnections):
 def exchange(
     request: requests.Request, deadline: float, connections: LimitedConnections | None = None
 ) -> requests.Response:
-    """What is answered by the deadline (time.monotonic), with its body; by default over a connection that is kept.
+    """What is answered by the deadline (time.monotonic), with its body; else one of NO_ANSWER.
 
-    By the adapter, without a session: no redirects, cookies, proxies or .netrc. Errors: those of requests, TooLarge,
-    concurrent.futures.TimeoutError, and the ValueError of urllib3, which takes no time-out when time is up.
+    By default over connections that are kept; without a session: no redirects, cookies, proxies or .netrc.
     """
     prepared, seconds = request.prepare(), deadline - time.monotonic()
     send = (connections or kept_connections(urlsplit(str(prepared.url)).netloc)).send

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import re
 import time
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import requests
 
-from bot.connections import LimitedConnections, exchange
+from bot.connections import NO_ANSWER, LimitedConnections, TooLarge, exchange
 from bot.deadline import pause
 from bot.logs import plain_words
 from bot.settings import ReplySettings
@@ -20,7 +19,7 @@ from bot.words import first_row
 
 
 class CallFailed(Exception):
-    """DingTalk did not do what was asked of its API: the cause, and for the log the detail."""
+    """DingTalk did not do what was asked of its API, or a picture or a file is of no use: the cause, and why."""
 
     def __init__(self, cause: str, detail: str) -> None:
         super().__init__(f"{cause}: {detail}")
@@ -43,8 +42,8 @@ RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as i
 api_tokens: dict[tuple[str, str | None, str | None], tuple[str, float]] = {}
 
 
-def call_with_token(
-    request_with: Callable[[str], requests.Request],
+def call_dingtalk(
+    request: requests.Request,
     settings: ReplySettings,
     deadline: float,
     pauses_seconds: Iterable[float] = (1,),  # DingTalk counts calls by the second
@@ -52,12 +51,17 @@ def call_with_token(
 ) -> dict[str, Any]:
     """What DingTalk answers to a call of its API; or CallFailed, for a cause that passes after a try more per pause.
 
-    A token that it does not take any more is renewed, without a pause.
+    The token gets its place in the request. One that DingTalk does not take any more is renewed, without a pause.
     """
     pauses = iter(pauses_seconds)
     while True:
         try:
-            return answer_to(request_with(access_token(settings, deadline)), deadline)
+            token = access_token(settings, deadline)
+            if "access_token" in request.params:  # which only the older API has
+                request.params["access_token"] = token
+            else:
+                request.headers["x-acs-dingtalk-access-token"] = token
+            return answer_to(request, deadline)
         except CallFailed as failure:
             pause_seconds = next(pauses, None) if failure.cause == "token" or failure.cause in passing else None
             if pause_seconds is None:
@@ -66,12 +70,6 @@ def call_with_token(
                 api_tokens.clear()
             else:
                 pause(pause_seconds, deadline)
-
-
-def call_of(path: str, body: dict[str, Any], settings: ReplySettings) -> Callable[[str], requests.Request]:
-    """The request of a call, for call_with_token."""
-    url, name = settings.dingtalk_api + path, "x-acs-dingtalk-access-token"
-    return lambda token: requests.Request("POST", url, headers={name: token}, json=body)
 
 
 def access_token(settings: ReplySettings, deadline: float) -> str:
@@ -103,11 +101,12 @@ def answer_to(request: requests.Request, deadline: float) -> dict[str, Any]:
 def in_time(
     request: requests.Request, deadline: float, connections: LimitedConnections | None = None
 ) -> requests.Response:
-    """As exchange, but CallFailed instead of its errors."""
+    """As exchange, but CallFailed where there is no answer."""
     try:
         return exchange(request, deadline, connections)
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
-        raise CallFailed("network", type(error).__name__) from error
+    except NO_ANSWER as error:
+        cause = "large" if connections and isinstance(error, TooLarge) else "network"
+        raise CallFailed(cause, type(error).__name__) from error
 
 
 def api_failure(status: int, answer: dict[str, Any]) -> CallFailed:

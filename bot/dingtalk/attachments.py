@@ -12,29 +12,27 @@ import socket
 import requests
 
 from bot import sentences
-from bot.connections import LimitedConnections, TooLarge
+from bot.connections import LimitedConnections
 from bot.deadline import FETCH_SHARE, Run
-from bot.dingtalk.api import CallFailed, call_of, call_with_token, in_time
+from bot.dingtalk.api import CallFailed, call_dingtalk, in_time
 from bot.dingtalk.message import FILE, PICTURE, Message
 from bot.logs import log
 from bot.readers import is_loopback
 from bot.settings import ReplySettings
 from bot.values import BLANKS, first_object
 
-EACH_ITS_OWN = ("expired", "refused")  # with other causes of DingTalk's the next one need not be tried
+NOT_HANDED_OUT = ("expired", "refused")  # as DingTalk answers for any file of a group
+OF_ALL = ("app", "token", "permission", "robot", "ip", "quota", "busy", "network")  # the next one need not be tried
 MOST_ATTACHMENTS, MOST_PICTURE_BYTES, MOST_TEXT_BYTES = 4, 5 * 1024 * 1024, 100 * 1024
-PICTURE_NAMES = ("png", "jpeg", "webp", "gif")
-PICTURE_BYTES = re.compile(rb"(\x89PNG\r\n\x1a\n)|(\xff\xd8\xff)|(RIFF.{4}WEBP)|(GIF8[79]a)", re.DOTALL)
-
-
-class Unseen(CallFailed):
-    """A picture or a file was handed out, but not looked at; the cause is a key of NOT_SEEN."""
+PICTURE_BYTES = re.compile(  # the first of them
+    rb"(?P<png>\x89PNG\r\n\x1a\n)|(?P<jpeg>\xff\xd8\xff)|(?P<webp>RIFF.{4}WEBP)|(?P<gif>GIF8[79]a)", re.DOTALL
+)
 
 
 def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
     """The message with what its files say, its pictures as data URLs, and a sentence for each thing that is not seen.
 
-    Unseen if there is nothing else in it.
+    CallFailed if there is nothing else in it; the cause is a key of NOT_SEEN.
     """
     if not (message.attachments and run.settings.dingtalk_app_key):
         return message, [], []
@@ -45,23 +43,22 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
             data = fetch(piece.download_code, message.robot_code, run.settings, deadline)
             kind = PICTURE_BYTES.match(data)
             if kind:
-                name = PICTURE_NAMES[(kind.lastindex or 1) - 1]
-                pictures.append(f"data:image/{name};base64,{base64.b64encode(data).decode()}")
+                pictures.append(f"data:image/{kind.lastgroup};base64,{base64.b64encode(data).decode()}")
             elif piece.noun == PICTURE:
-                raise Unseen("picture", f"{len(data)} bytes")
+                raise CallFailed("picture", f"{len(data)} bytes")
             else:
                 quotation = f"{quotation.replace(piece.words, '')}\n{piece.words}\n{text_of_file(data)}".strip()
         except CallFailed as failure:
             log.warning("request %s: not seen: %s", run.context.request_id, failure)
-            not_here = message.in_group and piece.noun == FILE and failure.cause in EACH_ITS_OWN
+            not_here = message.in_group and piece.noun == FILE and failure.cause in NOT_HANDED_OUT
             causes.append("missing" if not_here else failure.cause)
-            if not isinstance(failure, Unseen) and failure.cause not in EACH_ITS_OWN:
+            if failure.cause in OF_ALL:
                 break
     if len(message.attachments) > MOST_ATTACHMENTS:
         causes.append("many")
     if message.unreadable:  # there are no words
         if not pictures and quotation == message.quotation:
-            raise Unseen(causes[0], "and nothing else was sent")
+            raise CallFailed(causes[0], "and nothing else was sent")
         several = sentences.PICTURES_QUESTION if len(pictures) > 1 else sentences.PICTURE_QUESTION
         text = several if pictures else sentences.FILE_QUESTION
     notes = [sentences.NOTE.format(note=sentences.NOT_SEEN[cause]) for cause in causes]
@@ -70,26 +67,24 @@ def look_at(message: Message, run: Run) -> tuple[Message, list[str], list[str]]:
 
 # What a text may be written in, and the first bytes of its everyday signs there: rare ones are a sign of a wrong guess.
 ENCODINGS = (("gb18030", 0xA1, 0xD7), ("big5", 0xA1, 0xC6), ("shift_jis", 0x81, 0x97))
-BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 EVERYDAY = 0.7  # of the signs that are not ASCII, at least
 
 
 def text_of_file(data: bytes) -> str:
-    """The words of a text file, by its content; Unseen if it is none, is empty, or is written in an unknown way."""
+    """The words of a text file, by its content; CallFailed if it is none, is empty, or is written in an unknown way."""
     if len(data) > MOST_TEXT_BYTES:
-        raise Unseen("large", f"{len(data)} bytes")
-    mark, encoding = next((each for each in BYTE_ORDER_MARKS if data.startswith(each[0])), (b"", "utf-8"))
+        raise CallFailed("large", f"{len(data)} bytes")
     share, text = 1.0, ""
     try:
-        text = data[len(mark) :].decode(encoding)
+        text = data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         share, text = max((read_as(data, *guess) for guess in ENCODINGS), key=lambda guess: guess[0])
-    if share < 0 or re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text):
-        raise Unseen("file", f"{len(data)} bytes")
     if share < EVERYDAY:
-        raise Unseen("encoding", f"{len(data)} bytes")
+        raise CallFailed("file" if share < 0 or "\0" in text else "encoding", f"{len(data)} bytes")
+    if re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]", text):
+        raise CallFailed("file", f"{len(data)} bytes")
     if not text.strip(BLANKS):
-        raise Unseen("nothing in it", f"{len(data)} bytes")
+        raise CallFailed("nothing in it", f"{len(data)} bytes")
     return text
 
 
@@ -110,8 +105,8 @@ def read_as(data: bytes, encoding: str, first: int, last: int) -> tuple[float, s
 def fetch(download_code: str, robot_code: str, settings: ReplySettings, deadline: float) -> bytes:
     """The picture or the file that DingTalk hands out for a code."""
     body = {"downloadCode": download_code, "robotCode": robot_code or settings.dingtalk_app_key}
-    call = call_of("/v1.0/robot/messageFiles/download", body, settings)
-    answer = call_with_token(call, settings, deadline)
+    request = requests.Request("POST", f"{settings.dingtalk_api}/v1.0/robot/messageFiles/download", json=body)
+    answer = call_dingtalk(request, settings, deadline)
     url = answer.get("downloadUrl") or first_object(answer.get("data")).get("downloadUrl")
     local = is_loopback(settings.dingtalk_api)
     scheme = "https?" if local else "https"
@@ -146,10 +141,3 @@ class FileConnections(LimitedConnections):
         if not (address.is_global or (self.local and address.is_loopback)):
             connected.close()
             raise CallFailed("refused", "its downloadUrl leads to a private address")
-
-    def send(self, *args: object, **kwargs: object) -> requests.Response:
-        """As in the base class."""
-        try:
-            return super().send(*args, **kwargs)
-        except TooLarge as error:
-            raise Unseen("large", str(error)) from None

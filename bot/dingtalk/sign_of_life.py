@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Iterable
 
+import requests
+
 from bot import sentences
 from bot.deadline import Run
-from bot.dingtalk.api import CallFailed, call_of, call_with_token
+from bot.dingtalk.api import CallFailed, call_dingtalk
 from bot.dingtalk.message import Message
 from bot.logs import log
 
@@ -56,9 +58,10 @@ class SignOfLife:
             "emotionName": name,
             "textEmotion": {"emotionId": "2659900", "emotionName": name, "text": name, "backgroundId": "im_bg_1"},
         }
-        call, deadline = call_of(f"/v1.0/robot/emotion/{verb}", body, run.settings), run.share((MOST_SECONDS, 1))
+        request = requests.Request("POST", f"{run.settings.dingtalk_api}/v1.0/robot/emotion/{verb}", json=body)
+        deadline = run.share((MOST_SECONDS, 1))
         try:
-            call_with_token(call, run.settings, deadline, pauses_seconds, passing=("network", "busy"))
+            call_dingtalk(request, run.settings, deadline, pauses_seconds, passing=("network", "busy"))
         except CallFailed as failure:
             log.info("request %s: no emotion/%s: %s", run.context.request_id, verb, failure)
             return failure.cause

@@ -14,8 +14,8 @@ import requests
 
 from bot import sentences
 from bot.deadline import UPLOAD_SHARE, Run
-from bot.dingtalk.api import CallFailed, call_with_token
-from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE_BYTES, PICTURE_NAMES
+from bot.dingtalk.api import CallFailed, call_dingtalk
+from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE_BYTES
 from bot.logs import log
 from bot.settings import ReplySettings
 
@@ -49,14 +49,11 @@ def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
     kind = PICTURE_BYTES.match(data)
     if not kind or len(data) > MOST_PICTURE_BYTES:
         raise CallFailed("picture", f"{len(data)} bytes")
-    name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
+    name = str(kind.lastgroup).replace("jpeg", "jpg")
     url = (OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api) + "/media/upload"
-
-    def call(token: str) -> requests.Request:
-        files = {"media": (f"picture.{name}", data, f"image/{name}")}
-        return requests.Request("POST", url, params={"access_token": token, "type": "image"}, files=files)
-
-    media_id = call_with_token(call, settings, deadline).get("media_id")
+    files, params = {"media": (f"picture.{name}", data, f"image/{name}")}, {"type": "image", "access_token": ""}
+    request = requests.Request("POST", url, params=params, files=files)
+    media_id = call_dingtalk(request, settings, deadline).get("media_id")
     if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
         raise CallFailed("refused", "no media_id in the answer")
     return media_id

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import json
 import re
 import time
@@ -11,7 +10,7 @@ from typing import Any
 
 import requests
 
-from bot.connections import exchange
+from bot.connections import NO_ANSWER, exchange
 from bot.deadline import now_ms, pause
 from bot.dingtalk.message import Message
 from bot.errors import NotDelivered
@@ -97,7 +96,7 @@ def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
     headers = {"Content-Type": "application/json; charset=utf-8"}
     try:
         response = exchange(requests.Request("POST", url, headers=headers, data=body), time.monotonic() + seconds)
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
+    except NO_ANSWER as error:
         return f"no answer from the sessionWebhook: {type(error).__name__}"
     answer = read_json(response.content)
     if response.status_code >= 300 or not isinstance(answer, dict) or "errcode" not in answer:

@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import requests
 
 from bot import sentences
-from bot.connections import LimitedConnections, TooLarge, exchange
+from bot.connections import NO_ANSWER, LimitedConnections, TooLarge, exchange
 from bot.function_compute.request import Refused
 from bot.logs import plain_words
 from bot.settings import ConversationSettings
@@ -74,13 +74,9 @@ def hand_over(message: Message, deployment: Deployment) -> str:
         raise Refused("NotHandedOver", "no credentials: there is no role", sentence)
     try:
         answer = invoke(message, deployment)
-    except TooLarge as error:
-        reason = f"not Function Compute's answer: {type(error).__name__}"
-        raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE) from error
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
-        if may_have_arrived(error):
-            raise Refused("NotHandedOver", f"no answer: {type(error).__name__}", sentences.NOT_CONFIRMED) from error
-        raise Refused("NotHandedOver", f"unreachable: {type(error).__name__}", sentences.NOT_REACHED) from error
+    except NO_ANSWER as error:
+        reason, sentence = what_failed(error)
+        raise Refused("NotHandedOver", f"{reason}: {type(error).__name__}", sentence) from error
     status, failed = answer.status_code, "x-fc-error-type" in answer.headers
     if status == 202 and not failed:
         return "accepted"
@@ -183,10 +179,15 @@ def refusal_sentence(status: int, code: str, said: str, deployment: Deployment) 
     return sentences.FUNCTION_COMPUTE_REFUSES.format(code=code)
 
 
-def may_have_arrived(error: Exception) -> bool:
-    """Whether Function Compute may have taken the message although no answer came: only if there was a connection."""
+def what_failed(error: Exception) -> tuple[str, str]:
+    """What happened where no answer of Function Compute came, and the sentence for it.
+
+    It may have taken the message only if there was a connection: for one that never was, urllib3 gives a reason.
+    """
+    if isinstance(error, TooLarge):
+        return "not Function Compute's answer", sentences.NOT_FUNCTION_COMPUTE
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
-    if isinstance(error, cut_off):
-        return True
-    cause = error.args[0] if error.args else None  # urllib3 gives one a reason if it never sent
-    return type(error) is requests.ConnectionError and not hasattr(cause, "reason")
+    lost = type(error) is requests.ConnectionError and not hasattr(error.args[0], "reason")
+    if lost or isinstance(error, cut_off):
+        return "no answer", sentences.NOT_CONFIRMED
+    return "unreachable", sentences.NOT_REACHED
