@@ -112,8 +112,7 @@ def parse_message(event: bytes) -> Message | None:
 def own_pieces(raw: dict[str, Any]) -> list[Piece]:
     """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
     kind = first_text(raw, "msgtype") or "text"
-    names = ("text", "content") if kind == "text" else ("content", kind, "text")
-    bodies = [{"text" if kind == "text" else name: raw[name]} for name in names if raw.get(name)]
+    bodies = [{name: raw[name]} for name in (kind, "content", "text") if raw.get(name)]
     found = [pieces_in_object({"msgtype": kind, **body}, A_MESSAGE, 0) for body in bodies or [{}]]
     pieces = next((pieces for pieces in found if pieces and not unreadable_in(pieces)), found[0])
     pieces = without_own_name(pieces, raw)
