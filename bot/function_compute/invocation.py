@@ -75,8 +75,7 @@ def hand_over(message: Message, deployment: Deployment) -> str:
     try:
         answer = invoke(message, deployment)
     except NO_ANSWER as error:
-        reason, sentence = what_failed(error)
-        raise Refused("NotHandedOver", f"{reason}: {type(error).__name__}", sentence) from error
+        raise Refused("NotHandedOver", *what_failed(error)) from error
     status, failed = answer.status_code, "x-fc-error-type" in answer.headers
     if status == 202 and not failed:
         return "accepted"
@@ -180,14 +179,15 @@ def refusal_sentence(status: int, code: str, said: str, deployment: Deployment) 
 
 
 def what_failed(error: Exception) -> tuple[str, str]:
-    """What happened where no answer of Function Compute came, and the sentence for it.
+    """What happened where no answer of Function Compute came, for the log, and the sentence for it.
 
     It may have taken the message only if there was a connection: for one that never was, urllib3 gives a reason.
     """
+    name = type(error).__name__
     if isinstance(error, TooLarge):
-        return "not Function Compute's answer", sentences.NOT_FUNCTION_COMPUTE
+        return f"not Function Compute's answer: {name}", sentences.NOT_FUNCTION_COMPUTE
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
     lost = type(error) is requests.ConnectionError and not hasattr(error.args[0], "reason")
     if lost or isinstance(error, cut_off):
-        return "no answer", sentences.NOT_CONFIRMED
-    return "unreachable", sentences.NOT_REACHED
+        return f"no answer: {name}", sentences.NOT_CONFIRMED
+    return f"unreachable: {name}", sentences.NOT_REACHED
