@@ -120,12 +120,6 @@ def fetch(download_code: str, robot_code: str, settings: ReplySettings, deadline
     return response.content
 
 
-@functools.lru_cache(maxsize=2)
-def file_connections(local: bool) -> LimitedConnections:
-    """The connections to where DingTalk keeps files, kept between messages."""
-    return FileConnections(local)
-
-
 class FileConnections(LimitedConnections):
     """To public addresses only, or to this machine, to try things; to none that only this network knows."""
 
@@ -141,3 +135,6 @@ class FileConnections(LimitedConnections):
         if not (address.is_global or (self.local and address.is_loopback)):
             connected.close()
             raise CallFailed("refused", "its downloadUrl leads to a private address")
+
+
+file_connections = functools.lru_cache(maxsize=2)(FileConnections)  # kept between messages
