@@ -29,6 +29,11 @@ def text_in(fields: dict[str, Any], name: str) -> str | None:
     return encodable(value) if isinstance(value, str) else None
 
 
+def first_text(fields: dict[str, Any], *names: str) -> str:
+    """The first of these fields that is a text with anything in it, see encodable; '' if none is."""
+    return next(filter(None, (text_in(fields, name) for name in names)), "")
+
+
 def encodable(text: str) -> str:
     """The text with half a surrogate pair, which JSON can hold but UTF-8 cannot, replaced."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
