@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from typing import Any, NamedTuple
 
 from bot import sentences
 from bot.chatgpt.marks import CODE, calls_tool, without_marks
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
-from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
+from bot.chatgpt.refusals import ModelFailure, read_refusal, understood
 from bot.chatgpt.responses import as_completion, is_response
 from bot.chatgpt.sources import sources_below
 from bot.masking import quotable
-from bot.values import encodable, first_object, frames_in, values_in
+from bot.values import encodable, first_object, read_json, values_in
 
 ENDINGS = (  # how an answer ended, by what the reason is made of; the first that fits
     ("", r"^(|stop\w*|eos\w*|end\w*|complete\w*|finish(ed)?|done|success|null|none)$"),
@@ -56,16 +55,14 @@ class Answer(NamedTuple):
 
 
 def read_answer(content: bytes) -> Answer:
-    """What a body says; ModelFailure if it says nothing, Refused if it is an error that came as a 200."""
-    frames = frames_in(content)
-    if not frames:
+    """What a body says; ModelFailure if it says nothing, Refusal if it is an error that came as a 200."""
+    values = values_in(content)
+    if not values:
         raise ModelFailure("busy", "an empty body")
-    values = values_in(frames)
-    completion, has_addresses = completion_in(values), b"http" in content
+    completion = completion_in(values)
     if is_response(completion):
         completion = as_completion(completion)
-        error = {name: completion[name] for name in ("status", "error")}
-        content = json.dumps(error).encode()  # all else of it that is no answer repeats the request
+        values = [completion]  # all else of it that is no answer repeats the request
     choice = first_object(completion.get("choices"))
     message = first_object(choice.get("message"))
     places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
@@ -78,15 +75,15 @@ def read_answer(content: bytes) -> Answer:
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []
-        sources = sources_below(completion, words) if has_addresses else ""
+        sources = sources_below(completion, words) if b"http" in content else ""
         return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources, ending == "length")
-    refusal = read_refusal(200, content, choice.get("error"))
+    refusal = read_refusal(200, [*values, choice.get("error")])
     if choice.get("error") or completion.get("error") or understood(refusal):
-        raise Refused(refusal)
-    if not values and frames[0].startswith("{"):
+        raise refusal
+    if isinstance(values[0], str) and values[0].startswith("{") and read_json(values[0]) is None:
         raise ModelFailure("down", "JSON that broke off")
     if "choices" not in completion:
-        raise Refused(refusal)
+        raise refusal
     cause = why_empty(message, raw)
     if cause == "empty":
         cause = {"": "empty", "length": "empty", "?": "ended"}.get(ending, ending)
@@ -123,8 +120,9 @@ def joined(parts: list[Any]) -> Any:
 def tokens_in(completion: dict[str, Any]) -> str:
     """See Answer."""
     usage = first_object(completion.get("usage"))
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    return "{} + {} tokens".format(*counts) if all(type(count) is int for count in counts) else ""
+    counts = [usage.get(f"{name}_tokens") for name in ("prompt", "completion", "input", "output")]
+    counts = [count for count in counts if type(count) is int]
+    return "{} + {} tokens".format(*counts) if len(counts) > 1 else ""
 
 
 def why_empty(message: dict[str, Any], raw: str) -> str:

@@ -7,18 +7,19 @@ import re
 from bot.words import first_row
 
 # Codes that say more than the words beside them; most codes are made of words. Four digits are Zhipu's, 1008 and 1004
-# MiniMax's, 1009 and 1015 Cloudflare's, 20012 and 30011 SiliconFlow's, 40301 FastChat's, 11200 iFlytek's; Alibaba's
+# MiniMax's, 1009 to 1020 Cloudflare's, 20012 and 30011 SiliconFlow's, 40301 FastChat's, 11200 iFlytek's; Alibaba's
 # Model Studio throttles by tokens a minute and calls it a quota.
-CODES = {
-    "balance": "1008 1113 1309 30011",
-    "busy": "1015 1302 1303 1305 throttlingallocationquota throttlingratequota",
-    "filtered": "1301",
-    "forbidden": "11200",
-    "key": "1004",
-    "long": "1261",
-    "model": "1211 20012 40301",
-    "region": "1009",
-}
+CODES = """
+address    1010., 1012., 1020.
+balance    1008., 1113., 1309., 30011.
+busy       1015., 1302., 1303., 1305., throttling allocation quota, throttling rate quota
+filtered   1301.
+forbidden  11200.
+key        1004.
+long       1261.
+model      1211., 20012., 40301.
+region     1009.
+"""
 # Else the words decide, see bot.words: the first row that one sentence of theirs has. The order is the point. First
 # comes what only one kind of trouble is called; money before keys and rates, because its messages speak of them too;
 # last what any trouble may be called: "invalid", "not found", "not allowed".
@@ -109,7 +110,6 @@ down       bad gateway, timed out, time out, timeout, deadline exceeded, degrade
            internal, server, unknown, upstream, service, system + error, unavailable
            内部, 系统, 服务, 网络 + 错误, 异常, 不可用
 """
-VAGUE = ("options", "model", "address", "forbidden", "down")  # a code made of words tells more than a text that says so
 # Else by the status, which means little: services use 400, 403, 404 and 429 for nearly everything.
 STATUSES = {
     401: "key", 402: "balance", 403: "forbidden", 404: "address", 405: "address", 408: "down", 413: "long", 429: "busy",

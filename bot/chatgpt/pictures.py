@@ -8,6 +8,7 @@ from typing import Any
 
 from bot import sentences
 from bot.chatgpt.sources import is_page, link_to
+from bot.values import walk
 
 MOST_PICTURES, MOST_LOOKS = 4, 2000  # are shown; data URLs in the words, and values beside them, are looked at
 # In the place of each picture, by its number; the last one stands for all that are not shown. No text keeps its own.
@@ -18,7 +19,7 @@ BEFORE = re.compile(r"(?:!?\[[^\[\]\n]{0,200}\]\(\s{0,3}<?|<img\s[^<>]{0,200}?sr
 AFTER = {"<": re.compile(r"[\"']?[^<>]{0,200}>"), "": re.compile(r">?(?:\s{1,3}[\"'][^\"'\n]{0,200}[\"'])?\s{0,3}\)")}
 PICTURE = re.compile(r"(?:data:image/[^,]{1,80},)?(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)")  # PNG, JPEG, GIF, WEBP
 MOST_IN_CODE = 2000  # characters of a picture in code that stays, because somebody asked for just that
-NOT_BESIDE = ("text", "reasoning", "reasoning_content", "reasoning_details", "annotations", "tool_calls")
+NOT_BESIDE = re.compile("^(text|reasoning(_content|_details)?|annotations|tool_calls)$")
 
 
 def take_pictures(text: str, code: re.Pattern[str]) -> tuple[str, list[str]]:
@@ -56,19 +57,12 @@ def pictures_beside(message: dict[str, Any], pictures: list[str]) -> str:
 
     Services have many names for it: images, image_url, b64_json, inline_data. The first letters tell a picture.
     """
-    todo: list[tuple[str, Any]] = [("", {name: part for name, part in message.items() if not isinstance(part, str)})]
     found = []
-    for _ in range(MOST_LOOKS):
-        if not todo:
-            break
-        path, value = todo.pop()
-        if isinstance(value, dict):
-            todo += reversed([(f"{path[-99:]} {name}", part) for name, part in value.items() if name not in NOT_BESIDE])
-        elif isinstance(value, list):
-            todo += reversed([(path, part) for part in value[:MOST_LOOKS]])
-        elif isinstance(value, str) and PICTURE.match(value[:120]):
+    beside = {name: part for name, part in message.items() if not isinstance(part, str)}
+    for path, value in walk(beside, NOT_BESIDE, MOST_LOOKS):
+        if isinstance(value, str) and PICTURE.match(value[:120]):
             found.append(mark_of(value.rpartition(",")[2], pictures))
-        elif "image" in path and is_page(value):
+        elif "image" in str(path) and is_page(value):
             found.append(f"![{sentences.PICTURE}]({link_to(value)})")
     return "\n\n".join(found[: 2 * MOST_PICTURES])
 

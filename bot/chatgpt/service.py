@@ -14,11 +14,12 @@ import openai
 
 from bot import VERSION
 from bot.chatgpt.answers import Answer, read_answer
-from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
+from bot.chatgpt.refusals import ModelFailure, Refusal, failure_of, read_refusal
 from bot.chatgpt.responses import in_responses_form
 from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked, watch
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
+from bot.values import values_in
 
 CHAT, RESPONSES = "/chat/completions", "/responses"  # what an address ends in tells the form of a request
 EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for an answer
@@ -47,10 +48,10 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
     except openai.APIStatusError as error:
-        refusal, headers = read_refusal(error.status_code, error.response.content), error.response.headers
+        refusal, headers = read_refusal(error.status_code, values_in(error.response.content)), error.response.headers
         raise failure_of(refusal, private, headers, deadline - time.monotonic()) from error
-    except Refused as error:
-        raise failure_of(error.refusal, private, response.headers, deadline - time.monotonic()) from error
+    except Refusal as refusal:
+        raise failure_of(refusal, private, response.headers, deadline - time.monotonic()) from refusal
     except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
         raise ModelFailure("options", trace(error)) from error
 

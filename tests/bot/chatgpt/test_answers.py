@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.marks import without_marks
-from bot.chatgpt.refusals import ModelFailure, Refused
+from bot.chatgpt.refusals import ModelFailure, Refusal
 from bot.sentences import zh
 
 
@@ -77,7 +77,7 @@ def test_blank_body_is_a_service_that_is_busy(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"null", b'"x"', b"words"])
 def test_what_is_no_answer_of_a_model_is_a_refusal(body: bytes) -> None:
     """Whose words decide; else it is told that this may be no such service."""
-    with pytest.raises(Refused):
+    with pytest.raises(Refusal):
         read_answer(body)
 
 
@@ -266,5 +266,5 @@ def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
     """Nothing else leaves the room."""
     try:
         assert isinstance(read_answer(body), Answer)
-    except (ModelFailure, Refused):
+    except (ModelFailure, Refusal):
         pass

@@ -11,7 +11,8 @@ import pytest
 
 from bot.chatgpt import causes
 from bot.chatgpt.answers import read_answer
-from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
+from bot.chatgpt.refusals import ModelFailure, Refusal, failure_of, read_refusal
+from bot.values import values_in
 from tests.helpers import field_cases
 
 PRIVATE = ("sk-example", "https://ai.example.com/v1", "我想知道怎么离婚")
@@ -24,11 +25,11 @@ def failure(status: int, body: Any, headers: Mapping[str, str] | None = None) ->
     try:
         if status == 200:
             raise AssertionError(read_answer(content))
-    except Refused as refused:
-        return failure_of(refused.refusal, PRIVATE, {}, 60)
+    except Refusal as refusal:
+        return failure_of(refusal, PRIVATE, {}, 60)
     except ModelFailure as failed:
         return failed
-    return failure_of(read_refusal(status, content), PRIVATE, headers or {}, 60)
+    return failure_of(read_refusal(status, values_in(content)), PRIVATE, headers or {}, 60)
 
 
 def error(message: str, **fields: Any) -> dict[str, Any]:
