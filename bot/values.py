@@ -51,7 +51,7 @@ DATA = re.compile(r"^[ \t]*(?:data:[ \t]*)?\[DONE\][ \t\r]*$|^[ \t]*data:", re.M
 
 
 def values_in(content: bytes) -> list[Any]:
-    """What a body is made of, itself or the data of its events: JSON values, and texts that are none; [] if it is blank.
+    """What a body is made of, itself or the data of its events: JSON values, texts that are none; [] if it is blank.
 
     Services send events although none were asked for: chunks, or whole answers, or an answer and '[DONE]' behind it.
     """

@@ -24,7 +24,8 @@ SAYING_FIELDS = (
     "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
     "title", "description", "errordescription", "raw", "displaymsg", "en",
 )  # fmt: skip
-PAGE = re.compile(r"\s*<[!?a-z](?:.*?<title>([^<]{1,200}))?.*?</", re.IGNORECASE | re.DOTALL)  # of it only the title counts
+# A page for a browser; of its words only the title counts.
+PAGE = re.compile(r"\s*<[!?a-z](?:.*?<title>([^<]{1,200}))?.*?</", re.IGNORECASE | re.DOTALL)
 WAITING_FIELDS = ("retrydelay", "retryafter", "retryafterseconds")
 # Where services quote the question, or the answer stands.
 SKIPPED_FIELDS = re.compile(r"^[\W_]*(input|messages|choices|prompt)[\W_]*$", re.IGNORECASE)

@@ -83,7 +83,8 @@ def test_words_of_a_response_are_those_of_its_messages(case: str, words: str) ->
 
 
 @pytest.mark.parametrize(
-    ("case", "reason"), [("R01", "completed"), ("R07", "max_output_tokens"), ("R09", "content_filter"), ("R11", "failed")]
+    ("case", "reason"),
+    [("R01", "completed"), ("R07", "max_output_tokens"), ("R09", "content_filter"), ("R11", "failed")],
 )
 def test_reason_of_the_end_is_kept(case: str, reason: str) -> None:
     """Why it is incomplete, or else its status: an answer's end is told by what its reason is made of."""
