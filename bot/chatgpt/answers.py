@@ -7,7 +7,7 @@ import re
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.marks import CODE, calls_tool, without_marks
+from bot.chatgpt.marks import calls_tool, without_marks
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
 from bot.chatgpt.refusals import ModelFailure, read_refusal, understood
 from bot.chatgpt.responses import as_completion, is_response
@@ -67,7 +67,7 @@ def read_answer(content: bytes) -> Answer:
     message = first_object(choice.get("message"))
     places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
     raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
-    raw, pictures = take_pictures(raw, CODE)
+    raw, pictures = take_pictures(raw)
     words = without_marks(raw)
     words = "\n\n".join(filter(None, (words[:MOST_CHARACTERS], pictures_beside(message, pictures))))
     reason = str(choice.get("finish_reason") or "").strip().lower()

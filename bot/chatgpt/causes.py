@@ -130,20 +130,19 @@ def cause_in(texts: list[str]) -> str | None:
     return "options" if cause == "long" and answer_is_longer(" ".join(texts)) else cause
 
 
-ASKED = re.compile(r"(\d{1,12})[^\d,.;()]{0,30}(?:input|prompt|message)")
+# How long the question is, and the room for its answer; '12 + 200000 > 200000' names both.
+ASKED = re.compile(r"(\d{1,12}) \+ \d{1,12} ?>|(\d{1,12})[^\d,.;()]{0,30}(?:input|prompt|message)")
 ROOM = re.compile(
-    r"max_\w{0,20}tokens\W{0,3}(?:is too large\W{0,3})?(\d{1,12})|(\d{1,12})[^\d,.;()]{0,30}(?:completion|output|max_)"
+    r"\d{1,12} \+ (\d{1,12}) ?>|max_\w{0,20}tokens\W{0,3}(?:is too large\W{0,3})?(\d{1,12})"
+    r"|(\d{1,12})[^\d,.;()]{0,30}(?:completion|output|max_)"
 )
-SUM = re.compile(r"(\d{1,12}) \+ (\d{1,12}) ?>")  # of both, in this order
 ROOM_ONLY = re.compile(r"(?<!and )(?<![+&] )[`'\"]?max_\w{0,20}tokens[`'\"]? (is too|must|should|can ?not)")
 
 
 def answer_is_longer(text: str) -> bool:
     """Whether not the question is too long, but the room for the answer that CHATGPT_OPTIONS asks for is too large."""
     text = text[:8000].lower()
-    total, asked, room = SUM.search(text), ASKED.search(text), ROOM.search(text)
-    if total:
-        return int(total[2]) > int(total[1])
+    asked, room = ASKED.search(text), ROOM.search(text)
     if asked and room:
-        return int(room[1] or room[2]) > int(asked[1])
+        return int(next(filter(None, room.groups()))) > int(next(filter(None, asked.groups())))
     return bool(ROOM_ONLY.search(text))

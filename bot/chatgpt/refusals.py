@@ -140,11 +140,9 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
 def cause_by_status(refusal: Refusal) -> str:
     """The cause if nothing that is said is understood; a redirect is followed nowhere."""
     status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
-    if status in STATUSES:
-        return STATUSES[status]
     if status >= 500 or "failed" in refusal.codes:  # as a response is that came as a 200
         return "down"
-    return "options" if status >= 400 else "address" if status >= 300 else "strange"
+    return STATUSES.get(status, "options" if status >= 400 else "address" if status >= 300 else "strange")
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

@@ -47,13 +47,14 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
         raise ModelFailure("network" if early else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
-    except openai.APIStatusError as error:
-        refusal, headers = read_refusal(error.status_code, values_in(error.response.content)), error.response.headers
-        raise failure_of(refusal, private, headers, deadline - time.monotonic()) from error
-    except Refusal as refusal:
-        raise failure_of(refusal, private, response.headers, deadline - time.monotonic()) from refusal
     except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
         raise ModelFailure("options", trace(error)) from error
+    except openai.APIStatusError as error:
+        response = error.response
+        refusal = read_refusal(response.status_code, values_in(response.content))
+    except Refusal as told:
+        refusal = told
+    raise failure_of(refusal, private, response.headers, deadline - time.monotonic())
 
 
 @functools.lru_cache(maxsize=1)
