@@ -8,8 +8,9 @@ import time
 import oss2
 
 from bot import sentences
-from bot.chatgpt.asking import ask_once, messages_for
+from bot.chatgpt.asking import messages_for
 from bot.chatgpt.refusals import ModelFailure
+from bot.chatgpt.service import complete
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run
 from bot.dingtalk.api import CallFailed
 from bot.dingtalk.attachments import fetch
@@ -64,7 +65,7 @@ def check_model(settings: ReplySettings, deadline: float) -> str:
     """Ask the model one tiny question, just as a person's; if that fails, what to change, and what the service says."""
     try:
         messages = messages_for("1+1=?", (), [], settings.system_prompt)
-        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout, deadline - time.monotonic()))
+        complete(messages, settings, min(CHECK_SECONDS, settings.timeout, deadline - time.monotonic()))
     except ModelFailure as failure:
         sentence = sentences.SERVICE_SAYS if failure.said else sentences.SERVICE_SILENT
         return sentence.format(sentence=sentences.FAILURES[failure.cause], detail=failure.detail, said=failure.said)

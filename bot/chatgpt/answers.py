@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ ENDINGS = (  # how an answer ended, by what the reason is made of; the first tha
     ("down", "error|abort|network|insufficient|fail|timeout|cancel|interrupt|disconnect|overload"),
 )
 CUT_OFF = {"filtered": "TAKEN_AWAY", "length": "TOO_SHORT", "down": "BROKEN_OFF"}
+THOUGHT = re.compile("think|thought|reasoning")  # in the name of a field, or the type of a part
 MOST_CHARACTERS = 200_000  # of the words are kept and sent; more parts than DingTalk is sent have 66,000
 
 
@@ -65,8 +65,8 @@ def read_answer(content: bytes) -> Answer:
         values = [completion]  # all else of it that is no answer repeats the request
     choice = first_object(completion.get("choices"))
     message = first_object(choice.get("message"))
-    places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
-    raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
+    places = (message, choice, completion.get("output_text"), completion.get("output"))
+    raw = next((text for text in map(text_of, places) if text.strip()), "")
     raw, pictures = take_pictures(raw)
     words = without_marks(raw)
     words = "\n\n".join(filter(None, (words[:MOST_CHARACTERS], pictures_beside(message, pictures))))
@@ -84,8 +84,13 @@ def read_answer(content: bytes) -> Answer:
         raise ModelFailure("down", "JSON that broke off")
     if "choices" not in completion:
         raise refusal
-    cause = why_empty(message, raw)
-    if cause == "empty":
+    # What there is instead: the names of fields, and the kinds of the parts in one without words.
+    left = [*(name for name, part in message.items() if str(part or "").strip()), str(message.get("content"))]
+    if re.search("tool|function", " ".join(left)) or calls_tool(raw):
+        cause = "tools"
+    elif raw.strip() or THOUGHT.search(" ".join(left)):
+        cause = "thoughts"
+    else:
         cause = {"": "empty", "length": "empty", "?": "ended"}.get(ending, ending)
     raise ModelFailure(cause, "no words", said=quotable([reason], ()) if cause == "ended" else "")
 
@@ -102,19 +107,14 @@ def completion_in(values: list[Any]) -> dict[str, Any]:
         if isinstance(choice.get("delta"), dict):
             reason = choice.get("finish_reason") or reason
             for name, value in choice["delta"].items():
-                parts.setdefault(name, []).append(value)
+                parts.setdefault(name, []).extend([value] if value else [])
     if parts:
-        whole["choices"] = [{"message": {name: joined(parts[name]) for name in parts}, "finish_reason": reason}]
+        message = {
+            name: "".join(found) if all(isinstance(each, str) for each in found) else found
+            for name, found in parts.items()
+        }
+        whole["choices"] = [{"message": message, "finish_reason": reason}]
     return whole
-
-
-def joined(parts: list[Any]) -> Any:
-    """Texts one behind the other, lists likewise; of other values the last one."""
-    known = [part for part in parts if part is not None]
-    if known and all(isinstance(part, str) for part in known):
-        return "".join(known)
-    lists = [part for part in known if isinstance(part, list)]
-    return list(itertools.chain.from_iterable(lists)) if lists else known[-1] if known else None
 
 
 def tokens_in(completion: dict[str, Any]) -> str:
@@ -123,16 +123,6 @@ def tokens_in(completion: dict[str, Any]) -> str:
     counts = [usage.get(f"{name}_tokens") for name in ("prompt", "completion", "input", "output")]
     counts = [count for count in counts if type(count) is int]
     return "{} + {} tokens".format(*counts) if len(counts) > 1 else ""
-
-
-def why_empty(message: dict[str, Any], raw: str) -> str:
-    """The cause of an answer without words: it calls a tool, it was only thought, or it is just empty."""
-    if message.get("tool_calls") or message.get("function_call") or calls_tool(raw):
-        return "tools"
-    thoughts = [raw, *(message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))]
-    if isinstance(message.get("content"), list):
-        thoughts += [part for part in message["content"] if isinstance(part, dict) and is_thought(part)]
-    return "thoughts" if any(str(thought or "").strip() for thought in thoughts) else "empty"
 
 
 def text_of(content: Any, depth: int = 0) -> str:
@@ -149,4 +139,4 @@ def text_of(content: Any, depth: int = 0) -> str:
 
 def is_thought(part: dict[str, Any]) -> bool:
     """Whether this part of a message is what the model thought."""
-    return part.get("thought") is True or bool(re.search("think|thought|reason", str(part.get("type"))))
+    return part.get("thought") is True or THOUGHT.search(str(part.get("type"))) is not None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.answers import Answer, text_of
+from bot.chatgpt.answers import Answer
 from bot.chatgpt.refusals import ModelFailure
 from bot.chatgpt.service import complete
 from bot.deadline import AFTER_ASKING_SHARE, Run
@@ -59,7 +59,7 @@ def ask_patiently(
     while True:
         try:
             messages = messages_for(words, pictures, turns, settings.system_prompt, "no system" not in known)
-            answer = ask_once(messages, settings, deadline - time.monotonic(), stream="stream" in known)
+            answer = complete(messages, settings, deadline - time.monotonic(), stream="stream" in known)
             ways[service] = known
             return answer
         except ModelFailure as failure:
@@ -95,10 +95,3 @@ def messages_for(
     if parts:
         messages[-1]["content"] = [{"type": "text", "text": messages[-1]["content"]}, *parts]
     return messages
-
-
-def ask_once(messages: list[dict[str, Any]], settings: ReplySettings, seconds: float, stream: bool = False) -> Answer:
-    """ChatGPT's answer to these messages; or ModelFailure. Some services stream unless they are told not to."""
-    request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
-    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
-    return complete(request, private, settings, seconds)

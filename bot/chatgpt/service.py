@@ -13,7 +13,7 @@ import httpx2  # comes with openai
 import openai
 
 from bot import VERSION
-from bot.chatgpt.answers import Answer, read_answer
+from bot.chatgpt.answers import Answer, read_answer, text_of
 from bot.chatgpt.refusals import ModelFailure, Refusal, failure_of, read_refusal
 from bot.chatgpt.responses import in_responses_form
 from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked, watch
@@ -26,8 +26,10 @@ EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for 
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
-def complete(request: dict[str, Any], private: list[str], settings: Any, seconds: float) -> Answer:
-    """What the service answers to this request; or ModelFailure with the cause."""
+def complete(messages: list[dict[str, Any]], settings: Any, seconds: float, stream: bool = False) -> Answer:
+    """What the service answers to these messages; or ModelFailure. Some services stream unless they are told not to."""
+    request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
+    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     deadline, timeout = time.monotonic() + seconds, openai.Timeout(seconds, connect=min(seconds, 5))
     try:

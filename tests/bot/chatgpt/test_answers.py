@@ -62,6 +62,15 @@ def test_chunks_are_one_answer_with_its_end_and_its_tokens() -> None:
     assert read_answer(body.encode()) == Answer("前半句", "3 + 4 tokens", (zh.TOO_SHORT,), unfinished=True)
 
 
+def test_chunks_of_texts_and_of_parts_are_one_answer() -> None:
+    """As Mistral sends them: thoughts in parts, and the words as texts."""
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "想"}]}]
+    assert (
+        read_answer((chunk(thought) + chunk("你") + chunk([{"type": "text", "text": "好"}])).encode()).words == "你好"
+    )
+    assert cause((chunk(thought) + chunk("")).encode()) == "thoughts"
+
+
 def test_thoughts_in_chunks_are_no_words() -> None:
     """They come in a field of their own."""
     body = f"data: {json.dumps({'choices': [{'delta': {'reasoning_content': '想'}}]})}\n\n"
@@ -92,6 +101,25 @@ def test_many_chunks_take_no_time() -> None:
     started = time.process_time()
     assert len(read_answer(body.encode()).words) == 50_000
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ({"tool_calls": [{"id": "x"}]}, "tools"),
+        ({"function_call": {"name": "x"}}, "tools"),
+        ({"content": [{"type": "tool_use", "name": "x"}]}, "tools"),
+        ({"tool_calls": [], "function_call": None, "reasoning": "想"}, "thoughts"),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "想"}]}, "thoughts"),
+        ({"content": [{"type": "thinking", "thinking": "想"}]}, "thoughts"),
+        ({"content": [{"thought": True, "text": "想"}]}, "thoughts"),
+        ({"reasoning_content": " "}, "empty"),
+        ({"content": [{"type": "text", "text": ""}]}, "empty"),
+    ],
+)
+def test_answer_without_words_says_what_there_is_instead(message: dict[str, Any], wanted: str) -> None:
+    """By the names of fields, and the kinds of parts."""
+    assert cause(completion(message.pop("content", None), **message)) == wanted
 
 
 # --- the end ---
