@@ -79,15 +79,14 @@ busy       overload, too many requests, too many people, rate limit, throttl, ca
            no deployments available, 频繁, 频率, 速率, 并发, 限流, 限速, 负载, 饱和, 过载, 繁忙, 拥挤, 访问量, 排队,
            算力
            temporarily, currently + unavailable
-options    max tokens, max new tokens, max completion tokens, max output tokens, completion tokens,
-           output tokens - input, prompt, context, messages
+options    max tokens, max new tokens, completion tokens, output tokens - input, prompt, context, messages
 long       token, prompt, input., inputs, messages + exceed, too many, less than, longer, greater than, larger than,
            max, limit
            长度, 上下文, 字数, token, 输入, prompt, 内容 + 超过, 超出, 超限, 上限, 过大, 大于
 model      invalid model, unknown model, no such model, unsupported model, unrecognized model, model disabled,
            model not, non serverless, key model access, team model access, user model access, org model access
 options    does not support., do not support., 参数, 字段, temperature, top p., response format, tool choice,
-           enable thinking, reasoning effort, thinking, web search, max tokens
+           reasoning effort, thinking, web search, max tokens
            parameter, param., params, argument, field., value., property, keyword, options, inputs + uns, unk,
            unexpected, unrecogni, invalid, extra, missing, illegal, incorrect, not permitted, not allowed, not support,
            not valid, must, should, required, range, fail

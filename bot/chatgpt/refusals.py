@@ -17,16 +17,11 @@ from bot.values import packed_json, walk
 from bot.words import first_row
 
 # The fields that hold them, in lower case and without signs, wherever they stand.
-CODE_FIELDS = (
-    "code", "type", "status", "statuscode", "httpcode", "errorcode", "errcode", "errortype", "reason", "quotaid",
-)  # fmt: skip
-SAYING_FIELDS = (
-    "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
-    "title", "description", "errordescription", "raw", "displaymsg", "en",
-)  # fmt: skip
+CODE_FIELD = re.compile("(error|err|http|status)?(code|type)|status|reason|quotaid")
+SAYING_FIELD = re.compile("(error|err|status|display)?(message|msg)|errors?|details?|title|(error)?description|raw|en")
+WAITING_FIELD = re.compile("retry(delay|after(seconds)?)")
 # A page for a browser; of its words only the title counts.
 PAGE = re.compile(r"\s*<[!?a-z](?:.*?<title>([^<]{1,200}))?.*?</", re.IGNORECASE | re.DOTALL)
-WAITING_FIELDS = ("retrydelay", "retryafter", "retryafterseconds")
 # Where services quote the question, or the answer stands.
 SKIPPED_FIELDS = re.compile(r"^[\W_]*(input|messages|choices|prompt)[\W_]*$", re.IGNORECASE)
 MOST_LOOKS, MOST_FOUND = 1000, 50  # values of a refusal are looked at, codes and texts are taken: the first ones count
@@ -89,11 +84,11 @@ def said_in(value: Any, name: str) -> Iterator[tuple[str, str]]:
     for path, part in walk(value, SKIPPED_FIELDS, MOST_LOOKS):
         own_name = next((step for step in reversed(path) if isinstance(step, str)), name)
         field = re.sub(r"[\W_]", "", own_name).lower()
-        if field in WAITING_FIELDS and type(part) in (str, int, float):
+        if WAITING_FIELD.fullmatch(field) and type(part) in (str, int, float):
             yield "waits", str(part).removesuffix("s")
-        elif field in CODE_FIELDS and type(part) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(part)):
+        elif CODE_FIELD.fullmatch(field) and type(part) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(part)):
             yield "codes", str(part).strip()
-        elif field in CODE_FIELDS + SAYING_FIELDS and isinstance(part, str) and part.strip():
+        elif (CODE_FIELD.fullmatch(field) or SAYING_FIELD.fullmatch(field)) and isinstance(part, str) and part.strip():
             page = PAGE.match(part)
             if page:
                 yield "titles", html.unescape(page[1] or "")

@@ -20,21 +20,18 @@ def in_responses_form(request: dict[str, Any]) -> dict[str, Any]:
     The system's words are the first message of the input, as OpenAI, Volcengine, Baidu and Model Studio document it;
     in `instructions` some services drop them without a word: Model Studio, OpenRouter (in January 2026), relays.
     """
-    others = {name: value for name, value in request.items() if name != "messages"}
-    return {"store": False, **others, "input": [{**each, "content": parts_of(each)} for each in request["messages"]]}
-
-
-def parts_of(message: dict[str, Any]) -> Any:
-    """The content of a message, its parts by the names of this form."""
-    content = message["content"]
-    if isinstance(content, str):
-        return content
-    return [
-        {"type": "input_text", "text": part["text"]}
-        if part["type"] == "text"
-        else {"type": "input_image", "image_url": part["image_url"]["url"], "detail": "auto"}
-        for part in content
+    messages = [
+        {**each, "content": each["content"] if isinstance(each["content"], str) else [*map(part_of, each["content"])]}
+        for each in request["messages"]
     ]
+    return {"store": False, **{name: request[name] for name in request if name != "messages"}, "input": messages}
+
+
+def part_of(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of a message by the names of this form."""
+    if part["type"] == "text":
+        return {**part, "type": "input_text"}
+    return {"type": "input_image", "image_url": part["image_url"]["url"], "detail": "auto"}
 
 
 def is_response(body: dict[str, Any]) -> bool:
