@@ -25,8 +25,8 @@ region     1009.
 # last what any trouble may be called: "invalid", "not found", "not allowed".
 TABLE = """
 address    firewall, anti bot, bot protection, bot detection, virtual network, waf., captcha, browser signature
-forbidden  account, organization, user., 账户, 账号 + locked, banned, deactivated, terminated, disabled, 违规, 封, 锁定,
-           禁用, 停用
+forbidden  account, organization, user., 账户, 账号 + locked, banned, deactivated, terminated, disabled,
+           been restricted, 违规, 封, 锁定, 禁用, 停用
 tools      tool use failed, call a function, call a tool, called a tool
 filtered   content filter, content policy, content management, content safety, content security, moderation, guardrail,
            censor, data inspection, inappropriate, unsafe, flagged, harmful, prohibited content, nsfw, jailbreak,
@@ -65,8 +65,8 @@ vision     text only
            图片, 图像, 视觉, 多模态 + 不支持
            item type + content
            content type + text, 参数
-key        no api key, no auth, no credential, bad credential, unauthenticated, login fail, no connected db, 登录过期,
-           登录失效
+key        no api key, no auth, auth failure, no credential, bad credential, unauthenticated, login fail,
+           no connected db, 登录过期, 登录失效
            api key, access key, secret key, auth key, access token, auth token, credential, authenticat, authorization,
            signature + invalid, incorrect, wrong, missing, expired, unknown, not valid, not found, not exist, provide,
            require, match, revoked, leaked, disabled, no longer, fail, not be verified
@@ -76,18 +76,19 @@ key        no api key, no auth, no credential, bad credential, unauthenticated, 
 busy       overload, too many requests, too many people, rate limit, throttl, capacity, concurren, slow down,
            too frequent, busy., retry after, retry in, retry shortly, try again in, max request, unable to handle,
            resource exhausted, high traffic, high demand, high load, loading model, model is loading,
-           no deployments available, 频繁, 频率, 速率, 并发, 限流, 限速, 负载, 饱和, 过载, 繁忙, 拥挤, 访问量, 排队,
-           算力
+           currently loading, no deployments available, 频繁, 频率, 速率, 并发, 限流, 限速, 负载, 饱和, 过载, 繁忙,
+           拥挤, 访问量, 排队, 算力
            temporarily, currently + unavailable
 options    max tokens, max new tokens, completion tokens, output tokens - input, prompt, context, messages
 long       token, prompt, input., inputs, messages + exceed, too many, less than, longer, greater than, larger than,
            max, limit
            长度, 上下文, 字数, token, 输入, prompt, 内容 + 超过, 超出, 超限, 上限, 过大, 大于
-model      invalid model, unknown model, no such model, unsupported model, unrecognized model, model disabled,
-           model not, non serverless, key model access, team model access, user model access, org model access
+model      invalid model, unknown model, no such model, not found the model, llm provider not, unsupported model,
+           unrecognized model, model disabled, model not, non serverless, key model access, team model access,
+           user model access, org model access
 options    does not support., do not support., 参数, 字段, temperature, top p., response format, tool choice,
            reasoning effort, thinking, web search, max tokens
-           parameter, param., params, argument, field., value., property, keyword, options, inputs + uns, unk,
+           parameter, param., params, argument, field., value., propert, keyword, options, inputs + uns, unk,
            unexpected, unrecogni, invalid, extra, missing, illegal, incorrect, not permitted, not allowed, not support,
            not valid, must, should, required, range, fail
            role., roles, instruction + not enabled, not support, only., must, invalid, unexpected
@@ -101,7 +102,7 @@ model      model, deployment, function + not exist, not been, not found, not ava
            渠道 + 无可用, 没有可用
 address    can not post, can not get, method not allowed, openapi method, no such api, blocked., 拦截, 阻断
            url., path., page., route., endpoint + invalid, error, check, unknown, no., not found
-           接口, 路径 + 不存在
+           接口, 路径 + 不存在, 下线
 forbidden  denied, permission, forbidden, not allowed, not authorized, not permitted, not entitled, no access, no auth,
            not active, suspended, banned, verify your, real name, 无权, 权限, 授权, 禁止, 封禁, 停用, 冻结, 白名单,
            网段, 实名

@@ -21,7 +21,7 @@ CODE_FIELD = re.compile("(error|err|http|status)?(code|type)|status|reason|quota
 SAYING_FIELD = re.compile("(error|err|status|display)?(message|msg)|errors?|details?|title|(error)?description|raw|en")
 WAITING_FIELD = re.compile("retry(delay|after(seconds)?)")
 # A page for a browser; of its words only the title counts.
-PAGE = re.compile(r"\s*<[!?a-z](?:.*?<title>([^<]{1,200}))?.*?</", re.IGNORECASE | re.DOTALL)
+PAGE = re.compile(r"(?is)\s*<(?:!doctype|\?xml|html|head|title|body)\b(?:.*?<title>([^<]{1,200}))?")
 # Where services quote the question, or the answer stands.
 SKIPPED_FIELDS = re.compile(r"^[\W_]*(input|messages|choices|prompt)[\W_]*$", re.IGNORECASE)
 MOST_LOOKS, MOST_FOUND = 1000, 50  # values of a refusal are looked at, codes and texts are taken: the first ones count

@@ -95,6 +95,13 @@ def test_json_that_broke_off_is_tried_again() -> None:
     assert cause(completion("你好")[:-9]) == "down"
 
 
+def test_json_in_json_has_not_broken_off() -> None:
+    """Some gateways pack their error twice: it is read all the same."""
+    with pytest.raises(Refusal) as refusal:
+        read_answer(json.dumps(json.dumps({"status": 404, "error": "Not Found"})).encode())
+    assert refusal.value.codes == ["404"]
+
+
 def test_many_chunks_take_no_time() -> None:
     """Each of one character."""
     body = ("data: " + json.dumps({"choices": [{"delta": {"content": "字"}}]}) + "\n\n") * 50_000

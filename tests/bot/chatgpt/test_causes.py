@@ -88,6 +88,13 @@ def test_reported_refusal_shows_nothing_of_the_person_or_the_account(case: dict[
         ("input length and `max_tokens` exceed context limit: 12 + 200000 > 200000", "options"),
         ("maximum context length is 9 tokens. You requested 53 of text input, 1000 in the output", "options"),
         ("The input is too long for this model. Reduce max_tokens or the prompt.", "long"),
+        ("Additional properties are not allowed ('foo' was unexpected)", "options"),
+        ("Not found the model kimi-x or Permission denied", "model"),
+        ("LLM Provider NOT provided. You passed model=x", "model"),
+        ("Model x is currently loading", "busy"),
+        ("Organization has been restricted. Please reach out to support.", "forbidden"),
+        ("接口已下线", "address"),
+        ("Upstream said: error code: 1010", "address"),
     ],
 )
 def test_cause_is_what_the_words_say(message: str, cause: str) -> None:
@@ -105,6 +112,7 @@ def test_cause_is_what_the_words_say(message: str, cause: str) -> None:
         ({"code": "InvalidApiKey"}, "key"),
         ({"code": "rate_limit_exceeded"}, "busy"),
         ({"code": "1301"}, "filtered"),
+        ({"code": "AuthFailure.SecretIdNotFound"}, "key"),
         ({"type": "invalid_request_error"}, "options"),
     ],
 )
@@ -150,8 +158,11 @@ def test_what_is_no_error_of_an_api_is_not_the_keys_fault(status: int, body: Any
 
 
 def test_title_of_a_page_is_what_it_says() -> None:
-    """The rest of it is for browsers."""
-    assert failure(403, "<html><title>Attention Required! | Cloudflare</title><p>x").said.startswith("Attention Requ")
+    """The rest of it is for browsers, also where a relay quotes it."""
+    page = "<html><title>Attention Required! | Cloudflare</title><p>x"
+    assert failure(403, page).said.startswith("Attention Requ")
+    assert failure(502, error(page)).said == "Attention Required! | Cloudflare"
+    assert failure(403, error("<b>余额不足</b>")).cause == "balance"
 
 
 @pytest.mark.parametrize(
@@ -165,6 +176,7 @@ def test_title_of_a_page_is_what_it_says() -> None:
         (429, error("quota exceeded"), {"retry-after": "5"}, "busy", 5),
         (429, error("quota exceeded"), {"retry-after": "3600"}, "balance", 3600),
         (429, error("quota exceeded, retry in 2s", quotaId="RequestsPerDayPerProject"), {}, "balance", 2),
+        (429, error("quota exceeded", quotaId="RequestsPerMinutePerProject"), {}, "busy", None),
         (429, error("额度不足，请 6 秒后重试"), {}, "busy", 6),
         (400, error("Invalid API key. Please retry in 2s."), {}, "key", 2),
         (503, error("x"), {"retry-after": "soon"}, "down", None),
