@@ -36,7 +36,7 @@ filtered   content filter, content policy, content management, content safety, c
            sensitive - case sensitive
            content, prompt, input, output, entity, keyword, polic, guideline, terms., safety + blocked, violat, reject
            内容 + 拦截, 屏蔽, 过滤
-picture    image + invalid, valid., corrupt, format, decod, pars, process, download, too, size., width,
+picture    image + invalid, valid., base64, mb., corrupt, format, decod, pars, process, download, too, size., width,
            height - variant, vision
            图片, 图像 + 失败, 过大, 过小, 太大, 太小, 无效, 格式, 尺寸
 long       context length, context window, context size, context limit, context overflow, n ctx, 超长, 过长, 太长,
@@ -57,7 +57,7 @@ balance    arrear, overdue, overdraft, billing, top up, recharge, payment, paid 
            free tier, free trial, free quota, free allocat, free usage + exhaust, exceed, used, end, expired, over.,
            only., limit
            subscription + expire, inactive, required, frozen, no active, no valid, not active
-           套餐, 免费 + 到期, 过期, 用完, 耗尽, 用尽, 结束
+           套餐, 免费, 订阅 + 到期, 过期, 用完, 耗尽, 用尽, 结束
 region     country, region, territor, location, geo. + not., unsupported, unavailable, only., restrict, block, denied
            地区, 国家, 地域, 区域 + 不, 无法, 未, 受限, 限制
 vision     text only
@@ -82,11 +82,11 @@ busy       overload, too many requests, too many people, rate limit, throttl, ca
 options    max tokens, max new tokens, completion tokens, output tokens - input, prompt, context, messages
 long       token, prompt, input., inputs, messages + exceed, too many, less than, longer, greater than, larger than,
            max, limit
-           长度, 上下文, 字数, token, 输入, prompt, 内容 + 超过, 超出, 超限, 上限, 过大, 大于
+           长度, 上下文, 字数, token, 输入, prompt, 内容, 请求体 + 超过, 超出, 超限, 上限, 过大, 大于
 model      invalid model, unknown model, no such model, not found the model, llm provider not, unsupported model,
            unrecognized model, model disabled, model not, non serverless, key model access, team model access,
            user model access, org model access
-options    does not support., do not support., 参数, 字段, temperature, top p., response format, tool choice,
+options    does not support., do not support., 参数, 字段, temperature, top p., response format, tools, tool choice,
            reasoning effort, thinking, web search, max tokens
            parameter, param., params, argument, field., value., propert, keyword, options, inputs + uns, unk,
            unexpected, unrecogni, invalid, extra, missing, illegal, incorrect, not permitted, not allowed, not support,

@@ -94,6 +94,11 @@ def test_reported_refusal_shows_nothing_of_the_person_or_the_account(case: dict[
         ("Model x is currently loading", "busy"),
         ("Organization has been restricted. Please reach out to support.", "forbidden"),
         ("接口已下线", "address"),
+        ("订阅已到期", "balance"),
+        ("请求体过大", "long"),
+        ("tools is not supported in this model", "options"),
+        ("image exceeds 5 MB maximum: 6000000 bytes > 5242880 bytes", "picture"),
+        ("messages.0.content.1.image.source.base64: invalid base64 data", "picture"),
         ("Upstream said: error code: 1010", "address"),
     ],
 )
