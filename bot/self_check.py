@@ -8,7 +8,7 @@ import time
 import oss2
 
 from bot import sentences
-from bot.chatgpt.asking import messages_for
+from bot.chatgpt.asking import Question, messages_for
 from bot.chatgpt.refusals import ModelFailure
 from bot.chatgpt.service import complete
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run
@@ -64,7 +64,7 @@ CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that
 def check_model(settings: ReplySettings, deadline: float) -> str:
     """Ask the model one tiny question, just as a person's; if that fails, what to change, and what the service says."""
     try:
-        messages = messages_for("1+1=?", (), [], settings.system_prompt)
+        messages = messages_for(Question("1+1=?"), [], settings.system_prompt)
         complete(messages, settings, min(CHECK_SECONDS, settings.timeout, deadline - time.monotonic()))
     except ModelFailure as failure:
         sentence = sentences.SERVICE_SAYS if failure.said else sentences.SERVICE_SILENT

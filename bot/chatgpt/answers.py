@@ -131,12 +131,9 @@ def text_of(content: Any, depth: int = 0) -> str:
         return encodable(content)
     if isinstance(content, list) and depth < 5:
         return "".join(text_of(part, depth + 1) for part in content)
-    if not isinstance(content, dict) or is_thought(content) or depth >= 5:
+    if not isinstance(content, dict) or depth >= 5:
+        return ""
+    if content.get("thought") is True or THOUGHT.search(str(content.get("type"))):
         return ""
     names = ("text", "content", "refusal", "value")
     return next((text for text in (text_of(content.get(name), depth + 1) for name in names) if text), "")
-
-
-def is_thought(part: dict[str, Any]) -> bool:
-    """Whether this part of a message is what the model thought."""
-    return part.get("thought") is True or THOUGHT.search(str(part.get("type"))) is not None

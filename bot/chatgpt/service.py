@@ -38,8 +38,8 @@ def complete(messages: list[dict[str, Any]], settings: Any, seconds: float, stre
         path = CHAT
         if settings.chatgpt_base_url.endswith(RESPONSES):
             path, request = RESPONSES, in_responses_form(request)
-        post = functools.partial(client.post, path, cast_to=httpx2.Response, body=request)
-        response = call_until(deadline, lambda: post(options={"timeout": timeout}))
+        post = functools.partial(client.post, path, cast_to=httpx2.Response, body=request, options={"timeout": timeout})
+        response = call_until(deadline, post)
         return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()

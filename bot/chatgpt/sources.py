@@ -43,7 +43,10 @@ def sources_below(completion: dict[str, Any], words: str) -> str:
     pages = pages_in(choice.get("message")) or pages_in({**completion, "choices": choice})
     pages = [page for page in pages if not stands_in(plain, page.url)][:MOST_SOURCES]
     numbered = NUMBERS.search(words) is not None
-    lines = [f"{mark_of(page.number) if numbered else '-'} [{label_of(page)}]({link_to(page.url)})" for page in pages]
+    lines = []
+    for page in pages:
+        number = chr(0x245F + page.number) if page.number <= 20 else f"({page.number})"  # ①
+        lines.append(f"{number if numbered else '-'} [{label_of(page)}]({link_to(page.url)})")
     return "\n".join([sentences.SOURCES, *lines]) if lines else ""
 
 
@@ -82,11 +85,6 @@ def stands_in(text: str, url: str) -> bool:
     """Whether the text has this address, and not only as the beginning of another one."""
     address = rf"https?://(?:www\.)?{re.escape(bare(url))}"
     return re.search(rf"{address}/?(?:[?&]utm_\w+=[\w.-]*)*(?!\.?[\w/?=&%~+-])", text, re.ASCII) is not None
-
-
-def mark_of(number: int) -> str:
-    """1 -> '①'"""
-    return chr(0x245F + number) if number <= 20 else f"({number})"
 
 
 def label_of(page: Page) -> str:
