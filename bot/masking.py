@@ -33,11 +33,11 @@ WORDS = re.compile(r"(?:[A-Z]?[a-z]{2,14}|[A-Z]{2,14}){1,6}")  # what is as long
 
 def quotable(texts: Iterable[str], private: Iterable[str]) -> str:
     """What a service says as one short line: no JSON, keys, tokens, addresses, ids of accounts, words of a person."""
-    texts = (re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text[:MOST_READ]) for text in texts)
-    texts = (
-        plain_words(re.sub(r'[{}"\\]', "", text) if re.search("[{}]", text) else text, MOST_READ) for text in texts
-    )
-    text = masked(" ".join(dict.fromkeys(filter(None, texts)))[:MOST_READ], private)
+    text = " ".join(dict.fromkeys(" ".join(text.split()) for text in texts))[:MOST_READ]
+    text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)
+    if re.search("[{}]", text):
+        text = re.sub(r'[{}"\\]', "", text)
+    text = masked(plain_words(text, MOST_READ), private)
     text = re.sub(rf"{MASK}(?:[\s`'\"<>()]*{MASK})+", MASK, text)
     return text[:MOST_CHARACTERS] if re.search(r"\w", text) else ""
 
