@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import hashlib
-import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -64,24 +63,23 @@ def values_in(content: bytes) -> list[Any]:
     return values
 
 
-def walk(value: Any, skipped: re.Pattern[str], most: int) -> Iterator[tuple[tuple[str | int, ...], Any]]:
-    """A JSON value and all values in it, `most` of them, in their order, each with its path; a list counts from 1.
+MOST_LEVELS = 20  # of JSON are looked at
+
+
+def walk(value: Any, skipped: re.Pattern[str], path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """A JSON value and all values in it, in their order, each with its path; a list counts from 1.
 
     {"a": ["b"]} -> ((), {"a": ["b"]}), (("a",), ["b"]), (("a", 1), "b"). Fields in whose names `skipped` is found are
     left out.
     """
-    todo: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
-    for _ in range(most):
-        if not todo:
-            return
-        path, value = todo.pop()
-        yield path, value
-        inner: Iterable[tuple[str | int, Any]] = ()
-        if isinstance(value, dict):
-            inner = ((name, part) for name, part in value.items() if not skipped.search(name))
-        elif isinstance(value, list):
-            inner = enumerate(value, 1)
-        todo += [((*path, step), part) for step, part in itertools.islice(inner, most)][::-1]
+    yield path, value
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        inner = ((name, part) for name, part in value.items() if not skipped.search(name))
+    elif isinstance(value, list):
+        inner = enumerate(value, 1)
+    for step, part in inner if len(path) < MOST_LEVELS else ():
+        yield from walk(part, skipped, (*path, step))
 
 
 def packed_json(text: str) -> tuple[int, Any]:

@@ -23,7 +23,8 @@ ENDINGS = (  # how an answer ended, by what the reason is made of; the first tha
 )
 CUT_OFF = {"filtered": "TAKEN_AWAY", "length": "TOO_SHORT", "down": "BROKEN_OFF"}
 THOUGHT = re.compile("think|thought|reasoning")  # in the name of a field, or the type of a part
-MOST_CHARACTERS = 200_000  # of the words are kept and sent; more parts than DingTalk is sent have 66,000
+# Characters of the words are kept and sent, more parts than DingTalk is sent have 66,000; are read, with the thoughts.
+MOST_CHARACTERS, MOST_READ = 200_000, 1_000_000
 
 
 class Answer(NamedTuple):
@@ -68,8 +69,9 @@ def read_answer(content: bytes) -> Answer:
     places = (message, choice, completion.get("output_text"), completion.get("output"))
     raw = next((text for text in map(text_of, places) if text.strip()), "")
     raw, pictures = take_pictures(raw)
-    words = without_marks(raw)
-    words = "\n\n".join(filter(None, (words[:MOST_CHARACTERS], pictures_beside(message, pictures))))
+    raw = raw[:MOST_READ]
+    words = without_marks(raw)[:MOST_CHARACTERS]
+    words = "\n\n".join(filter(None, (words, pictures_beside(message, pictures))))
     reason = str(choice.get("finish_reason") or "").strip().lower()
     ending = next((name for name, made in ENDINGS if re.search(made, reason)), "?")
     if words:

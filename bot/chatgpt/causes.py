@@ -36,7 +36,7 @@ filtered   content filter, content policy, content management, content safety, c
            sensitive - case sensitive
            content, prompt, input, output, entity, keyword, polic, guideline, terms., safety + blocked, violat, reject
            内容 + 拦截, 屏蔽, 过滤
-picture    image + invalid, valid., base64, mb., corrupt, format, decod, pars, process, download, too, size., width,
+picture    image + invalid, valid., mb., corrupt, format, decod, pars, process, download, too, size., width,
            height - variant, vision
            图片, 图像 + 失败, 过大, 过小, 太大, 太小, 无效, 格式, 尺寸
 long       context length, context window, context size, context limit, context overflow, n ctx, 超长, 过长, 太长,

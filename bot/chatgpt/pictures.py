@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -57,7 +58,7 @@ def pictures_beside(message: dict[str, Any], pictures: list[str]) -> str:
     """
     found = []
     beside = {name: part for name, part in message.items() if not isinstance(part, str)}
-    for path, value in walk(beside, NOT_BESIDE, MOST_LOOKS):
+    for path, value in itertools.islice(walk(beside, NOT_BESIDE), MOST_LOOKS):
         if isinstance(value, str) and PICTURE.match(value[:120]):
             found.append(mark_of(value.rpartition(",")[2], pictures))
         elif "image" in str(path) and is_page(value):

@@ -81,7 +81,7 @@ def read_refusal(status: int, values: list[Any]) -> Refusal:
 
 def said_in(value: Any, name: str) -> Iterator[tuple[str, str]]:
     """The codes and the texts in a JSON value of this name; a text may be a page, or hold JSON, as a relay's does."""
-    for path, part in walk(value, SKIPPED_FIELDS, MOST_LOOKS):
+    for path, part in itertools.islice(walk(value, SKIPPED_FIELDS), MOST_LOOKS):
         own_name = next((step for step in reversed(path) if isinstance(step, str)), name)
         field = re.sub(r"[\W_]", "", own_name).lower()
         if WAITING_FIELD.fullmatch(field) and type(part) in (str, int, float):

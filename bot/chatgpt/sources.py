@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -54,7 +55,7 @@ def pages_in(value: Any) -> list[Page]:
     """The pages in a JSON value, each once, by what they are: addresses in a list, with titles or not."""
     found: dict[str, Page] = {}
     inside: tuple[str | int, ...] = ()  # the path of the last one: what is in it is none of its own
-    for path, part in walk(value, NO_PAGES, MOST_LOOKS):
+    for path, part in itertools.islice(walk(value, NO_PAGES), MOST_LOOKS):
         number = next((step for step in reversed(path) if isinstance(step, int)), 0)
         in_list = [type(step) for step in path[-2:]] == [str, int]  # and not in one of lists
         fields = part if isinstance(part, dict) else {"url": part} if in_list else {}

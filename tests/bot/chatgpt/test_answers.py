@@ -307,3 +307,14 @@ def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
         assert isinstance(read_answer(body), Answer)
     except (ModelFailure, Refusal):
         pass
+
+
+def test_json_that_is_deep_and_wide_is_looked_through_in_time() -> None:
+    """Only so many values, and so many levels, whatever there is beside the words."""
+    beside = "1"
+    for _ in range(200):
+        beside = f"[{beside}{',1' * 5000}]"
+    body = f'{{"choices": [{{"message": {{"content": "http"}}}}], "beside": {beside}}}'.encode()
+    started = time.process_time()
+    assert read_answer(body).words == "http"
+    assert time.process_time() - started < 3

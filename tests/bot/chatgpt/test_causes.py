@@ -98,7 +98,6 @@ def test_reported_refusal_shows_nothing_of_the_person_or_the_account(case: dict[
         ("请求体过大", "long"),
         ("tools is not supported in this model", "options"),
         ("image exceeds 5 MB maximum: 6000000 bytes > 5242880 bytes", "picture"),
-        ("messages.0.content.1.image.source.base64: invalid base64 data", "picture"),
         ("Upstream said: error code: 1010", "address"),
     ],
 )
