@@ -153,6 +153,8 @@ def test_code_made_of_words_tells_more_than_a_text_that_only_says_no(
         (451, error("x"), "filtered"),
         (451, error("Not available in your country"), "region"),
         (408, error("Request timed out"), "down"),
+        (402, error("x", type="invalid_argument"), "balance"),
+        (429, error("x", type="upstream_error"), "busy"),
         (503, "<html>no</html>", "down"),
     ],
 )
