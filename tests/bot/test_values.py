@@ -31,24 +31,22 @@ def test_first_text_of_several_fields_is_found(fields: dict[str, Any], found: st
 
 
 @pytest.mark.parametrize(
-    ("body", "frames"),
+    ("body", "found"),
     [
         (b" \n ", []),
-        (b'\xef\xbb\xbf{"a": 1}', ['{"a": 1}']),
-        (b'data: {"a": 1}\n\ndata:{"a": 2}\n\ndata: [DONE]\n', ['{"a": 1}', '{"a": 2}']),
-        (b'{"a": 1}\n[DONE]', ['{"a": 1}']),
-        (b": wait\nevent: x\nid: 1\nretry: 5\ndata: 1\n", ["1"]),
-        (b'data: {"a":\n 1}\n', ['{"a":\n1}']),
+        (b'\xef\xbb\xbf{"a": 1}', [{"a": 1}]),
+        (b'data: {"a": 1}\n\ndata:{"a": 2}\n\ndata: [DONE]\n', [{"a": 1}, {"a": 2}]),
+        (b'{"a": 1}\n[DONE]', [{"a": 1}]),
+        (b": wait\nevent: x\nid: 1\nretry: 5\ndata: 1\n", [1]),
+        (b'data: {"a":\n 1}\n', [{"a": 1}]),
+        (b"data: {\ndata: null\n", ["{", None]),
+        ("你好".encode(), ["你好"]),
+        (b"[" * 100_000, ["[" * 100_000]),
     ],
 )
-def test_body_is_read_by_its_frames(body: bytes, frames: list[str]) -> None:
-    """One text, or the data of its events, without what only the stream needs."""
-    assert values.frames_in(body) == frames
-
-
-def test_frames_that_are_no_json_are_passed_over() -> None:
-    """They are broken, or words."""
-    assert values.values_in(["1", "{", "null", "你好", "[" * 100_000]) == [1, None]
+def test_body_is_read_by_its_parts(body: bytes, found: list[Any]) -> None:
+    """One value, or the data of its events, without what only the stream needs; what is no JSON is words."""
+    assert values.values_in(body) == found
 
 
 @pytest.mark.parametrize(
