@@ -36,10 +36,10 @@ FUNCTIONS_IN = {
 each_generation = pytest.mark.parametrize("generation", environment.TEMPLATES)
 
 
-def told(text: str, generation: int = 2) -> list[str]:
-    """What the check says of a .env with this text."""
+def told(text: str, generation: int = 2, **shell: str) -> list[str]:
+    """What the check says of a .env with this text, in a terminal with these variables."""
     template = environment.TEMPLATES[generation]
-    found = environment.read(template, {}, text)
+    found = environment.read(template, shell, text)
     return list(check.value_problems(template, found, FUNCTIONS_IN[generation]))
 
 
@@ -324,8 +324,19 @@ def test_setting_with_a_misspelt_name_is_not_missing_as_well() -> None:
     for name, misspelt in (("DINGTALK_APP_SECRET", lines), ("REGION", {"REGION": "", "REGON": "cn-hangzhou"})):
         (sentence,) = told(file_of(misspelt))
         assert f"is it {name}?" in sentence
-    both = told(file_of({**lines, "DINGTALK_APP_SECRET": "two words"}))
-    assert ["remove the blank" in sentence for sentence in both] == [False, True]
+    for both in (
+        told(file_of({**lines, "DINGTALK_APP_SECRET": "two words"})),
+        told(file_of({**lines, "DINGTALK_APP_SECRET": "$LOST"})),
+        told(file_of(lines), DINGTALK_APP_SECRET="two words"),
+    ):
+        assert sorted("is it DINGTALK_APP_SECRET?" in sentence for sentence in both) == [False, True]
+
+
+def test_setting_that_is_one_of_two_meant_is_told_as_missing() -> None:
+    """Nobody knows which of the two the misspelt one is."""
+    missing, misspelt = sorted(told(file_of({"CHATGPT_API_KEY": "", "OPENAI_API_BASE": BAILIAN})), key=len)
+    assert "CHATGPT_API_KEY is not set" in missing
+    assert "is it CHATGPT_API_KEY or CHATGPT_BASE_URL?" in misspelt
 
 
 @each_generation
