@@ -38,7 +38,7 @@ def read_value(text: str, check: Any, optional: bool) -> Any:
     if isinstance(check, str):
         return read_pasted(text, check)
     number = int(text) if re.fullmatch(r"[+-]?\d{1,9}", text) else None
-    refuse((number not in check, sentences.WHOLE_NUMBER.format(first=check[0], last=check[-1])))
+    refuse((number is None or number not in check, sentences.WHOLE_NUMBER.format(first=check[0], last=check[-1])))
     return number
 
 
