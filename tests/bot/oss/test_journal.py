@@ -86,6 +86,7 @@ def test_spoiled_journal_costs_one_line_of_the_log(reply: Reply, cloud: LocalClo
     reply.run(message)
     (record,) = [record for record in caplog.records if "make no sense" in record.getMessage()]
     assert "15359 lines" in record.getMessage()
+    assert len(caplog.records) == 2  # the other tells that the message was answered
 
 
 def test_journal_without_final_newline_is_continued_on_a_new_line(reply: Reply, cloud: LocalCloud) -> None:
