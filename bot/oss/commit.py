@@ -13,7 +13,7 @@ from bot.oss.history import append_words, read_reply, words_key
 from bot.oss.journal import OSS_TRIES, Journal, JournalFailure, Line, append_line
 from bot.oss.lease import WAIT_SECONDS, Lease, lease_until_ms, line_of
 
-MOST_SAY_BYTES = 4096  # of a sentence in the journal; a longer one goes to the words
+MOST_SAY_BYTES = 1024  # of a sentence in the journal; a longer one goes to the words, so that the tail holds many
 DAY_MS = 24 * 3600 * 1000
 MOST_EPOCHS = 3  # whose words \clear deletes: a run that began under an older one has ended
 

@@ -101,9 +101,13 @@ class Lease:
         self._append(next_line, "the lease is not given back")
 
     def mark(self) -> None:
-        """Note that all of the reply is in the chat."""
+        """Note that all of the reply is in the chat, unless the one on record is another run's."""
         line = {"msgId": self.journal.message_id, "at": now_ms(), "delivered": True}
-        self._append(lambda journal: None if journal.delivered else line, "no delivery mark")
+
+        def next_line(journal: Journal) -> Line | None:
+            return None if journal.delivered or journal.lease[0] not in ("", self.run.id) else line
+
+        self._append(next_line, "no delivery mark")
 
     def _append(self, next_line: Callable[[Journal], Line | None], lack: str) -> None:
         """Append what only spares another run some work."""

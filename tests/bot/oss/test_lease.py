@@ -405,3 +405,21 @@ def test_words_that_cannot_be_read_leave_the_reply_to_the_next_run(
     clock.slept.clear()
     assert reply.run(message)["result"] == "answered again"
     assert not clock.slept
+
+
+def test_run_that_is_not_on_record_does_not_mark_the_reply_of_another(reply: Reply, cloud: LocalCloud) -> None:
+    """OSS was out of order for this run, which told its own sentence; the other's reply has parts that are not sent."""
+    message = cloud.dingtalk.message("1+1=?")
+    key = write_turns(cloud, message, 0)
+    theirs = {"msgId": message["msgId"], "at": 1, "run": "other", "until": 0, "say": "二", "epoch": 0}
+    down = [True]
+    cloud.oss.plan(error_fault("ServiceUnavailable", where=lambda received: bool(down), times=99))
+
+    def well_again() -> None:
+        down.clear()
+        cloud.oss.write(key, json.dumps(theirs) + "\n")
+
+    cloud.dingtalk.plan(Fault(then=well_again))
+    assert reply.run(message)["result"] == "answered"
+    assert not any("delivered" in line for line in cloud.journal(message))
+    assert reply.run(message)["result"] == "answered again"
