@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import oss2  # noqa: F401
 
+from bot import sentences
 from tests.conversation import SECRETS
 from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
@@ -103,7 +104,8 @@ def cloud(warm_clouds: Callable[[Runtime], LocalCloud]) -> Iterator[LocalCloud]:
 
 @pytest.fixture(autouse=True)
 def only_our_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """An environment that only the test fills, and the log at the level that FC has (assumed)."""
+    """An environment that only the test fills, its language, and the log at the level that FC has (assumed)."""
+    sentences.speak("")
     for name in os.environ:
         monkeypatch.delenv(name)
     caplog.set_level(logging.INFO)
