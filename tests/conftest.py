@@ -27,6 +27,8 @@ from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
 
+MAX_NAME = 100
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """How many examples hypothesis thinks up: few by default, hundreds when all is tested."""
@@ -40,6 +42,13 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("this run")
     # A kill ends the tests as Ctrl-C does: what they started ends with them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A text of megabytes is no name: pytest makes one of every text, and it is in the environment of every test."""
+    if isinstance(val, str | bytes) and len(val) > MAX_NAME:
+        return f"{val[:40]!r}, {len(val)} long"
+    return None
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -102,11 +111,14 @@ def cloud(warm_clouds: Callable[[Runtime], LocalCloud]) -> Iterator[LocalCloud]:
 
 
 @pytest.fixture(autouse=True)
-def only_our_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def only_our_environment(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """An environment that only the test fills, and the log at the level that FC has (assumed)."""
-    for name in os.environ:
-        monkeypatch.delenv(name)
+    before = dict(os.environ)
+    os.environ.clear()
     caplog.set_level(logging.INFO)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tests.stand_ins import openai_api
@@ -35,12 +34,6 @@ from tests.stand_ins.server import Received
 
 Message = dict[str, Any]
 
-hostile = settings(
-    max_examples=40,
-    deadline=None,  # a real request is in every example
-    derandomize=True,  # the same examples in every run: a failure is the change's, not the day's
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 TEXTS = st.text(st.characters(), max_size=40)  # lone surrogates included
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,

@@ -370,14 +370,18 @@ CELLS = [
 CELLS = [cell for cell in CELLS if cell[:2] not in ((RECALL, REFUSED), (APPEND, REFUSED))]
 
 
-def waits_for_a_lease(step: str, fault: str, killed: bool) -> bool:
-    """Whether the next run waits until the lease of the dead one has ended: 11 s, so one will do by default."""
-    return killed and step in (APPEND, SEND, MARK) and (step, fault) != (SEND, BEFORE)
+def marks(step: str, fault: str, killed: bool) -> list[pytest.MarkDecorator]:
+    """By default a process dies once at each step, for each costs cold starts.
+
+    Of those where the next run waits until the lease of the dead one has ended, 11 s, one will do.
+    """
+    waits = step in (APPEND, MARK)
+    return [pytest.mark.full] if killed and (fault != BEFORE or waits) else []
 
 
 @pytest.mark.parametrize(
     ("step", "fault", "killed"),
-    [pytest.param(*cell, marks=[pytest.mark.full] if waits_for_a_lease(*cell) else []) for cell in CELLS],
+    [pytest.param(*cell, marks=marks(*cell)) for cell in CELLS],
     ids=["-".join((step, fault, "killed" if killed else "lives-on")) for step, fault, killed in CELLS],
 )
 def test_message_whose_request_fails_has_its_one_outcome(
