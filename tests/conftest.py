@@ -21,6 +21,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import oss2  # noqa: F401
 
+from tests import forks
 from tests.conversation import SECRETS
 from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
@@ -28,6 +29,8 @@ from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, l
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
 
 MAX_NAME = 100
+
+pytest_cmdline_main = forks.pytest_cmdline_main
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,8 +55,8 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: many tests only wait."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are processors: many tests only wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_sessionstart() -> None:
