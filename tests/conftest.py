@@ -23,11 +23,12 @@ with warnings.catch_warnings():
 
 from tests import forks
 from tests.conversation import SECRETS
-from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
+from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, bounded, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
 
+BOUND_SECONDS, BOUND_SECONDS_OF_FULL = 60, 900  # of what takes 15 and 150 on a quiet machine
 MAX_NAME = 100
 
 pytest_cmdline_main = forks.pytest_cmdline_main
@@ -45,6 +46,38 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("this run")
     # A kill ends the tests as Ctrl-C does: what they started ends with them.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with bounded(bound_of(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with bounded(bound_of(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with bounded(bound_of(item)):
+        return (yield)
+
+
+def bound_of(item: pytest.Item) -> float:
+    """Seconds that no step of this test takes, however busy the machine is."""
+    return BOUND_SECONDS_OF_FULL if item.get_closest_marker("full") else BOUND_SECONDS
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What hypothesis thinks up is run at both speeds: with hundreds of examples it takes long."""
+    if config.getoption("markexpr") != "not full":
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker("full")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

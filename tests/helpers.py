@@ -7,7 +7,9 @@ import functools
 import io
 import json
 import os
+import signal
 import struct
+import sys
 import textwrap
 import time
 import zlib
@@ -40,6 +42,23 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """What does not end in this time fails, with the line where it waits. On Windows, which has no alarm, it waits."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail(f"has not ended after {seconds} s")
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # and again every second, for what waits while it ends
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The tests themselves: two speeds, side by side; and nothing is left of them when they are ended."""
+"""The tests themselves: two speeds, side by side, each bounded; and nothing is left of them when they are ended."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.forks import FORKING
+from tests.helpers import bounded
 from tests.stand_ins.fork_server import INSTANCE
 from tests.stand_ins.local_cloud import ROOT
 
@@ -94,6 +97,19 @@ def test_tests_side_by_side_have_their_outcomes(tmp_path: Path) -> None:
     assert sorted(map(int, lines["many"])) == [*range(40)]
     assert (len(lines["group"]), len(set(lines["group"]))) == (20, 1)
     assert len(lines["ended"]) == len(set(lines["ended"])) and {*lines["ended"]} <= {*lines["began"]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarm")
+def test_what_does_not_end_fails() -> None:
+    """Also what waits for a thread that does not end when it is given up."""
+    never = threading.Event()
+    with (
+        pytest.raises(pytest.fail.Exception, match=r"has not ended after 0\.2 s"),
+        bounded(0.2),
+        ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(never.wait).result()
+    never.set()
 
 
 @pytest.mark.full
