@@ -105,7 +105,7 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
     journal = Journal(None, "", message.id)
     lease = None
     try:
-        ids = (message.conversation_id, message.person, message.corp_id, message.id)
+        ids = (message.conversation_id, message.person, message.corp_id, message.id, message.asked_ms)
         journal = open_journal(*ids, message.in_group, run)
         if not journal.commit and not journal.delivered:
             reply = compose(message, problems, journal, sign, run)

@@ -29,7 +29,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from bot import sentences
 from bot.dingtalk.signature import signature_problem
@@ -52,33 +52,17 @@ from bot.settings import ConversationSettings, read_settings, role_credentials
 def handler(environ_or_event: Any, start_response_or_context: Any) -> Any:
     """Answers one HTTP request; never raises. Function Compute 2.0 calls it as WSGI, 3.0 with an event."""
     if isinstance(environ_or_event, dict):
-        return handle_wsgi(environ_or_event, start_response_or_context)
-    return handle_event(environ_or_event, start_response_or_context)
-
-
-def handle_wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Answers in the WSGI form, that of 2.0."""
-    answer = respond(lambda: request_in_environ(environ), environ.get("fc.context"), generation=2)
-    start_response(answer.status, [("Content-Type", answer.content_type), *answer.headers])
-    return [answer.body]
-
-
-def handle_event(event: bytes, context: Any) -> dict[str, Any]:
-    """Answers in the form that the HTTP triggers of 3.0 expect."""
-    answer = respond(lambda: request_in_event(event), context, generation=3)
+        environ, start_response = environ_or_event, start_response_or_context
+        answer = respond(lambda: request_in_environ(environ), environ.get("fc.context"), generation=2)
+        start_response(answer.status, [("Content-Type", answer.content_type), *answer.headers])
+        return [answer.body]
+    answer = respond(lambda: request_in_event(environ_or_event), start_response_or_context, generation=3)
     return {
         "statusCode": int(answer.status[:3]),
         "headers": {"Content-Type": answer.content_type, **dict(answer.headers)},
         "isBase64Encoded": False,
         "body": answer.body.decode(),
     }
-
-
-class Decision(NamedTuple):
-    """What a good request leads to: an answer, after a message is handed over."""
-
-    answer: Answer
-    message: Message | None = None  # None: the answer is all
 
 
 def respond(read_request: Callable[[], Request], context: Any, generation: int) -> Answer:
@@ -103,10 +87,10 @@ def respond(read_request: Callable[[], Request], context: Any, generation: int) 
         return only_status("500 Internal Server Error")
 
 
-def decide(request: Request, deployment: Deployment, now_ms: int) -> Decision:
+def decide(request: Request, deployment: Deployment, now_ms: int) -> tuple[Answer, Message | None]:
     """The answer, and the message to hand over if there is one; or Refused. Pure: no clock, environment or network."""
     if request.method == "GET":
-        return Decision(Answer("200 OK", PLAIN, self_check_page(deployment).encode()))
+        return Answer("200 OK", PLAIN, self_check_page(deployment).encode()), None
     if request.method != "POST":
         raise Refused("WrongMethod", plain_words(request.method, 20))
     secret = deployment.settings.dingtalk_app_secret
@@ -115,12 +99,11 @@ def decide(request: Request, deployment: Deployment, now_ms: int) -> Decision:
         if problem:
             raise Refused("NotFromDingtalk", problem)
     if deployment.problems:
-        problems = deployment.problems
-        sentence = sentences.CONVERSATION_NOT_SET_UP.format(problems=sentences.BETWEEN.join(problems))
-        raise Refused("NotHandedOver", "; ".join(problems), sentence)
+        sentence = sentences.CONVERSATION_NOT_SET_UP.format(problems=sentences.BETWEEN.join(deployment.problems))
+        raise Refused("NotHandedOver", "; ".join(deployment.problems), sentence)
     if len(request.body) > MAX_BODY_BYTES:
         raise Refused("TooLarge", f"the body is longer than {MAX_BODY_BYTES} bytes")
-    return Decision(NOTHING_TO_SHOW, parse_message(request.body))
+    return NOTHING_TO_SHOW, parse_message(request.body)
 
 
 NEEDED_FIELDS = ("msgId", "sessionWebhook", "conversationId")
@@ -148,7 +131,7 @@ def self_check_page(deployment: Deployment) -> str:
     for language in sentences.LANGUAGES:
         _, problems = read_settings(ConversationSettings, deployment.environ, language)
         if not deployment.credentials:
-            problems.append(sentences.PAGE_NO_ROLE.format(owner=deployment.role_owner))
+            problems.append(sentences.NO_ROLE.format(owner=deployment.role_owner))
         todo = [sentences.CORRECT_THESE.format(owner=deployment.role_owner), *(f"  - {each}" for each in problems)]
         parts.append("\n".join([sentences.DEPLOYED, *(todo if problems else [sentences.ALL_SET])]))
     return "\n\n".join(parts) + "\n"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
 
 from bot import VERSION, sentences
 from bot.deadline import LOAD_SHARE, Run
@@ -12,7 +11,7 @@ from bot.dingtalk.message import OFF, Command
 from bot.dingtalk.parts import send_link
 from bot.oss.bucket import OssFailure
 from bot.oss.choices import Choices, read_choices, write_choices
-from bot.oss.commit import Reply, not_cleared
+from bot.oss.commit import Reply
 from bot.oss.journal import Journal
 from bot.settings import ReplySettings
 
@@ -23,8 +22,8 @@ def reply_to_command(command: Command, in_group: bool, journal: Journal, run: Ru
     """Do what the command says."""
     if command.name == "help":
         return show_help(in_group, run.settings)
-    if command.name == "clear":
-        return clear(journal)
+    if command.name == "clear":  # what was said is shown to the model no more, and deleted when this is committed
+        return Reply("cleared", sentences.CLEARED, clear=True)
     try:
         choices = read_choices(journal, run.share(LOAD_SHARE))
         if command.name == "status":
@@ -43,13 +42,6 @@ def show_help(in_group: bool, settings: ReplySettings) -> Reply:
     return Reply("help", re.sub(r"(?m)^\\\w+", lambda command: f"- {send_link(command[0])}", sentences.HELP))
 
 
-def clear(journal: Journal) -> Reply:
-    """A new epoch: what was said before is not shown to the model any more, and its words are deleted."""
-    if journal.problem and not journal.denied:  # where it is denied, there may be none, and the commit shows that
-        return not_cleared(journal.problem)
-    return Reply("cleared", sentences.CLEARED, clear=True)
-
-
 def status(journal: Journal, choices: Choices, settings: ReplySettings) -> Reply:
     """What a person may want to know of the bot."""
     words = sentences.STATUS.format(
@@ -64,30 +56,24 @@ def status(journal: Journal, choices: Choices, settings: ReplySettings) -> Reply
 
 
 def choose_model(name: str, choices: Choices, journal: Journal, run: Run) -> Reply:
-    """Choose one of the models by its number or its name; without one, show them."""
+    """Choose one of the models by its number or its name, '2' or 'GPT-6-luna'; without one, show them."""
     models = run.settings.chatgpt_model
-    if name:
-        model = model_in(name, models)
-        if not model:
-            return Reply("unknown model", sentences.UNKNOWN_MODEL.format(models=list_of(models, "")))
-        said = sentences.MODEL_CHOSEN.format(model=model)
-        return keep(choices._replace(model=model if model != models[0] else ""), said, journal, run)
-    chosen = with_choices(run.settings, choices).chatgpt_model[0]
-    return Reply("models", sentences.MODELS.format(models=list_of(models, chosen)))
-
-
-def model_in(name: str, models: tuple[str, ...]) -> str:
-    """The model that a number or a name says, '' if it is none of them: '2', 'GPT-6-luna'."""
-    if name.isascii() and name.isdigit() and len(name) < 4:
-        return dict(enumerate(models, 1)).get(int(name), "")
-    return next((model for model in models if model.lower() == name.lower()), "")
+    if not name:
+        chosen = with_choices(run.settings, choices).chatgpt_model[0]
+        return Reply("models", sentences.MODELS.format(models=list_of(models, chosen)))
+    named = {model.lower(): model for model in models}
+    numbered = {str(number): model for number, model in enumerate(models, 1)}
+    model = {**named, **numbered}.get(name.lower())
+    if not model:
+        return Reply("unknown model", sentences.UNKNOWN_MODEL.format(models=list_of(models, "")))
+    said = sentences.MODEL_CHOSEN.format(model=model)
+    return keep(choices._replace(model=model if model != models[0] else ""), said, journal, run)
 
 
 def list_of(models: tuple[str, ...], chosen: str) -> str:
     """The models with their numbers, a line each."""
-    return "\n".join(
-        f"{number}. {model}" + (sentences.CHOSEN if model == chosen else "") for number, model in enumerate(models, 1)
-    )
+    shown = [model + (sentences.CHOSEN if model == chosen else "") for model in models]
+    return "\n".join(f"{number}. {model}" for number, model in enumerate(shown, 1))
 
 
 def choose_prompt(prompt: str, choices: Choices, journal: Journal, run: Run) -> Reply:
@@ -106,7 +92,7 @@ def choose_prompt(prompt: str, choices: Choices, journal: Journal, run: Run) -> 
 
 def keep(choices: Choices, said: str, journal: Journal, run: Run) -> Reply:
     """Keep what is chosen from now on; the reply's line in the journal says whether there is anything."""
-    if journal.problem and not journal.denied:
+    if journal.problem and not journal.denied:  # nobody knows what was chosen before
         return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=journal.problem))
     write_choices(journal, choices, run.share(LOAD_SHARE))
     return Reply("chosen", said, settings=any(choices))
@@ -114,9 +100,7 @@ def keep(choices: Choices, said: str, journal: Journal, run: Run) -> Reply:
 
 def with_choices(settings: ReplySettings, choices: Choices) -> ReplySettings:
     """The settings as the conversation has chosen them: its model first, its role below SYSTEM_PROMPT."""
-    changes: dict[str, Any] = {}
-    if choices.model in settings.chatgpt_model:  # the deployer may have taken it away since
-        changes["chatgpt_model"] = (choices.model,)
-    if choices.prompt:
-        changes["system_prompt"] = "\n\n".join(filter(None, (settings.system_prompt, choices.prompt)))
-    return dataclasses.replace(settings, **changes)
+    models = settings.chatgpt_model
+    model = choices.model if choices.model in models else models[0]  # the deployer may have taken it off the list
+    prompt = "\n\n".join(filter(None, (settings.system_prompt, choices.prompt)))
+    return dataclasses.replace(settings, chatgpt_model=(model,), system_prompt=prompt or None)

@@ -5,44 +5,39 @@ from __future__ import annotations
 import dataclasses
 import time
 
-import oss2
-
 from bot import sentences
 from bot.chatgpt.asking import ask_once, messages_for
 from bot.chatgpt.refusals import ModelFailure
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run
 from bot.dingtalk.api import CallFailed
 from bot.dingtalk.attachments import fetch
-from bot.oss.bucket import OssFailure, append_bytes, call_oss, open_bucket, read_tail
+from bot.oss.bucket import OssFailure, append_bytes, call_oss, open_bucket, read_tail, version_problem
 from bot.oss.journal import TAIL_BYTES
-from bot.settings import ReplySettings
 
-CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for ChatGPT
+CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for DingTalk
+CHECK_SECONDS = 30  # for ChatGPT; a reasoning model thinks that long about nothing
 FOLDERS = ("chat-journal", "chat-history", "chat-usage")  # the last with DAILY_LIMIT
 
 
 def self_check(problems: list[str], run: Run) -> dict[str, str]:
-    """A report on every part that the deployer has to set up: ok, or what is wrong and what to change."""
-    settings, time_out = run.settings, run.context.function.timeout
-    parts = sentences.REPORT
-    report = {"result": "self-check", parts["settings"]: sentences.BETWEEN.join(problems) or "ok"}
-    report[parts["time-out"]] = "ok"
+    """A report on every part: ok, or what is wrong and what to change."""
+    settings, seconds = run.settings, run.context.function.timeout
     needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
-    if time_out < needed:
-        report[parts["time-out"]] = sentences.SHORT_TIME_OUT.format(seconds=time_out, needed=needed)
-    oss_is_set = settings.oss_bucket_name and hasattr(oss2, "AuthV4")
-    report["OSS"] = check_oss(run) if oss_is_set else sentences.OSS_NOT_CHECKED
+    short = sentences.SHORT_TIME_OUT.format(seconds=seconds, needed=needed) if seconds < needed else ""
+    wrong = {"settings": sentences.BETWEEN.join(problems), "time-out": short, "OSS": check_oss(run)}
     for model in settings.chatgpt_model:
         part = "ChatGPT" if len(settings.chatgpt_model) == 1 else f"ChatGPT {model}"
-        one = dataclasses.replace(settings, chatgpt_model=(model,))
-        report[part] = check_model(one, run.deadline) if settings.chatgpt_api_key else sentences.CHATGPT_NOT_CHECKED
+        wrong[part] = check_model(model, run)
     if settings.dingtalk_app_key and settings.dingtalk_app_secret:
-        report[parts["DingTalk"]] = check_dingtalk(run)
-    return report
+        wrong["DingTalk"] = check_dingtalk(run)
+    named = {sentences.REPORT.get(part, part): problem or "ok" for part, problem in wrong.items()}
+    return {"result": "self-check", **named}
 
 
 def check_oss(run: Run) -> str:
     """Append, read and delete a probe object, twice: in a bucket that keeps versions the second append may fail."""
+    if not run.settings.oss_bucket_name or version_problem():
+        return sentences.NOT_CHECKED.format(name="OSS_BUCKET_NAME / oss2")
     deadline = run.share(CHECK_SHARE)
     try:
         bucket = open_bucket(run.settings, run.context, run.role)
@@ -54,21 +49,22 @@ def check_oss(run: Run) -> str:
                 return sentences.VERSIONED
     except OssFailure as failure:
         return str(failure)
-    return "ok"
+    return ""
 
 
-CHECK_SECONDS = 30  # for ChatGPT in a self-check; a reasoning model thinks that long about nothing
-
-
-def check_model(settings: ReplySettings, deadline: float) -> str:
+def check_model(model: str, run: Run) -> str:
     """Ask the model one tiny question, just as a person's; if that fails, what to change, and what the service says."""
+    settings = dataclasses.replace(run.settings, chatgpt_model=(model,))
+    if not settings.chatgpt_api_key:
+        return sentences.NOT_CHECKED.format(name="CHATGPT_API_KEY")
+    messages = messages_for("1+1=?", (), [], settings.system_prompt)
     try:
-        messages = messages_for("1+1=?", (), [], settings.system_prompt)
-        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout, deadline - time.monotonic()))
+        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout, run.deadline - time.monotonic()))
     except ModelFailure as failure:
-        sentence = sentences.SERVICE_SAYS if failure.said else sentences.SERVICE_SILENT
-        return sentence.format(sentence=sentences.FAILURES[failure.cause], detail=failure.detail, said=failure.said)
-    return "ok"
+        said = sentences.SERVICE_SAID.format(said=failure.said) if failure.said else ""
+        detail = sentences.NOTE.format(note=failure.detail)
+        return f"{sentences.FAILURES[failure.cause]} {detail} {said}".strip()
+    return ""
 
 
 def check_dingtalk(run: Run) -> str:
@@ -78,4 +74,4 @@ def check_dingtalk(run: Run) -> str:
     except CallFailed as failure:
         if failure.cause not in ("expired", "robot", "refused"):
             return sentences.NOT_SEEN[failure.cause]
-    return "ok"
+    return ""

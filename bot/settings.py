@@ -56,8 +56,8 @@ class ReplySettings:
     history_scope: str = setting("user|group|person", "user")
     timeout: int = setting(range(1, 3601), 55)
     reply_format: str = setting("auto|text|markdown", "auto")
-    allowed_users: tuple[str, ...] = setting(readers.read_list, ())
-    allowed_groups: tuple[str, ...] = setting(readers.read_list, ())
+    allowed_users: tuple[str, ...] = setting(readers.read_ids, ())
+    allowed_groups: tuple[str, ...] = setting(readers.read_ids, ())
     daily_limit: int | None = setting(range(1, 10_001), None)  # what USAGE_BYTES can hold
     dingtalk_app_key: str | None = setting(SECRET, None)
     dingtalk_app_secret: str | None = setting(SECRET, None)
@@ -99,9 +99,9 @@ def read_settings(
         meaning = sentences.SETTINGS[name]
         if text and not re.fullmatch(r"\$\{env\(.*\)\}", text):  # what `s deploy` writes for a variable not set there
             try:
-                values[name.lower()] = readers.read_value(text, check, name, default is not REQUIRED)
-            except (ValueError, RecursionError) as error:  # only Malformed is sure not to quote a key pasted here
-                why = sentences.WHY.format(advice=error) if isinstance(error, readers.Malformed) else ""
+                values[name.lower()] = readers.read_value(text, check, default is not REQUIRED)
+            except readers.Malformed as slip:
+                why = sentences.WHY.format(advice=slip) if str(slip) else ""
                 problems.append(sentences.MALFORMED.format(name=name, why=why, meaning=meaning))
         elif default is REQUIRED:
             problems.append(sentences.MISSING.format(name=name, meaning=meaning))
@@ -110,24 +110,18 @@ def read_settings(
 
 def conflicts(settings: ReplySettings) -> list[str]:
     """A sentence for each thing that no single setting shows."""
-    problems = []
-    if bool(settings.access_key_id) != bool(settings.access_key_secret):
-        problems.append(sentences.HALF_A_KEY)
-    if settings.dingtalk_app_key and not settings.dingtalk_app_secret:
-        problems.append(sentences.KEY_WITHOUT_SECRET)
-    if settings.thinking == "on" and not settings.dingtalk_app_key:
-        problems.append(sentences.THINKING_WITHOUT_KEY)
-    return problems
+    key, secret = settings.dingtalk_app_key, settings.dingtalk_app_secret
+    rows = (
+        (bool(settings.access_key_id) != bool(settings.access_key_secret), sentences.HALF_A_KEY),
+        (key and not secret, sentences.KEY_WITHOUT_SECRET),
+        (settings.thinking == "on" and not key, sentences.THINKING_WITHOUT_KEY),
+    )
+    return [sentence for wrong, sentence in rows if wrong]
 
 
 def role_credentials(context: Any, environ: Mapping[str, str]) -> Any:
     """The temporary credentials of the role, None without a role; from python3.12 on the context does not hold them."""
-    in_environment = SimpleNamespace(
-        access_key_id=environ.get("ALIBABA_CLOUD_ACCESS_KEY_ID"),
-        access_key_secret=environ.get("ALIBABA_CLOUD_ACCESS_KEY_SECRET"),
-        security_token=environ.get("ALIBABA_CLOUD_SECURITY_TOKEN"),
-    )
-    for credentials in (getattr(context, "credentials", None), in_environment):
-        if credentials and credentials.access_key_id and credentials.access_key_secret:
-            return credentials
-    return None
+    names = ("access_key_id", "access_key_secret", "security_token")
+    in_environment = SimpleNamespace(**{name: environ.get(f"ALIBABA_CLOUD_{name.upper()}") for name in names})
+    several = (getattr(context, "credentials", None), in_environment)
+    return next((each for each in several if each and each.access_key_id and each.access_key_secret), None)

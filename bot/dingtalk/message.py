@@ -74,6 +74,7 @@ class Message(NamedTuple):
     over_quota: bool  # DingTalk's notice that it delivers no more messages this month
     webhook: str
     webhook_expires_ms: int | None
+    asked_ms: int  # when the person sent it, by DingTalk's clock; 0: it does not say
 
 
 def parse_message(event: bytes) -> Message | None:
@@ -84,6 +85,7 @@ def parse_message(event: bytes) -> Message | None:
     own, quoted = own_pieces(raw), quotation_in(raw)
     both = own + quoted
     expires_ms = raw.get("sessionWebhookExpiredTime")
+    created = str(raw.get("createAt"))  # documented as a text, seen as a number
     staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
         id=text_in(raw, "msgId") or "",
@@ -101,6 +103,7 @@ def parse_message(event: bytes) -> Message | None:
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
         webhook=text_in(raw, "sessionWebhook") or "",
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
+        asked_ms=int(created) if re.fullmatch("[0-9]{1,15}", created) else 0,
     )
     return message if message.id and message.conversation_id else None
 

@@ -8,12 +8,13 @@ from bot import sentences
 from bot.deadline import COMMIT_SHARE, LOAD_SHARE, Run, pause
 from bot.errors import NotDelivered
 from bot.logs import log
-from bot.oss.bucket import OssFailure
-from bot.oss.history import append_words, delete_words, read_reply
+from bot.oss.bucket import OssFailure, call_oss
+from bot.oss.history import append_words, read_reply, words_key
 from bot.oss.journal import OSS_TRIES, Journal, JournalFailure, Line, append_line
 from bot.oss.lease import WAIT_SECONDS, Lease, lease_until_ms, line_of
 
 MOST_SAY_BYTES = 4096  # of a sentence in the journal; a longer one goes to the words
+DAY_MS = 24 * 3600 * 1000
 MOST_EPOCHS = 3  # whose words \clear deletes: a run that began under an older one has ended
 
 
@@ -50,7 +51,7 @@ class Record:
             return None
         line = line_of(journal, self.run, until=lease_until_ms(self.run))
         if self.reply.private or len(self.reply.words.encode()) > MOST_SAY_BYTES:
-            question = self.reply.turn if journal.epoch == self.first_epoch else ""
+            question = "" if self.asked_before_clear(journal) else self.reply.turn
             self.words = self.words or append_words(
                 journal, question, self.reply.words, self.reply.memory, self.deadline
             )
@@ -58,9 +59,17 @@ class Record:
         else:
             line |= {"say": self.reply.words, "epoch": journal.epoch + self.reply.clear}
         settings = journal.settings if self.reply.settings is None else self.reply.settings
-        flags = {"clear": self.reply.clear, "free": self.reply.free, "settings": settings}
-        self.line = {**line, **{name: True for name, flag in flags.items() if flag}}
+        cleared_ms = max(journal.cleared_ms, journal.asked_ms if self.reply.clear else 0)
+        more = {"cleared": cleared_ms, "clear": self.reply.clear, "free": self.reply.free, "settings": settings}
+        self.line = {**line, **{name: value for name, value in more.items() if value}}
         return self.line
+
+    def asked_before_clear(self, journal: Journal) -> bool:
+        """Whether the person sent the question before the last \\clear: then it is forgotten, its reply only shown.
+
+        A message that was sent a day before is no such question: no event lives so long, somebody tries a sample.
+        """
+        return journal.epoch != self.first_epoch or 0 < journal.cleared_ms - journal.asked_ms < DAY_MS
 
 
 def commit(reply: Reply, journal: Journal, run: Run) -> tuple[Lease | None, str]:
@@ -103,7 +112,9 @@ def not_cleared(problem: str) -> Reply:
 def reply_on_record(lease: Lease, run: Run) -> Reply | None:
     """The reply that the journal commits, as another run made it; None if its words are gone. Or NotDelivered."""
     line = lease.commit or {}
-    for tries in range(1, OSS_TRIES + 1):
+    tries = 0
+    while True:
+        tries += 1
         try:
             words = read_reply(lease.journal, line, run.share(LOAD_SHARE))
             break
@@ -127,7 +138,7 @@ def delete_old_words(lease: Lease, run: Run) -> str:
 def delete_if_possible(journal: Journal, epoch: int, deadline: float) -> str:
     """Delete the words of an epoch that is over; return why that failed, '' if it did not."""
     try:
-        delete_words(journal, epoch, deadline)
+        call_oss(deadline, journal.bucket.delete_object, words_key(journal, epoch))
     except OssFailure as failure:
         log.error("%s: the words of epoch %d are not deleted: %s", journal.key, epoch, failure)
         return str(failure)

@@ -10,7 +10,6 @@ a line of the journal says that words lie, so nothing is lost if a line is appen
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import time
 from typing import Any
@@ -38,8 +37,9 @@ def append_words(journal: Journal, question: str, answer: str, memory: str, dead
         line["question"] = question[:MOST_QUESTION_CHARACTERS] + cut
         line |= {"memory": memory} if memory not in ("", answer) else {}
     data = json.dumps({**line, "answer": answer}, ensure_ascii=False).encode() + b"\n"
-    position, failures = journal.words_end, 0
-    for tries in itertools.count(1):
+    position, tries, failures = journal.words_end, 0, 0
+    while True:
+        tries += 1
         try:
             half = time.monotonic() + (deadline - time.monotonic()) / 2
             end = append_bytes(journal.bucket, words_key(journal, journal.epoch), position, data, half)
@@ -127,8 +127,3 @@ def parse_words(data: bytes, message_id: str) -> dict[str, str]:
         return {}
     texts = {name: text_in(line, name) for name in ("question", "memory", "answer")}
     return {name: text for name, text in texts.items() if text is not None}
-
-
-def delete_words(journal: Journal, epoch: int, deadline: float) -> None:
-    """Delete the words of an epoch, if there are any; or OssFailure."""
-    call_oss(deadline, journal.bucket.delete_object, words_key(journal, epoch))

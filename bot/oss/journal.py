@@ -9,14 +9,13 @@ A line is one of these; numbers named at and until are milliseconds since 1970.
     {"msgId", "at", "run", "sent": k}             it is given back
     {"msgId", "at", "delivered": true}            all of it is in the chat
 
-The first three commit a reply. Such a line names the epoch whose words count from there on, and has "settings": true
-if the conversation has some. With "turn" the model sees it later; with "free" the question does not count for
-DAILY_LIMIT.
+The first three commit a reply. Such a line names the epoch whose words count from there on, "cleared", when the last
+\\clear was sent, and "settings": true if the conversation has some. With "turn" the model sees it later; with "free"
+the question does not count for DAILY_LIMIT.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 from bot.deadline import LOAD_SHARE, Run, now_ms
 from bot.logs import log
 from bot.oss.bucket import OssFailure, append_bytes, back_off, open_bucket, read_tail, version_problem
-from bot.values import digest, percent_encoded, text_in
+from bot.values import digest, percent_encoded, read_json, text_in
 
 Line = dict[str, Any]
 
@@ -50,12 +49,14 @@ class Journal(NamedTuple):
     bucket: Any  # oss2.Bucket; None: there is none, because the settings are not complete
     place: str  # <conversation>/<person>, as in the names of the objects
     message_id: str
+    asked_ms: int = 0  # when the message was sent, by DingTalk's clock; 0: unknown
     length: int = 0  # of the whole object, in bytes
     separator: bytes = b""  # a newline if the object does not end in one, because somebody edited it
     problem: str = ""  # why it could not be read, for the person
     denied: bool = False  # because permission was refused; or, once there is a line, because there was no object
     epoch: int = 0  # whose words count
     words_end: int = 0  # of the words of the epoch, as far as the lines tell
+    cleared_ms: int = 0  # when the last \\clear was sent, by DingTalk's clock
     settings: bool = False  # whether the conversation has settings of its own
     turns: tuple[Line, ...] = ()  # the last ones of the epoch, oldest first
     about: tuple[Line, ...] = ()  # the message, from its commit on; marks always
@@ -96,14 +97,16 @@ def epoch_in(line: Line) -> int:
     return int(line["words"][0] if "words" in line else line["epoch"])
 
 
-def open_journal(conversation_id: str, person: str, corp_id: str, message_id: str, in_group: bool, run: Run) -> Journal:
+def open_journal(
+    conversation_id: str, person: str, corp_id: str, message_id: str, asked_ms: int, in_group: bool, run: Run
+) -> Journal:
     """The journal of a message, as it is now; one without a bucket if the settings do not tell where it is."""
     settings = run.settings
     place = place_of(conversation_id, person, corp_id, message_id, settings.history_scope, in_group)
     short_id = message_id if len(message_id) <= MOST_ID_CHARACTERS else digest(message_id)
     if not settings.oss_bucket_name or version_problem():
         return Journal(None, place, short_id)
-    journal = Journal(open_bucket(settings, run.context, run.role), place, short_id)
+    journal = Journal(open_bucket(settings, run.context, run.role), place, short_id, asked_ms)
     return load_journal(journal, settings.history_length, run.share(LOAD_SHARE))
 
 
@@ -120,7 +123,7 @@ def place_of(conversation_id: str, person: str, corp_id: str, message_id: str, s
 
 def load_journal(journal: Journal, history_length: int, deadline: float) -> Journal:
     """The journal as it is now; why it cannot be read is in `problem`, because the person is answered all the same."""
-    journal = Journal(journal.bucket, journal.place, journal.message_id)
+    journal = Journal(*journal[:4])
     try:
         data, length = read_tail(journal.bucket, journal.key, TAIL_BYTES, deadline)
     except OssFailure as failure:
@@ -137,17 +140,18 @@ def load_journal(journal: Journal, history_length: int, deadline: float) -> Jour
 def read_lines(journal: Journal, lines: list[bytes], history_length: int) -> Journal:
     """What the lines say; they are parsed from the newest on, as far as necessary, and those about the message."""
     turns: list[Line] = []
-    epoch, words_end, settings, spoiled = None, 0, False, 0
+    newest: Line = {}
+    words_end = spoiled = 0
     for data in filter(bytes.strip, reversed(lines)):
         line = parse_line(data)
         spoiled += line is None
         if line is None or not is_commit(line):
             continue
-        if epoch is None:
-            epoch, settings = epoch_in(line), line.get("settings") is True
+        if not newest:
+            newest = line
             if line.get("at", 0) - now_ms() > CLOCKS_MS:
                 log.warning("%s: the clock of another instance is %d ms ahead", journal.key, line["at"] - now_ms())
-        elif epoch_in(line) != epoch:
+        elif epoch_in(line) != epoch_in(newest):
             break
         if "words" in line:
             words_end = words_end or sum(line["words"][1:])
@@ -159,18 +163,19 @@ def read_lines(journal: Journal, lines: list[bytes], history_length: int) -> Jou
     written = json.dumps(journal.message_id, ensure_ascii=False).encode()
     own = [line for line in (parse_line(data) for data in lines if written in data) if line]
     about = tuple(line for line in own if line["msgId"] == journal.message_id)
-    newest_first = turns[:history_length]
     return journal._replace(
-        epoch=epoch or 0, words_end=words_end, settings=settings, turns=tuple(newest_first[::-1]), about=about
+        epoch=epoch_in(newest) if newest else 0,
+        words_end=words_end,
+        cleared_ms=newest.get("cleared", 0),
+        settings=newest.get("settings") is True,
+        turns=tuple(reversed(turns[:history_length])),
+        about=about,
     )
 
 
 def parse_line(data: bytes) -> Line | None:
     """A line of a journal; None if it makes no sense."""
-    try:
-        line = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
+    line = read_json(data)
     if not isinstance(line, dict) or not isinstance(line.get("msgId"), str):
         return None
     if line.get("delivered") is True:
@@ -178,7 +183,7 @@ def parse_line(data: bytes) -> Line | None:
     words = line.get("words", [0, 0, 0])
     if not isinstance(words, list) or len(words) != 3:
         return None
-    numbers = [*words, *(line[name] for name in ("at", "until", "sent", "epoch") if name in line)]
+    numbers = [*words, *(line[name] for name in ("at", "until", "sent", "epoch", "cleared") if name in line)]
     needed = {"until"} if "words" in line else {"until", "epoch"} if "say" in line else {"sent"}
     if not all(type(number) is int and 0 <= number < 2**53 for number in numbers) or not needed <= line.keys():
         return None
@@ -194,9 +199,10 @@ def append_line(next_line: Callable[[Journal], Line | None], journal: Journal, d
     """
     if journal.bucket is None:
         raise JournalFailure("no bucket", unsure=False)
-    failures, unsure, known = 0, False, not journal.problem or journal.denied
+    tries, failures, unsure, known = 0, 0, False, not journal.problem or journal.denied
     problem: object = journal.problem
-    for tries in itertools.count(1):
+    while True:
+        tries += 1
         if known:
             line = next_line(journal)
             if line is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 # --- settings ---
-
 SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "ACCESS_KEY_ID": "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色",
     "ACCESS_KEY_SECRET": "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色",
@@ -25,14 +24,14 @@ SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "LANGUAGE": "机器人自己说的话用什么语言：zh 或 en",
     "OSS_BUCKET_NAME": "存放聊天记录的 OSS Bucket 的名称",
     "OSS_ENDPOINT": "OSS 的访问地址；不填就是本地域的内网地址",
-    "OSS_REGION": "Bucket 的地域；不填就按 OSS_ENDPOINT 或函数所在的地域",
+    "OSS_REGION": "Bucket 的地域，例如 us-west-1；不填就按 OSS_ENDPOINT 或函数所在的地域",
     "REPLY_FORMAT": "回答的格式：auto、text 或 markdown",
     "SERVICE_NAME": "两个函数所在的服务的名称，只用于 2.0；不填就是本函数所在的服务",
     "SYSTEM_PROMPT": "给模型的系统提示词",
     "THINKING": "回答之前在消息上显示“思考中”：off 或 on",
     "TIMEOUT": "最多等 ChatGPT 多少秒，1 到 3600",
-    "VERBOSE": "日志级别，例如 INFO 或 DEBUG",
-    "WEBHOOK_HOSTS": "可以发送回答的域名，用逗号分开",
+    "VERBOSE": "日志级别，例如 INFO 或 DEBUG，也可以是 0 到 1000 的数字",
+    "WEBHOOK_HOSTS": "可以发送回答的域名，例如 dingtalk.com，用逗号分开",
 }
 MISSING = "{name} 没有设置（{meaning}）"
 MALFORMED = "{name} 格式不对{why}（{meaning}）"
@@ -49,33 +48,23 @@ NO_BEARER = "不要带 Bearer"
 NOT_REPLACED = "里面的变量没有被替换"
 NO_ADDRESS = "这里不填网址"
 WHOLE_VALUE = "要填完整的值，不能带星号或省略号"
-NO_BLANKS = "中间不能有空白或换行"
-ONLY_ASCII = "不能有中文、全角或看不见的字符"
-LEVEL = "例如 INFO、DEBUG，或者 0 到 1000 的数字"
+NO_BLANKS = "中间不能有空白、换行或看不见的字符"
+ONLY_ASCII = "不能有中文或全角字符"
 NO_QUERY = "网址不要带 ? 或 #"
 HTTPS = "应该是 https:// 开头的网址"
 NO_PATH = "网址不要带路径"
-ACCELERATE = "传输加速的地址不是地域，请填 Bucket 所在的地域，例如 us-west-1"
+ACCELERATE = "传输加速的地址不是地域"
 SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 或 /responses 结尾的完整地址"
-REGION = "例如 us-west-1"
-JSON_OBJECT = "应该是 JSON 对象，引号、冒号和逗号都用半角"
-DOUBLE_QUOTES = "要用双引号，不能用单引号"
-LOST_QUOTES = "名称和文字要用双引号括起来"
-NO_BACKSLASH = "不要反斜杠，双引号直接写"
+DOUBLE_QUOTES = "名称和文字要用双引号括起来，不能用单引号，也不要加反斜杠"
 HALF_WIDTH = "引号、冒号、逗号和括号都要用半角"
-HALF_WIDTH_COLON = "冒号要用半角的 :"
 NO_PYTHON = "要写 true、false、null，不能写 True、False、None"
 NO_LAST_COMMA = "最后一项后面不能有逗号"
-BRACES = "应该是 JSON 对象，用 { } 括起来"
 NOT_ALLOWED = "不能有 {names}"
 OWN_TOOLS = '里面的 tools 只能是服务自己会执行的工具，例如 [{"type": "web_search"}]，不能是 function'
-EMPTY_NAME = "空的名称"
-TOO_LARGE = "里面的数太大"
+TOO_LARGE = "里面有太大的数、NaN，或者括号层数太多"
 REPEATED = "不能有重复的名称"
-NOT_ONE = "一个也没有"
 TOO_MANY = "要填 1 到 {most} 个"
 IDS = "要填 ID，不是姓名或群名"
-ONLY_HOSTS = "只填域名，例如 dingtalk.com"
 
 # What no single setting shows.
 HALF_A_KEY = "ACCESS_KEY_ID 和 ACCESS_KEY_SECRET 要么都设置，要么都不设置"
@@ -84,13 +73,11 @@ THINKING_WITHOUT_KEY = "THINKING=on 需要设置 DINGTALK_APP_KEY 和 DINGTALK_A
 OLD_OSS2 = "oss2 的版本 {version} 太旧，请随函数一起部署 2.18.4 或更新的版本"
 
 # --- Dingtalk_Conversation: why a message was not handed over ---
-
 OWNERS = {2: "服务", 3: "函数"}  # of the role, on each generation of Function Compute
 CONVERSATION_NOT_SET_UP = "机器人还没有设置好。请部署者检查 Dingtalk_Conversation 的环境变量：{problems}。"
 NO_ROLE = "{owner}没有角色，不能调用别的函数。请部署者在函数计算控制台给{owner}配置角色（权限 fc:InvokeFunction）。"
 NOT_FUNCTION_COMPUTE = (
-    "收到的回应不像是函数计算发来的。请稍后再发一次；"
-    "如果一直这样，请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT。"
+    "回应的不是函数计算。请稍后再发一次；如果一直这样，请部署者检查 Dingtalk_Conversation 的 ENDPOINT。"
 )
 NOT_CONFIRMED = "函数计算没有及时确认这条消息。如果一分钟后还没有回答，请再发一次。"
 NOT_REACHED = "连接不上函数计算。请部署者检查 Dingtalk_Conversation 的环境变量 ENDPOINT（一般不用填）。"
@@ -106,15 +93,12 @@ FUNCTION_COMPUTE_REFUSES = "函数计算拒绝了这条消息（{code}）。请�
 
 # The page for a person who opens the address; it is shown in all languages.
 DEPLOYED = "Dingtalk_Conversation 已部署。"
-PAGE_NO_ROLE = "{owner}没有角色，不能调用别的函数"
 CORRECT_THESE = "请部署者改正下面各项（函数的环境变量、{owner}的角色），再打开本页："
-ALL_SET = (
-    "设置齐全。下一步：在钉钉开发者后台把本页的地址填为机器人的消息接收地址（HTTP 模式），\n然后对机器人说“你好”。"
-)
+ALL_SET = """设置齐全。下一步：在钉钉开发者后台把本页的地址填为机器人的消息接收地址（HTTP 模式），
+然后对机器人说“你好”。"""
 USE_A_BROWSER = "这个事件不是 HTTP 请求。请用浏览器打开本函数的 HTTP 触发器的地址，查看设置是否齐全。"
 
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
-
 NOT_SET_UP = "机器人还没有设置好。请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{problems}。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
 WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
@@ -127,10 +111,11 @@ HELP = """可以直接提问，也可以发送：
 CLEARED = "好的，之前的对话我都忘掉了。"
 NOT_CLEARED = "没能忘掉之前的对话：{problem}。"
 NOT_DELETED = "之前的对话我不会再参考了，但是没能从 OSS 里删掉：{problem}。再发一次 \\clear 会重新删除。"
-STATUS = (
-    "模型：{model}\n角色：{prompt}\n记住的对话：{turns} 轮（最多 {most} 轮）\n图片和文本文件：{pictures}\n"
-    "版本：{version}"
-)
+STATUS = """模型：{model}
+角色：{prompt}
+记住的对话：{turns} 轮（最多 {most} 轮）
+图片和文本文件：{pictures}
+版本：{version}"""
 PICTURES_ON, PICTURES_OFF = "能看", "看不了（没有设置 DINGTALK_APP_KEY）"
 PROMPT_ON, PROMPT_OFF = "已设定（发送 \\prompt 查看）", "没有设定"
 MODELS = "可以用的模型，发送 \\model 加序号或名称来选择：\n{models}"
@@ -173,8 +158,7 @@ NOT_SEEN = {  # what the person sees of a picture or a file that was not looked 
     "missing": "钉钉没有把图片或文件交给机器人，我看不到。请在单聊里直接发给我。",
     "large": "图片超过 5 MB，或者文件超过 100 KB，我看不了。请压缩图片，或者只发要问的那部分文字。",
     "picture": "这张图片的格式我看不了，只能看 PNG、JPEG、WEBP 和 GIF。请转换格式以后再发。",
-    "file": "这个文件我读不了，只能读文本文件，例如 .txt、.md、.csv、.json、代码。"
-    "PDF、Word、Excel 等请把要问的内容复制成文字发给我。",
+    "file": "这个文件我读不了，只能读文本文件，例如 .txt、.md、.csv、.json、代码。请把要问的内容复制成文字发给我。",
     "nothing in it": "这个文件是空的，或者只有空白。请检查以后再发。",
     "encoding": "我认不出这个文件的文字编码。请把它另存为 UTF-8 编码以后再发。",
     "many": "一次最多看 4 张图片或文件，后面的没有看。请分几次发。",
@@ -199,15 +183,12 @@ SOURCES = "来源："  # the pages that an answer was made from, below it
 NOTE = "（{note}）"  # below an answer
 
 # --- ChatGPT ---
-
 FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "key": "ChatGPT 的 API 密钥无效。请部署者检查环境变量 CHATGPT_API_KEY。",
     "forbidden": "这个密钥没有权限使用 ChatGPT。请部署者在服务商的控制台检查密钥、项目和账户的状态。",
     "region": "ChatGPT 不支持函数所在的国家或地区。请部署者换一个地域部署，或者设置 CHATGPT_BASE_URL。",
-    "model": "ChatGPT 没有这个模型，或者这个账户还没有开通它。"
-    "请部署者检查环境变量 CHATGPT_MODEL，并在服务的控制台里开通这个模型。",
-    "address": "在这个地址上没有遇到 ChatGPT 的接口：地址可能不对，也可能是服务商的防火墙拦住了请求，"
-    "或者不接受函数所在的地域。"
+    "model": "没有这个模型，或者账户还没有开通它。请部署者检查环境变量 CHATGPT_MODEL，并在服务商的控制台开通。",
+    "address": "这个地址上没有 ChatGPT 的接口：地址可能不对，也可能是服务商的防火墙拦住了请求或函数所在的地域。"
     "请部署者检查环境变量 CHATGPT_BASE_URL，并问问服务商。",
     "balance": "ChatGPT 账户的余额或额度用完了（也可能是免费额度用完了）。请部署者充值，或者提高额度上限。",
     "busy": "ChatGPT 现在太忙，或者提问太频繁了。请过一会儿再问。",
@@ -219,8 +200,7 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     "timeout": "ChatGPT 没有在规定的时间内答完。请稍后再问，或者把问题拆成几个小问题；"
     "部署者可以调大环境变量 TIMEOUT，函数的执行超时时间要比它至少多 30 秒。",
     "network": "连接不上 ChatGPT。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL 和函数的网络。",
-    "down": "ChatGPT 暂时出错了。请稍后再问；"
-    "如果一直这样，请部署者检查环境变量 CHATGPT_BASE_URL，并问问服务商是不是拦住了函数所在的地域。",
+    "down": "ChatGPT 暂时出错了。请稍后再问；如果一直这样，请部署者检查 CHATGPT_BASE_URL，并问问服务商是否拦住了函数。",
     "strange": "ChatGPT 的回应无法识别。请部署者检查 CHATGPT_BASE_URL 是不是兼容 OpenAI 的服务。",
     "empty": "ChatGPT 的回答是空的。请换一种问法；如果一直这样，请部署者检查环境变量 CHATGPT_OPTIONS 里的长度限制。",
     "ended": "ChatGPT 没有回答就结束了。请换一种问法，或者稍后再问。",
@@ -228,15 +208,13 @@ FAILURES = {  # what the person sees when ChatGPT does not answer, by cause
     '在环境变量 CHATGPT_OPTIONS 里调大长度限制（例如 max_tokens），或者关掉思考（例如 {"enable_thinking": false}）。',
     "tools": "模型没有回答，而是要调用工具，但机器人没有工具。请换一种问法；如果一直这样，请部署者换一个模型。",
 }
-PICTURES_REFUSED = {  # what may be due to the pictures of a question, and what the person sees then
-    "vision": FAILURES["vision"],
-    "picture": FAILURES["picture"],
-    "long": FAILURES["picture"],
-    "filtered": "图片没有通过 ChatGPT 的内容审核。请换一张图片，或者用文字提问。",
-    "options": "ChatGPT 不接受带图片的提问，可能是这个模型看不了图片。请用文字提问，"
-    "或者请部署者检查环境变量 CHATGPT_MODEL 和 CHATGPT_OPTIONS。",
-}
-PICTURES_REFUSED["strange"] = PICTURES_REFUSED["down"] = PICTURES_REFUSED["options"]
+# What may be due to the pictures of a question, and what the person sees then.
+PICTURES_REFUSED = {"vision": FAILURES["vision"], **dict.fromkeys(("picture", "long"), FAILURES["picture"])}
+PICTURES_REFUSED["filtered"] = "图片没有通过 ChatGPT 的内容审核。请换一张图片，或者用文字提问。"
+PICTURES_REFUSED["options"] = PICTURES_REFUSED["strange"] = PICTURES_REFUSED["down"] = (
+    "ChatGPT 不接受带图片的提问，可能是这个模型看不了图片。请用文字提问，"
+    "或者请部署者检查环境变量 CHATGPT_MODEL 和 CHATGPT_OPTIONS。"
+)
 SERVICE_SAID = "（服务的原话：{said}）"  # below a sentence about which a deployer must act
 # Below an answer that ends too early.
 TOO_SHORT = "（回答到了长度上限，后面的被截断了，没有说完。）"
@@ -247,7 +225,6 @@ BROKEN_OFF = "（ChatGPT 中途出错了，回答没有说完。）"
 NOT_ALL_SENT = "（回答太长，后面的没有发出来。可以让我接着往下说，或者把问题问得具体一些。）"
 
 # --- OSS ---
-
 HISTORY_NOT_READ = "（没能读取聊天记录，所以没有参考之前的对话。{problem}。）"
 HISTORY_PERHAPS_NOT_SAVED = "（这次对话不一定存进了聊天记录。{problem}。）"
 HISTORY_NOT_SAVED = "（这次对话没能存进聊天记录。{problem}。）"
@@ -282,17 +259,7 @@ OSS_HINTS = {  # what the deployer can do, by cause
 }
 
 # --- the self-check of Dingtalk_ChatGPT_Reply ---
-
-REPORT = {  # what its parts are called
-    "settings": "settings 环境变量",
-    "time-out": "time-out 执行超时时间",
-    "DingTalk": "DingTalk 图片和文件",
-}
+REPORT = {"settings": "settings 环境变量", "time-out": "time-out 执行超时时间", "DingTalk": "DingTalk 图片和文件"}
 SHORT_TIME_OUT = "函数的执行超时时间是 {seconds} 秒，请改为至少 {needed} 秒"
-OSS_NOT_CHECKED = "没有检查：先改正 OSS_BUCKET_NAME 或 oss2 的版本"
-CHATGPT_NOT_CHECKED = "CHATGPT_API_KEY 没有设置好"
-SERVICE_SAYS = "{sentence}（{detail}；服务的原话：{said}）"
-SERVICE_SILENT = "{sentence}（{detail}）"
-VERSIONED = (
-    "Bucket 开启过版本控制：\\clear 以后原来的内容仍留在历史版本里，也可能再也存不进去。请换一个没有开启过的 Bucket"
-)
+NOT_CHECKED = "没有检查：先改正 {name}"
+VERSIONED = "Bucket 开启过版本控制：\\clear 以后历史版本里仍有原来的内容，也可能存不进去。请换一个没有开启过的 Bucket"

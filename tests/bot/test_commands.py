@@ -255,6 +255,24 @@ def test_choice_that_oss_does_not_keep_is_told(two: Reply, cloud: LocalCloud) ->
     assert asked_model(cloud) == "gpt-6-luna"
 
 
+def test_choice_is_not_made_over_choices_that_nobody_could_read(two: Reply, cloud: LocalCloud) -> None:
+    """Without the journal nobody knows that there is a role, and it would be lost."""
+    two.ask("\\prompt 你是翻译")
+    cloud.oss.plan(Fault(lambda received: received.method == "GET", status=503, times=2))  # oss2 asks once more
+    assert two.ask("\\model 2").startswith("没能保存")
+    two.ask("1+1=?")
+    assert (asked_model(cloud), system_words(cloud)) == ("gpt-6-luna", ["你是翻译"])
+
+
+def test_clear_is_tried_again_when_the_journal_was_not_read(reply: Reply, cloud: LocalCloud) -> None:
+    """What passes costs the person no second \\clear."""
+    reply.ask("我叫小明")
+    cloud.oss.plan(Fault(lambda received: received.method == "GET", status=503, times=2))
+    assert reply.ask("\\clear") == zh.CLEARED
+    reply.ask("我叫什么？")
+    assert "小明" not in json.dumps(cloud.openai_api.asked[-1], ensure_ascii=False)
+
+
 @pytest.mark.parametrize("spoiled", [b" ", b"[]", b"{", b'{"model": 7, "prompt": null}', b'{"model": "x"}', b"\xff"])
 def test_spoiled_choices_are_no_choices(two: Reply, cloud: LocalCloud, spoiled: bytes) -> None:
     """Somebody edited the object: the person is answered as if nothing was chosen."""

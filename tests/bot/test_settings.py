@@ -14,8 +14,6 @@ from tests.helpers import Conversation, Reply, asked, field_cases
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 
 REQUIRED = object()
-HERE = "# --- the same in both files, from here"
-TO_HERE = "# --- the same in both files, to here ---"
 
 
 class Row(NamedTuple):
@@ -310,10 +308,10 @@ def test_a_bad_one_is_reported_by_name(row: Row, text: str) -> None:
 def test_range_takes_whole_numbers_in_it() -> None:
     """Both ends included."""
     read_value, malformed = readers.read_value, readers.Malformed
-    assert [read_value(text, range(3), "X", True) for text in ("0", "+1", "2")] == [0, 1, 2]
+    assert [read_value(text, range(3), True) for text in ("0", "+1", "2")] == [0, 1, 2]
     for text in ("-1", "3", "1.0", "1" * 5000):
         with pytest.raises(malformed, match="0 到 2"):
-            read_value(text, range(3), "X", True)
+            read_value(text, range(3), True)
 
 
 @each_function
@@ -410,16 +408,21 @@ def test_option_that_is_none_is_refused_by_its_name(reply: Reply) -> None:
     ("text", "advice"),
     [
         ("{'a': 1}", zh.DOUBLE_QUOTES),
-        ("{a: 1}", zh.LOST_QUOTES),
-        ('{"a": low}', zh.LOST_QUOTES),
-        ('{\\"a\\": 1}', zh.NO_BACKSLASH),
+        ("{a: 1}", zh.DOUBLE_QUOTES),
+        ("{温度: 1}", zh.DOUBLE_QUOTES),
+        ('{"a": low}', zh.DOUBLE_QUOTES),
+        ('{\\"a\\": 1}', zh.DOUBLE_QUOTES),
         ('{"a": False}', zh.NO_PYTHON),
         ('{"a": 1,}', zh.NO_LAST_COMMA),
         ('{"a": [1, ]}', zh.NO_LAST_COMMA),
         ('{"a"：1}', zh.HALF_WIDTH),
         ("{“a”: 1}", zh.HALF_WIDTH),
-        ('{"a": 1', zh.JSON_OBJECT),
-        ('{"a": 1} }', zh.JSON_OBJECT),
+        ('{"a": NaN}', zh.TOO_LARGE),
+        ('{"a": 1e999}', zh.TOO_LARGE),
+        ("[" * 100_000, zh.TOO_LARGE),
+        ('{"a": 1, "a": 2}', zh.REPEATED),
+        ('{"": 1}', '不能有 ""'),
+        ('"{}"', zh.NO_QUOTES),
     ],
 )
 def test_mistake_in_options_has_its_word(text: str, advice: str) -> None:
@@ -428,9 +431,36 @@ def test_mistake_in_options_has_its_word(text: str, advice: str) -> None:
         readers.read_options(text)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "advice"),
+    [
+        ("CHATGPT_MODEL", "gpt\u200b-6", zh.NO_BLANKS),
+        ("CHATGPT_MODEL", "CHATGPT_MODEL=gpt-6", zh.ONLY_THE_VALUE),
+        ("CHATGPT_MODEL", ",", zh.TOO_MANY.format(most=20)),
+        ("OSS_REGION", "oss-accelerate.aliyuncs.com", zh.ACCELERATE),
+        ("OSS_REGION", "OSS_REGION=us-west-1", zh.ONLY_THE_VALUE),
+        ("OSS_REGION", "https://", None),
+        ("OSS_ENDPOINT", "https://a.com:65536", zh.HTTPS),
+        ("OSS_ENDPOINT", "https://a.com/v1", zh.NO_PATH),
+        ("CHATGPT_BASE_URL", "https://a.com?x", zh.NO_QUERY),
+        ("CHATGPT_BASE_URL", "https://a.com/v1/messages", zh.SERVICE_ADDRESS),
+        ("ALLOWED_USERS", " ，", zh.LEAVE_EMPTY),
+        ("ALLOWED_USERS", "张三", zh.IDS),
+        ("WEBHOOK_HOSTS", "钉钉", None),
+        ("VERBOSE", "loud", None),
+        ("DAILY_LIMIT", "无", zh.LEAVE_EMPTY),
+    ],
+)
+def test_advice_fits_what_was_entered(name: str, text: str, advice: str | None) -> None:
+    """Where nothing special went wrong, what the setting means says enough."""
+    why = zh.WHY.format(advice=advice) if advice else ""
+    _, problems = settings.read_settings(settings.ReplySettings, {**ENOUGH[REPLY], name: text})
+    assert problems == [zh.MALFORMED.format(name=name, why=why, meaning=zh.SETTINGS[name])]
+
+
 def test_full_width_colon_in_an_address_is_named() -> None:
     """A Chinese keyboard makes it, and it looks right."""
-    with pytest.raises(readers.Malformed, match=zh.HALF_WIDTH_COLON):
+    with pytest.raises(readers.Malformed, match=zh.HALF_WIDTH):
         readers.read_address("https：//a.com")
 
 

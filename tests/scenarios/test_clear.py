@@ -149,6 +149,29 @@ def test_question_whose_journal_could_not_be_read_is_no_turn_after_clear(reply: 
     assert [line.get("turn") for line in cloud.journal(message) if "words" in line] == [None]
 
 
+@pytest.mark.parametrize("kind", [int, str])
+def test_question_that_runs_after_a_later_clear_is_no_turn(reply: Reply, cloud: LocalCloud, kind: Any) -> None:
+    """DingTalk's own time tells which was sent first, for this run and for a second one of the same event."""
+    message, clearing = cloud.dingtalk.message("机密的问题"), cloud.dingtalk.message("\\clear")
+    for number, each in enumerate((message, clearing)):
+        each["createAt"] = kind(each["createAt"] + number)
+    assert reply.run_at_once((clearing, {})) == ["cleared"]
+    reply.ask("我叫小明")
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert len(cloud.dingtalk.shown(message)) == 1
+    assert [line.get("question") for line in cloud.journal(message) if "words" in line] == ["我叫小明", None]
+    assert [line.get("turn") for line in cloud.journal(message) if "words" in line] == [True, None]
+
+
+def test_sample_of_long_ago_is_a_turn_after_clear(reply: Reply, cloud: LocalCloud) -> None:
+    """Function Compute keeps no event for a day: such a message was not on its way."""
+    reply.ask("\\clear")
+    message = cloud.dingtalk.message("我叫小明")
+    message["createAt"] = 1690362102194
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert reply.ask("我叫什么？") == "你叫小明。"
+
+
 def play(reply: Reply, cloud: LocalCloud, odds: random.Random, group: str | None) -> None:
     """Two to four questions and \\clear once or twice, each event one to three times, at random within 200 ms."""
     cloud.reset()

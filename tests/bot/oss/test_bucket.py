@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Reply
+from tests.helpers import Reply, is_append
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import Access, Bucket
 from tests.stand_ins.server import Fault
@@ -133,3 +133,9 @@ def test_bucket_has_the_endpoint_and_region_of_the_settings(
         settings.oss_endpoint = reply.module.read_endpoint(endpoint)
     bucket = reply.module.open_bucket(settings, SimpleNamespace(region="us-west-1"), None)
     assert (bucket.endpoint, bucket.region) == (wanted_endpoint, wanted_region)
+
+
+def test_append_that_something_else_answered_is_told(reply: Reply, cloud: LocalCloud) -> None:
+    """A 200 without the position that OSS names: a proxy, a captive page."""
+    cloud.oss.plan(Fault(where=is_append, status=200, body="<html>", times=9))
+    assert "OSS" in reply.ask("1+1=?")

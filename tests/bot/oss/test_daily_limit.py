@@ -30,6 +30,14 @@ def test_count_that_loses_every_race_does_not_keep_the_answer_back(
     assert "not counted" in caplog.text
 
 
+def test_count_that_cannot_be_read_does_not_keep_the_answer_back(reply: Reply, cloud: LocalCloud, caplog: Any) -> None:
+    """The log says what OSS says."""
+    reply.environment["DAILY_LIMIT"] = "1"
+    cloud.oss.plan(error_fault("AccessDenied", where=lambda received: "chat-usage" in received.path))
+    assert reply.ask("1+1=?") == "1+1=2"
+    assert "not counted" in caplog.text and "AccessDenied" in caplog.text
+
+
 def test_largest_limit_is_counted_to_the_end(reply: Reply, cloud: LocalCloud) -> None:
     """10,000 questions of one day, a thousand of which got no answer and were asked again, are all read."""
     reply.environment["DAILY_LIMIT"] = "10000"

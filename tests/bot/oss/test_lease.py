@@ -300,3 +300,59 @@ def test_reply_that_another_run_committed_meanwhile_is_not_sent(reply: Reply, cl
     cloud.oss.plan(replace(failing, then=lambda: cloud.oss.write(key, lines)))
     assert reply.run(message)["result"] == "duplicate"
     assert not cloud.dingtalk.shown(message)
+
+
+def test_renewal_whose_response_got_lost_is_there_once(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """The look at the journal shows it, and the second part goes out."""
+    lost = Fault(where=lambda received: is_append(received) and b'"sent"' in received.body, drop=True, carry_out=True)
+    message = slow_first_part(reply, cloud, clock, lambda: cloud.oss.plan(lost))
+    assert reply.run(message)["result"] == "answered"
+    assert len(cloud.dingtalk.shown(message)) == 2
+    assert [line["sent"] for line in cloud.journal(message) if "sent" in line] == [1]
+
+
+def test_reply_that_is_not_on_record_is_not_put_there_after_clear(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """Its words were deleted with the epoch: the run sends what its lease allows, and the log tells."""
+    clearing = cloud.dingtalk.message("\\clear")
+    message = slow_first_part(reply, cloud, clock, lambda: None)
+    lose_the_commit(cloud, False, times=3)
+    last = error_fault("InternalError", where=is_get)
+    cloud.oss.plan(replace(last, then=lambda: reply.run_at_once((clearing, {}))))
+    assert reply.run(message)["result"] == "answered"
+    assert len(cloud.dingtalk.shown(message)) == 2
+    assert not [line for line in cloud.journal(message) if "words" in line]
+    assert reply.run(message)["result"] == "duplicate"
+
+
+def test_journal_that_somebody_empties_leaves_the_reply_to_the_next_run(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """It may only look so for a moment, so the run looks three times; the next one answers anew."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message, until=0)
+    (key,) = cloud.oss.keys()
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, "")))
+    with pytest.raises(reply.module.NotDelivered, match="the journal is gone"):
+        reply.run(message)
+    assert 2 <= sum(clock.slept) <= 3
+    assert reply.run(message)["result"] == "answered"
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_words_that_cannot_be_read_leave_the_reply_to_the_next_run(
+    reply: Reply, cloud: LocalCloud, clock: Clock
+) -> None:
+    """Three looks, each with a second try; the lease is given back."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.dingtalk.refuse_next(-1, "系统繁忙", times=3)
+    with pytest.raises(reply.module.NotDelivered):
+        reply.run(message)
+    in_words = error_fault("InternalError", where=lambda each: is_get(each) and "chat-history" in each.path, times=6)
+    cloud.oss.plan(in_words)
+    with pytest.raises(reply.module.NotDelivered, match="its words are not read"):
+        reply.run(message)
+    clock.slept.clear()
+    assert reply.run(message)["result"] == "answered again"
+    assert not clock.slept
