@@ -130,7 +130,12 @@ class Shares:
             group = items[index].get_closest_marker("xdist_group")
             module = items[index].nodeid.partition("::")[0]
             slices.setdefault(group.args if group else (module, place // SLICE), []).append(index)
-        self._slices = sorted(slices.values(), key=lambda some: not items[some[0]].nodeid.startswith(FIRST))
+
+        def quickness(some: list[int]) -> tuple[bool, bool]:
+            item = items[some[0]]
+            return item.get_closest_marker("xdist_group") is None, not item.nodeid.startswith(FIRST)
+
+        self._slices = sorted(slices.values(), key=quickness)
         self._taken = FORKING.Array("i", 2)
 
     def of(self, number: int) -> Iterator[int]:

@@ -55,8 +55,7 @@ def storm(service: StandIn, rate: float, odds: random.Random) -> None:
 def push_until_taken(cloud: LocalCloud, message: Message, times: int) -> None:
     """As DingTalk does, and sometimes once more although it was taken."""
     while times:
-        delivery = cloud.dingtalk.deliver(message, timeout=30)
-        times -= delivery.status == 200 and delivery.json == {"msgtype": "empty"}
+        times -= cloud.dingtalk.deliver(message, timeout=30).taken
         time.sleep(0.02)
 
 
