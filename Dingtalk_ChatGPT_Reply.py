@@ -187,7 +187,7 @@ def deliver(message: Message, reply: Reply, lease: Lease, run: Run) -> str:
     """Send what the chat does not show yet, and mark the reply as delivered; return the result in a word."""
     result, words = reply.result, reply.words
     if reply.clear and (problem := delete_old_words(lease, run)):
-        words = sentences.NOT_DELETED.format(problem=problem)
+        words = (sentences.NOT_CLEARED if lease.unsure else sentences.NOT_DELETED).format(problem=problem)
     if reply.free:
         count_question("-", message.person or message.conversation_id, message.id, run)
     try:

@@ -24,6 +24,8 @@ def reply_to_command(command: Command, in_group: bool, journal: Journal, run: Ru
         return show_help(in_group, run.settings)
     if command.name == "clear":  # what was said is shown to the model no more, and deleted when this is committed
         return Reply("cleared", sentences.CLEARED, clear=True)
+    if journal.problem and not journal.denied:  # nobody knows what was chosen before
+        return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=journal.problem))
     try:
         choices = read_choices(journal, run.share(LOAD_SHARE))
         if command.name == "status":
@@ -92,8 +94,6 @@ def choose_prompt(prompt: str, choices: Choices, journal: Journal, run: Run) -> 
 
 def keep(choices: Choices, said: str, journal: Journal, run: Run) -> Reply:
     """Keep what is chosen from now on; the reply's line in the journal says whether there is anything."""
-    if journal.problem and not journal.denied:  # nobody knows what was chosen before
-        return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=journal.problem))
     write_choices(journal, choices, run.share(LOAD_SHARE))
     return Reply("chosen", said, settings=any(choices))
 

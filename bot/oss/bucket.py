@@ -86,9 +86,13 @@ def back_off(tries: int, deadline: float) -> None:
 
 def read_tail(bucket: Any, key: str, most_bytes: int, deadline: float) -> tuple[bytes, int]:
     """The last bytes of the object, and the length of the whole; or OssFailure."""
-    data, content_range = call_oss(deadline, read_range, bucket, key, (None, most_bytes), most_bytes)
-    # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
-    return data, int(re.sub(".*/", "", content_range) or 0) or len(data)
+
+    def read() -> tuple[bytes, int]:
+        data, content_range = read_range(bucket, key, (None, most_bytes), most_bytes)
+        # An object that is shorter than the range comes with status 200, as a whole and without Content-Range.
+        return data, int(content_range.rpartition("/")[2]) if content_range else len(data)
+
+    return call_oss(deadline, read)
 
 
 def read_range(bucket: Any, key: str, byte_range: tuple[int | None, int], most_bytes: int) -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ from bot.oss.history import append_words, read_reply, words_key
 from bot.oss.journal import OSS_TRIES, Journal, JournalFailure, Line, append_line
 from bot.oss.lease import WAIT_SECONDS, Lease, lease_until_ms, line_of
 
-MOST_SAY_BYTES = 4096  # of a sentence in the journal; a longer one goes to the words
+MOST_SAY_BYTES = 1024  # of a sentence in the journal; a longer one goes to the words, so that the tail holds many
 DAY_MS = 24 * 3600 * 1000
 MOST_EPOCHS = 3  # whose words \clear deletes: a run that began under an older one has ended
 
@@ -92,21 +92,17 @@ def told(reply: Reply, problem: str, lease: Lease) -> Reply:
 
     Of a journal that does not exist OSS says 403, not 404, to a role that may not list.
     """
-    if reply.clear:
-        return not_cleared(problem) if problem else reply
     note, unread = "", reply.unread
+    if problem and reply.clear:  # if that may be on record, it is done all the same, see deliver
+        return reply if lease.unsure else Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
+    if problem and reply.settings and not lease.journal.settings:  # no line says that there are choices to look for
+        return Reply("not kept", sentences.CHOICE_NOT_KEPT.format(problem=problem))
     if problem and reply.private:
-        unsure = lease.commit is not None and lease.journal.commit is None
-        not_saved = sentences.HISTORY_PERHAPS_NOT_SAVED if unsure else sentences.HISTORY_NOT_SAVED
+        not_saved = sentences.HISTORY_PERHAPS_NOT_SAVED if lease.unsure else sentences.HISTORY_NOT_SAVED
         note = (sentences.HISTORY_NOT_READ_NOR_SAVED if unread else not_saved).format(problem=problem)
     elif unread and not lease.journal.denied:
         note = sentences.HISTORY_NOT_READ.format(problem=unread)
     return reply._replace(words=f"{reply.words}\n\n{note}" if note else reply.words)
-
-
-def not_cleared(problem: str) -> Reply:
-    """Instead of the reply to \\clear, when OSS fails."""
-    return Reply("not cleared", sentences.NOT_CLEARED.format(problem=problem))
 
 
 def reply_on_record(lease: Lease, run: Run) -> Reply | None:

@@ -75,10 +75,11 @@ def read_turns(journal: Journal, pause_minutes: int | None, deadline: float) -> 
     lines = since_pause(journal.turns, 60_000 * pause_minutes) if pause_minutes else journal.turns
     if not lines:
         return []
-    _, newest, length = lines[-1]["words"]
-    start = min(newest, max(lines[0]["words"][1], newest + length - MOST_BYTES))
+    places = [line["words"] for line in lines]  # of runs at once, the words may lie in another order than the lines
+    _, last, length = max(places)
+    start = min(last, max(min(places)[1], last + length - MOST_BYTES))
     try:
-        found = read_words(journal, journal.epoch, start, min(newest + length - start, MOST_BYTES), deadline)
+        found = read_words(journal, journal.epoch, start, min(last + length - start, MOST_BYTES), deadline)
     except OssFailure as failure:
         if failure.missing:
             return []

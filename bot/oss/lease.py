@@ -50,14 +50,18 @@ class Lease:
             until_ms = commit["until"] if commit else epoch_ms(run.without(MARK_SHARE))
         self.until_ms = until_ms
 
+    @property
+    def unsure(self) -> bool:
+        """Whether nobody can tell if the reply is on record."""
+        return self.commit is not None and self.journal.commit is None
+
     def seconds(self, sent: int) -> float:
         """How long this run may go on: `sent` parts are in the chat. The lease is renewed, or looked up, if necessary.
 
         Taken if another run has it; NotDelivered if time is up.
         """
         left_ms, wanted_ms = self.until_ms - now_ms(), lease_until_ms(self.run)
-        unknown = self.commit is not None and self.journal.commit is None
-        if unknown or (left_ms < LEASE_MS / 2 and self.until_ms < wanted_ms - 1000):
+        if self.unsure or (left_ms < LEASE_MS / 2 and self.until_ms < wanted_ms - 1000):
             deadline = min(self.run.share(COMMIT_SHARE), time.monotonic() + max(left_ms, 0) / 2000)
             try:
                 next_line = functools.partial(self.renewal, sent=sent, until_ms=wanted_ms)
@@ -97,9 +101,13 @@ class Lease:
         self._append(next_line, "the lease is not given back")
 
     def mark(self) -> None:
-        """Note that all of the reply is in the chat."""
+        """Note that all of the reply is in the chat, unless the one on record is another run's."""
         line = {"msgId": self.journal.message_id, "at": now_ms(), "delivered": True}
-        self._append(lambda journal: None if journal.delivered else line, "no delivery mark")
+
+        def next_line(journal: Journal) -> Line | None:
+            return None if journal.delivered or journal.lease[0] not in ("", self.run.id) else line
+
+        self._append(next_line, "no delivery mark")
 
     def _append(self, next_line: Callable[[Journal], Line | None], lack: str) -> None:
         """Append what only spares another run some work."""

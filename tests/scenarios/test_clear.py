@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Reply, is_append, is_commit, write_turns
+from tests.helpers import Clock, Reply, is_append, is_commit, is_get, write_turns
 from tests.stand_ins.dingtalk import Message
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.oss import error_fault
@@ -70,11 +70,14 @@ def test_clear_ends_no_answer_whose_webhook_stalls(reply: Reply, cloud: LocalClo
     assert [bubble.text for bubble in cloud.dingtalk.shown(message)] == ["1+1=2"]
 
 
-def test_message_delivered_while_clear_deletes_is_known_afterwards(reply: Reply, cloud: LocalCloud) -> None:
+@pytest.mark.parametrize("moment", [is_commit, is_delete], ids=["before", "after"])
+def test_message_delivered_while_clear_deletes_is_known_afterwards(
+    reply: Reply, cloud: LocalCloud, moment: Callable[[Received], bool]
+) -> None:
     """Its repeat is neither answered nor paid again."""
     message, clearing = cloud.dingtalk.message("1+1=?"), cloud.dingtalk.message("\\clear")
-    cloud.oss.plan(Fault(where=is_delete, then=lambda: reply.run_at_once((message, {}))))
     reply.ask("我叫小明")
+    cloud.oss.plan(Fault(where=moment, then=lambda: reply.run_at_once((message, {}))))
     assert reply.run_at_once((clearing, {})) == ["cleared"]
     asked = len(cloud.openai_api.asked)
     assert reply.run_at_once((message, {})) == ["duplicate"]
@@ -95,6 +98,23 @@ def test_clear_that_died_before_it_deleted_takes_nothing_that_was_said_since(rep
     assert epochs(cloud) == ["1.jsonl"]
     assert reply.ask("我叫什么？") == "你叫小明。"
     assert len(cloud.dingtalk.shown(clearing)) == 1
+
+
+def test_epoch_is_known_when_the_line_of_clear_is_no_longer_read(reply: Reply, cloud: LocalCloud) -> None:
+    """Every line names it: of three questions at once none goes back to what was said before \\clear."""
+    messages = [cloud.dingtalk.message(f"第 {number} 题") for number in range(3)]
+    for line in [cloud.dingtalk.message("我叫小明"), cloud.dingtalk.message("\\clear")]:
+        reply.run(line)
+    filler = {"at": 1, "run": "r", "until": 1, "say": "好的", "epoch": 1}
+    keys = cloud.oss.keys()
+    key = next(key for key in keys if key.startswith("chat-journal/"))
+    lines = "".join(json.dumps({"msgId": f"m{number}", **filler}) + "\n" for number in range(400))
+    cloud.oss.write(key, (cloud.oss.read(key) or b"") + lines.encode())
+    assert reply.run_at_once(*[(message, {}) for message in messages]) == ["answered"] * 3
+    assert [line["words"][0] for line in cloud.journal(messages[0]) if line.get("turn")][-3:] == [1, 1, 1]
+    assert epochs(cloud) == ["1.jsonl"]
+    assert "不知道" in reply.ask("我叫什么？")
+    assert len(cloud.openai_api.asked[-1]["messages"]) == 7
 
 
 def test_reply_whose_words_were_cleared_before_they_were_sent_is_over(reply: Reply, cloud: LocalCloud) -> None:
@@ -205,6 +225,39 @@ def test_clear_beside_questions_does_everything_once(
     odds = random.Random(tries)
     for _ in range(tries):
         play(reply, cloud, odds, group)
+
+
+def lose_the_clear(cloud: LocalCloud, carry_out: bool, times: int) -> None:
+    """No answer to the append that commits \\clear, and then so many errors instead of a look at the journal."""
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=carry_out))
+    cloud.oss.plan(error_fault("InternalError", where=is_get, times=times))
+
+
+@pytest.mark.parametrize("times", [4, 99], ids=["OSS is well again", "OSS stays ill"])
+@pytest.mark.parametrize("carry_out", [True, False], ids=["on record", "not on record"])
+def test_clear_of_which_nobody_knows_whether_it_is_on_record_is_done(
+    reply: Reply, cloud: LocalCloud, clock: Clock, carry_out: bool, times: int
+) -> None:
+    """The words are deleted, whatever the journal says: what the chat shows is true."""
+    reply.ask("我叫小明")
+    clearing = cloud.dingtalk.message("\\clear")
+    lose_the_clear(cloud, carry_out, times)
+    assert reply.run(clearing)["result"] == "cleared"
+    (shown,) = cloud.dingtalk.shown(clearing)
+    assert shown.text.startswith("好的")
+    assert epochs(cloud) == []
+
+
+def test_clear_that_is_neither_known_nor_deleted_is_not_promised(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """OSS takes nothing any more."""
+    reply.ask("我叫小明")
+    clearing = cloud.dingtalk.message("\\clear")
+    lose_the_clear(cloud, False, 99)
+    cloud.oss.plan(error_fault("InternalError", where=is_delete, times=99))
+    reply.run(clearing)
+    (shown,) = cloud.dingtalk.shown(clearing)
+    assert shown.text.startswith("没能忘掉")
 
 
 # --- the process dies before or after each request of \clear ---

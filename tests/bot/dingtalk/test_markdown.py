@@ -307,6 +307,7 @@ def test_signs_that_are_no_bold_stay(warm_reply: ModuleType, answer: str) -> Non
         ("# 标题\n[链](http://a.com)", "# 标题\n[链](http://a.com)"),
         ("a<br>b<br/>c", "a  \nb  \nc"),
         ("a<br>- b", "a  \n\\- b"),
+        ("a<br>１. b", "a  \n１. b"),
         ("a | b\n不是表", "a | b  \n不是表"),
         ("1. a\n\n   ```\n   x\n   ```\n\n   b\n\n2. c", "1. a\n\n```\nx\n```\n\nb\n\n2. c"),
         ("1. a\n   ```\n   x\n   ```\n1. b", "1. a\n```\nx\n```\n\n2. b"),

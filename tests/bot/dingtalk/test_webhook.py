@@ -243,8 +243,17 @@ def test_slow_webhook_is_given_up_in_time(reply: Reply, cloud: LocalCloud, clock
         reply.run(cloud.dingtalk.message("1+1=?"))
 
 
+def test_long_answer_of_the_webhook_is_not_read(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """DingTalk's has some 30 bytes: who sends more, whatever it says, is somebody else."""
+    long = json.dumps({"errcode": 0, "errmsg": "x" * 65_536})
+    cloud.dingtalk.plan(Fault(status=200, body=long, times=3))
+    with pytest.raises(reply.module.NotDelivered, match="TooLarge"):
+        reply.run(cloud.dingtalk.message("1+1=?"))
+
+
 def test_webhook_that_cannot_be_an_address_is_not_tried_again(reply: Reply, cloud: LocalCloud) -> None:
     """Function Compute would run the event again for nothing."""
+    reply.environment["WEBHOOK_HOSTS"] = "dingtalk.com"
     message = cloud.dingtalk.message(
         "你好", sessionWebhook="https://oapi.dingtalk.com:99999/robot/sendBySession?session=1"
     )

@@ -217,7 +217,8 @@ def test_code_is_read_under_its_name(
 
 def test_answer_without_end_is_not_read(conversation: Conversation, cloud: LocalCloud) -> None:
     """One of Function Compute has some hundred bytes."""
-    cloud.function_compute.plan(Fault(status=500, body=b" " * (MAX_ANSWER_BYTES + 1)))
+    said = json.dumps({"Code": "AccessDenied", "Message": "x" * MAX_ANSWER_BYTES})
+    cloud.function_compute.plan(Fault(status=403, body=said))
     assert "ENDPOINT" in conversation.post().chat_text
 
 

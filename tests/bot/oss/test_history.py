@@ -168,3 +168,17 @@ def test_words_of_another_message_at_the_same_place_are_not_shown(reply: Reply, 
     cloud.oss.write(key, (cloud.oss.read(key) or b"").replace(b'"m', b'"x'))
     reply.run(message)
     assert asked_words(cloud) == ["1+1=?"]
+
+
+@pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (2, 1, 0)])
+def test_turns_committed_in_another_order_than_their_words_are_all_shown(
+    reply: Reply, cloud: LocalCloud, order: tuple[int, ...]
+) -> None:
+    """Two questions at once: the words of the first may lie before those of the second, and its line behind it."""
+    message = cloud.dingtalk.message("你好")
+    key = write_turns(cloud, message, 3)
+    lines = (cloud.oss.read(key) or b"").splitlines(keepends=True)
+    cloud.oss.write(key, b"".join(lines[number] for number in order))
+    assert reply.run(message)["result"] == "answered"
+    questions = [said["content"] for said in cloud.openai_api.asked[0]["messages"] if said["role"] == "user"]
+    assert questions == [*(f"问题 {number}" for number in order), "你好"]

@@ -86,6 +86,7 @@ def test_spoiled_journal_costs_one_line_of_the_log(reply: Reply, cloud: LocalClo
     reply.run(message)
     (record,) = [record for record in caplog.records if "make no sense" in record.getMessage()]
     assert "15359 lines" in record.getMessage()
+    assert len(caplog.records) == 2  # the other tells that the message was answered
 
 
 def test_journal_without_final_newline_is_continued_on_a_new_line(reply: Reply, cloud: LocalCloud) -> None:
@@ -255,3 +256,35 @@ def test_append_of_which_nothing_can_be_learnt_is_given_up(reply: Reply, cloud: 
     assert reply.run(message)["result"] == "answered"
     assert "不一定存进了聊天记录" in cloud.dingtalk.shown(message)[0].text
     assert sum("question" in line for line in cloud.journal(message)) == 1
+
+
+def test_commands_do_not_push_the_history_out_of_what_is_read(reply: Reply, cloud: LocalCloud) -> None:
+    """The help is the longest sentence in the journal; a person who plays with it is still known afterwards."""
+    first = cloud.dingtalk.message("我叫小明")
+    reply.run(first)
+    for _ in range(25):
+        reply.ask("\\help")
+    assert reply.ask("我叫什么？") == "你叫小明。"
+    assert reply.run(first)["result"] == "duplicate"
+
+
+def test_turn_that_may_be_saved_is_not_told_as_lost(reply: Reply, cloud: LocalCloud) -> None:
+    """Nothing could be read, and the answer of the commit is lost: it is on record, and nobody can know."""
+    message = cloud.dingtalk.message("1+1=?")
+    cloud.oss.plan(error_fault("ServiceUnavailable", where=is_get, times=2))
+    cloud.oss.plan(Fault(where=is_get))
+    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=True))
+    cloud.oss.plan(error_fault("InternalError", where=is_get, times=99))
+    reply.run(message)
+    assert "可能没有存下来" in cloud.dingtalk.shown(message)[0].text
+    assert any("question" in line for line in cloud.journal(message))
+
+
+def test_journal_of_unknown_length_is_not_read(reply: Reply, cloud: LocalCloud) -> None:
+    """A Content-Range may end in /* (RFC 9110, section 14.4); what stands between may send it."""
+    message = cloud.dingtalk.message("1+1=?")
+    write_turns(cloud, message, 1)
+    headers = (("Content-Range", "bytes 0-1/*"), ("Content-Type", "text/plain"))
+    cloud.oss.plan(Fault(where=is_get, status=206, body=b"{}", headers=headers, times=9))
+    assert reply.run(message)["result"] == "answered"
+    assert "没能读取聊天记录" in cloud.dingtalk.shown(message)[0].text

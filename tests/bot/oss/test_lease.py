@@ -146,7 +146,19 @@ def test_journal_that_cannot_be_read_while_waiting_is_read_again(reply: Reply, c
     assert reply.run(message)["result"] == "answered again"
 
 
-def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callable[[], None]) -> dict[str, Any]:
+def test_run_that_waits_in_a_journal_that_is_gone_gives_up(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """Somebody has deleted it: three looks, not waiting until its own end, billed, for nobody."""
+    message = cloud.dingtalk.message("1+1=?")
+    leave_a_lease(reply, cloud, message)
+    (key,) = cloud.oss.keys()
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.buckets["example-bucket"].objects.pop(key)))
+    with pytest.raises(reply.module.NotDelivered, match="gone"):
+        reply.run(message)
+    assert 3 <= sum(clock.slept) <= 21  # a lease may have been there
+    assert not cloud.openai_api.asked
+
+
+def slow_first_part(reply: Reply, cloud: LocalCloud, clock: Clock, then: Callable[[], object]) -> dict[str, Any]:
     """A message with an answer of two parts, the first of which takes most of the lease."""
     message = cloud.dingtalk.message("请讲讲")
     cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 2))
@@ -170,6 +182,15 @@ def test_run_whose_lease_was_taken_stops(reply: Reply, cloud: LocalCloud, clock:
     message = slow_first_part(reply, cloud, clock, other_run_takes_it)
     assert reply.run(message)["result"] == "duplicate"
     assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_clear_takes_no_lease_away(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """It comes between two parts, and a new epoch is no reason not to renew: the second part is shown too."""
+    clearing = cloud.dingtalk.message("\\clear")
+    message = slow_first_part(reply, cloud, clock, lambda: reply.run_at_once((clearing, {})))
+    assert reply.run_at_once((message, {})) == ["answered"]
+    assert len(cloud.dingtalk.shown(message)) == 2
+    assert [line["until"] for line in cloud.journal(message) if line.get("sent") == 1]
 
 
 def test_lease_that_cannot_be_renewed_is_used_up(reply: Reply, cloud: LocalCloud, clock: Clock, caplog: Any) -> None:
@@ -237,6 +258,23 @@ def test_text_that_dingtalk_refuses_is_told_once(reply: Reply, cloud: LocalCloud
     assert "430102" in shown.text
 
 
+def test_sentence_for_a_refused_text_needs_the_lease(reply: Reply, cloud: LocalCloud, clock: Clock) -> None:
+    """DingTalk refuses so late that another run has taken the reply: that one tells."""
+    message = cloud.dingtalk.message("1+1=?")
+
+    def other_run_takes_it() -> None:
+        clock.ahead += 6
+        keys = cloud.oss.keys()
+        key = next(key for key in keys if key.startswith("chat-journal/"))
+        line = lease_line(message, "other", reply.module.now_ms() + 5000)
+        cloud.oss.write(key, (cloud.oss.read(key) or b"") + line)
+
+    refusal = json.dumps({"errcode": 430102, "errmsg": "内容不合规"})
+    cloud.dingtalk.plan(Fault(status=200, body=refusal, then=other_run_takes_it))
+    assert reply.run(message)["result"] == "duplicate"
+    assert not cloud.dingtalk.shown(message)
+
+
 def test_missing_setting_is_told_once(reply: Reply, cloud: LocalCloud) -> None:
     """Where there is a journal, that knows of it."""
     reply.environment["CHATGPT_API_KEY"] = None
@@ -278,6 +316,17 @@ def test_long_answers_to_the_same_person_do_not_push_a_lease_out(reply: Reply, c
     assert reply.run_at_once((message, {})) == ["answered"]
     assert len(cloud.dingtalk.shown(message)) == 20
     assert reply.run(message)["result"] == "duplicate"
+
+
+def test_long_answers_to_the_same_person_do_not_push_a_message_out(reply: Reply, cloud: LocalCloud) -> None:
+    """Two answers of 180 KB later, a message that was delivered is neither answered nor paid again."""
+    message = cloud.dingtalk.message("1+1=?")
+    reply.run(message)
+    for _ in range(2):
+        cloud.openai_api.answer_next("\n\n".join(["一二三四五六七八九十" * 300] * 20))
+        reply.run(cloud.dingtalk.message("请讲讲"))
+    assert reply.run(message)["result"] == "duplicate"
+    assert len(cloud.openai_api.asked) == 3
 
 
 def test_huge_id_of_a_message_is_known_again(reply: Reply, cloud: LocalCloud) -> None:
@@ -356,3 +405,21 @@ def test_words_that_cannot_be_read_leave_the_reply_to_the_next_run(
     clock.slept.clear()
     assert reply.run(message)["result"] == "answered again"
     assert not clock.slept
+
+
+def test_run_that_is_not_on_record_does_not_mark_the_reply_of_another(reply: Reply, cloud: LocalCloud) -> None:
+    """OSS was out of order for this run, which told its own sentence; the other's reply has parts that are not sent."""
+    message = cloud.dingtalk.message("1+1=?")
+    key = write_turns(cloud, message, 0)
+    theirs = {"msgId": message["msgId"], "at": 1, "run": "other", "until": 0, "say": "二", "epoch": 0}
+    down = [True]
+    cloud.oss.plan(error_fault("ServiceUnavailable", where=lambda received: bool(down), times=99))
+
+    def well_again() -> None:
+        down.clear()
+        cloud.oss.write(key, json.dumps(theirs) + "\n")
+
+    cloud.dingtalk.plan(Fault(then=well_again))
+    assert reply.run(message)["result"] == "answered"
+    assert not any("delivered" in line for line in cloud.journal(message))
+    assert reply.run(message)["result"] == "answered again"
