@@ -47,7 +47,8 @@ from bot.chatgpt.asking import Question, ask
 from bot.chatgpt.refusals import ModelFailure
 from bot.commands import reply_to_command, show_help, with_choices
 from bot.deadline import ENDING_SECONDS, LOAD_SHARE, MARK_SHARE, Run
-from bot.dingtalk.attachments import Unseen, look_at
+from bot.dingtalk.api import CallFailed
+from bot.dingtalk.attachments import look_at
 from bot.dingtalk.message import FILE, PICTURE, Message, command_in, parse_message, question_of
 from bot.dingtalk.parts import send_link, webhook_bodies
 from bot.dingtalk.sign_of_life import SignOfLife
@@ -173,7 +174,7 @@ def answer_of_chatgpt(message: Message, journal: Journal, run: Run) -> Reply:
     except ModelFailure as failure:
         log.warning("request %s: ChatGPT did not answer: %s", run.context.request_id, failure)
         return Reply(f"failed: {failure.cause}", failure.sentence, private=True, free=True, unread=unread)
-    except Unseen as unseen:
+    except CallFailed as unseen:
         words = sentences.NOT_SEEN[unseen.cause]
         return Reply(f"failed: {unseen.cause}", words, private=True, free=True, unread=unread)
     turn = question_of(message, run.settings.history_scope)
@@ -220,7 +221,7 @@ def why_not_allowed(message: Message, settings: ReplySettings) -> str | None:
 
 
 def ask_chatgpt(message: Message, turns: list[dict[str, Any]], run: Run) -> Answer:
-    """ChatGPT's answer to a message, with a sentence for each picture or file that was not looked at. Also Unseen."""
+    """ChatGPT's answer to a message, with a sentence for each picture or file that is not seen; or CallFailed."""
     seen, pictures, notes = look_at(message, run)
     stands_alone = not message.unreadable or seen.quotation != message.quotation
     question = Question(question_of(seen, run.settings.history_scope), tuple(pictures), stands_alone)

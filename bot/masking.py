@@ -35,7 +35,7 @@ def quotable(texts: Iterable[str], private: Iterable[str]) -> str:
     """What a service says as one short line: no JSON, keys, tokens, addresses, ids of accounts, words of a person."""
     text = " ".join(dict.fromkeys(" ".join(text.split()) for text in texts))[:MOST_READ]
     text = re.sub(r"\\u([0-9a-fA-F]{4})", lambda code: chr(int(code[1], 16)), text)
-    if "{" in text:
+    if re.search("[{}]", text):
         text = re.sub(r'[{}"\\]', "", text)
     text = masked(plain_words(text, MOST_READ), private)
     text = re.sub(rf"{MASK}(?:[\s`'\"<>()]*{MASK})+", MASK, text)

@@ -6,8 +6,9 @@ import dataclasses
 import time
 
 from bot import sentences
-from bot.chatgpt.asking import ask_once, messages_for
+from bot.chatgpt.asking import Question, messages_for
 from bot.chatgpt.refusals import ModelFailure
+from bot.chatgpt.service import complete
 from bot.deadline import MOST_SECONDS_WITHOUT_CHATGPT, Run
 from bot.dingtalk.api import CallFailed
 from bot.dingtalk.attachments import fetch
@@ -57,9 +58,9 @@ def check_model(model: str, run: Run) -> str:
     settings = dataclasses.replace(run.settings, chatgpt_model=(model,))
     if not settings.chatgpt_api_key:
         return sentences.NOT_CHECKED.format(name="CHATGPT_API_KEY")
-    messages = messages_for("1+1=?", (), [], settings.system_prompt)
+    messages = messages_for(Question("1+1=?"), [], settings.system_prompt)
     try:
-        ask_once(messages, settings, min(CHECK_SECONDS, settings.timeout, run.deadline - time.monotonic()))
+        complete(messages, settings, min(CHECK_SECONDS, settings.timeout, run.deadline - time.monotonic()))
     except ModelFailure as failure:
         said = sentences.SERVICE_SAID.format(said=failure.said) if failure.said else ""
         detail = sentences.NOTE.format(note=failure.detail)

@@ -6,6 +6,8 @@ import ast
 import contextlib
 import hashlib
 import json
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -29,6 +31,11 @@ def text_in(fields: dict[str, Any], name: str) -> str | None:
     return encodable(value) if isinstance(value, str) else None
 
 
+def first_text(fields: dict[str, Any], *names: str) -> str:
+    """The first of these fields that is a text with anything in it, see encodable; '' if none is."""
+    return next(filter(None, (text_in(fields, name) for name in names)), "")
+
+
 def encodable(text: str) -> str:
     """The text with half a surrogate pair, which JSON can hold but UTF-8 cannot, replaced."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -41,33 +48,43 @@ def first_object(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def frames_in(content: bytes) -> list[str]:
-    """The texts that a body is made of: itself, or the data of its events; [] if there is nothing in it.
+# In an event stream: what is no data, and what is in front of an event's.
+# https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+NO_DATA = re.compile(r"^[ \t]*(?::|event:|id:|retry:).*", re.MULTILINE)
+DATA = re.compile(r"^[ \t]*(?:data:[ \t]*)?\[DONE\][ \t\r]*$|^[ \t]*data:", re.MULTILINE)
+
+
+def values_in(content: bytes) -> list[Any]:
+    """What a body is made of, itself or the data of its events: JSON values, texts that are none; [] if it is blank.
 
     Services send events although none were asked for: chunks, or whole answers, or an answer and '[DONE]' behind it.
-    https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
     """
-    text = content.decode("utf-8-sig", "replace").strip()
-    lines = [line.strip() for line in text.split("\n")]
-    if not any(line.startswith(("data:", ":")) or line == "[DONE]" for line in lines):
-        return [text] if text else []
-    frames = [[""]]
-    for line in lines:
-        if line.startswith("data:") or line == "[DONE]":
-            frames.append([line.removeprefix("data:").strip()])
-        elif not line.startswith((":", "event:", "id:", "retry:")):
-            frames[-1].append(line)
-    found = ("\n".join(filter(None, frame)) for frame in frames)
-    return [frame for frame in found if frame and frame != "[DONE]"]
-
-
-def values_in(frames: list[str]) -> list[Any]:
-    """The JSON values of those frames that are JSON."""
-    values = []
-    for frame in frames:
-        with contextlib.suppress(ValueError, RecursionError):  # it is broken, or words
-            values.append(json.loads(frame))
+    values: list[Any] = []
+    for frame in DATA.split(NO_DATA.sub("", content.decode("utf-8-sig", "replace"))):
+        try:
+            values += [json.loads(frame)] if frame.strip() else []
+        except (ValueError, RecursionError):  # it broke off, or is words
+            values.append(frame.strip())
     return values
+
+
+MOST_LEVELS = 20  # of JSON are looked at
+
+
+def walk(value: Any, skipped: re.Pattern[str], path: tuple[str | int, ...] = ()) -> Iterator[tuple[Any, Any]]:
+    """A JSON value and all values in it, in their order, each with its path; a list counts from 1.
+
+    {"a": ["b"]} -> ((), {"a": ["b"]}), (("a",), ["b"]), (("a", 1), "b"). Fields in whose names `skipped` is found are
+    left out.
+    """
+    yield path, value
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        inner = ((name, part) for name, part in value.items() if not skipped.search(name))
+    elif isinstance(value, list):
+        inner = enumerate(value, 1)
+    for step, part in inner if len(path) < MOST_LEVELS else ():
+        yield from walk(part, skipped, (*path, step))
 
 
 def packed_json(text: str) -> tuple[int, Any]:

@@ -216,7 +216,6 @@ class Conversation:
         self.cloud = cloud
         self.module = module
         self.environment: dict[str, str | None] = dict(cloud.environment(CONVERSATION))
-        module.tamed_fc2.cache_clear()  # the SDK is one for the process: another instance may have tamed it since
         self.context: Any = role_context()
 
     def set_environment(self) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import re
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.marks import CODE, calls_tool, without_marks
+from bot.chatgpt.marks import calls_tool, without_marks
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
-from bot.chatgpt.refusals import ModelFailure, Refused, read_refusal, understood
+from bot.chatgpt.refusals import ModelFailure, read_refusal, understood
 from bot.chatgpt.responses import as_completion, is_response
 from bot.chatgpt.sources import sources_below
 from bot.masking import quotable
-from bot.values import encodable, first_object, frames_in, values_in
+from bot.values import encodable, first_object, read_json, values_in
 
 ENDINGS = (  # how an answer ended, by what the reason is made of; the first that fits
     ("", r"^(|stop\w*|eos\w*|end\w*|complete\w*|finish(ed)?|done|success|null|none)$"),
@@ -24,7 +22,9 @@ ENDINGS = (  # how an answer ended, by what the reason is made of; the first tha
     ("down", "error|abort|network|insufficient|fail|timeout|cancel|interrupt|disconnect|overload"),
 )
 CUT_OFF = {"filtered": "TAKEN_AWAY", "length": "TOO_SHORT", "down": "BROKEN_OFF"}
-MOST_CHARACTERS = 200_000  # of the words are kept and sent; more parts than DingTalk is sent have 66,000
+THOUGHT = re.compile("think|thought|reasoning")  # in the name of a field, or the type of a part
+# Characters of the words are kept and sent, more parts than DingTalk is sent have 66,000; are read, with the thoughts.
+MOST_CHARACTERS, MOST_READ = 200_000, 1_000_000
 
 
 class Answer(NamedTuple):
@@ -56,39 +56,43 @@ class Answer(NamedTuple):
 
 
 def read_answer(content: bytes) -> Answer:
-    """What a body says; ModelFailure if it says nothing, Refused if it is an error that came as a 200."""
-    frames = frames_in(content)
-    if not frames:
+    """What a body says; ModelFailure if it says nothing, Refusal if it is an error that came as a 200."""
+    values = values_in(content)
+    if not values:
         raise ModelFailure("busy", "an empty body")
-    values = values_in(frames)
-    completion, has_addresses = completion_in(values), b"http" in content
+    completion = completion_in(values)
     if is_response(completion):
         completion = as_completion(completion)
-        error = {name: completion[name] for name in ("status", "error")}
-        content = json.dumps(error).encode()  # all else of it that is no answer repeats the request
+        values = [completion]  # all else of it that is no answer repeats the request
     choice = first_object(completion.get("choices"))
     message = first_object(choice.get("message"))
-    places = (message.get("content"), message.get("refusal"), choice.get("text"), completion.get("output_text"))
-    raw = next((text for text in map(text_of, (*places, completion.get("output"))) if text.strip()), "")
-    raw, pictures = take_pictures(raw, CODE)
-    words = without_marks(raw)
-    words = "\n\n".join(filter(None, (words[:MOST_CHARACTERS], pictures_beside(message, pictures))))
+    places = (message, choice, completion.get("output_text"), completion.get("output"))
+    raw = next((text for text in map(text_of, places) if text.strip()), "")
+    raw, pictures = take_pictures(raw)
+    raw = raw[:MOST_READ]
+    words = without_marks(raw)[:MOST_CHARACTERS]
+    words = "\n\n".join(filter(None, (words, pictures_beside(message, pictures))))
     reason = str(choice.get("finish_reason") or "").strip().lower()
     ending = next((name for name, made in ENDINGS if re.search(made, reason)), "?")
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []
-        sources = sources_below(completion, words) if has_addresses else ""
+        sources = sources_below(completion, words) if b"http" in content else ""
         return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources, ending == "length")
-    refusal = read_refusal(200, content, choice.get("error"))
+    refusal = read_refusal(200, [*values, choice.get("error")])
     if choice.get("error") or completion.get("error") or understood(refusal):
-        raise Refused(refusal)
-    if not values and frames[0].startswith("{"):
+        raise refusal
+    if isinstance(values[0], str) and values[0].startswith("{") and read_json(values[0]) is None:
         raise ModelFailure("down", "JSON that broke off")
     if "choices" not in completion:
-        raise Refused(refusal)
-    cause = why_empty(message, raw)
-    if cause == "empty":
+        raise refusal
+    # What there is instead: the names of fields, and the kinds of the parts in one without words.
+    left = [*(name for name, part in message.items() if str(part or "").strip()), str(message.get("content"))]
+    if re.search("tool|function", " ".join(left)) or calls_tool(raw):
+        cause = "tools"
+    elif raw.strip() or THOUGHT.search(" ".join(left)):
+        cause = "thoughts"
+    else:
         cause = {"": "empty", "length": "empty", "?": "ended"}.get(ending, ending)
     raise ModelFailure(cause, "no words", said=quotable([reason], ()) if cause == "ended" else "")
 
@@ -105,36 +109,22 @@ def completion_in(values: list[Any]) -> dict[str, Any]:
         if isinstance(choice.get("delta"), dict):
             reason = choice.get("finish_reason") or reason
             for name, value in choice["delta"].items():
-                parts.setdefault(name, []).append(value)
+                parts.setdefault(name, []).extend([value] if value else [])
     if parts:
-        whole["choices"] = [{"message": {name: joined(parts[name]) for name in parts}, "finish_reason": reason}]
+        message = {
+            name: "".join(found) if all(isinstance(each, str) for each in found) else found
+            for name, found in parts.items()
+        }
+        whole["choices"] = [{"message": message, "finish_reason": reason}]
     return whole
-
-
-def joined(parts: list[Any]) -> Any:
-    """Texts one behind the other, lists likewise; of other values the last one."""
-    known = [part for part in parts if part is not None]
-    if known and all(isinstance(part, str) for part in known):
-        return "".join(known)
-    lists = [part for part in known if isinstance(part, list)]
-    return list(itertools.chain.from_iterable(lists)) if lists else known[-1] if known else None
 
 
 def tokens_in(completion: dict[str, Any]) -> str:
     """See Answer."""
     usage = first_object(completion.get("usage"))
-    counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    return "{} + {} tokens".format(*counts) if all(type(count) is int for count in counts) else ""
-
-
-def why_empty(message: dict[str, Any], raw: str) -> str:
-    """The cause of an answer without words: it calls a tool, it was only thought, or it is just empty."""
-    if message.get("tool_calls") or message.get("function_call") or calls_tool(raw):
-        return "tools"
-    thoughts = [raw, *(message.get(name) for name in ("reasoning_content", "reasoning", "thinking"))]
-    if isinstance(message.get("content"), list):
-        thoughts += [part for part in message["content"] if isinstance(part, dict) and is_thought(part)]
-    return "thoughts" if any(str(thought or "").strip() for thought in thoughts) else "empty"
+    counts = [usage.get(f"{name}_tokens") for name in ("prompt", "completion", "input", "output")]
+    counts = [count for count in counts if type(count) is int]
+    return "{} + {} tokens".format(*counts) if len(counts) > 1 else ""
 
 
 def text_of(content: Any, depth: int = 0) -> str:
@@ -143,12 +133,9 @@ def text_of(content: Any, depth: int = 0) -> str:
         return encodable(content)
     if isinstance(content, list) and depth < 5:
         return "".join(text_of(part, depth + 1) for part in content)
-    if not isinstance(content, dict) or is_thought(content) or depth >= 5:
+    if not isinstance(content, dict) or depth >= 5:
+        return ""
+    if content.get("thought") is True or THOUGHT.search(str(content.get("type"))):
         return ""
     names = ("text", "content", "refusal", "value")
     return next((text for text in (text_of(content.get(name), depth + 1) for name in names) if text), "")
-
-
-def is_thought(part: dict[str, Any]) -> bool:
-    """Whether this part of a message is what the model thought."""
-    return part.get("thought") is True or bool(re.search("think|thought|reason", str(part.get("type"))))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from bot import sentences
-from bot.chatgpt.answers import Answer, text_of
+from bot.chatgpt.answers import Answer
 from bot.chatgpt.refusals import ModelFailure
 from bot.chatgpt.service import complete
 from bot.deadline import AFTER_ASKING_SHARE, Run
@@ -31,21 +31,18 @@ def ask(question: Question, turns: list[dict[str, Any]], run: Run) -> Answer:
     """ChatGPT's answer; if it does not take the pictures, or may not, that to the words alone. Else ModelFailure."""
     deadline = min(time.monotonic() + run.settings.timeout, run.without(AFTER_ASKING_SHARE))
     try:
-        return ask_patiently(question.words, question.pictures, turns, run.settings, deadline)
+        return ask_patiently(question, turns, run.settings, deadline)
     except ModelFailure as failure:
         failure.with_pictures = bool(question.pictures) and failure.cause in sentences.PICTURES_REFUSED
         if not (failure.with_pictures and question.stands_alone):
             raise
         log.warning("request %s: ChatGPT does not take the pictures: %s", run.context.request_id, failure)
-        answer = ask_patiently(question.words, (), turns, run.settings, deadline)
-        sentence, _, witness = failure.sentence.partition("\n")
-        note = "\n".join(filter(None, (sentences.NOTE.format(note=sentence), witness)))
-        return answer._replace(notes=(*answer.notes, note))
+        answer = ask_patiently(question._replace(pictures=()), turns, run.settings, deadline)
+        sentence, line_break, witness = failure.sentence.partition("\n")
+        return answer._replace(notes=(*answer.notes, sentences.NOTE.format(note=sentence) + line_break + witness))
 
 
-def ask_patiently(
-    words: str, pictures: Iterable[str], turns: list[dict[str, Any]], settings: ReplySettings, deadline: float
-) -> Answer:
+def ask_patiently(question: Question, turns: list[dict[str, Any]], settings: ReplySettings, deadline: float) -> Answer:
     """ChatGPT's answer, after three tries at most.
 
     What passes is tried again after a pause. A conversation that is too long for the model is asked again without its
@@ -58,20 +55,19 @@ def ask_patiently(
     known, pauses_seconds, shortened = ways.get(service, frozenset()), iter(ASK_PAUSES_SECONDS), False
     while True:
         try:
-            messages = messages_for(words, pictures, turns, settings.system_prompt, "no system" not in known)
-            answer = ask_once(messages, settings, deadline - time.monotonic(), stream="stream" in known)
+            messages = messages_for(question, turns, settings.system_prompt, "no system" not in known)
+            answer = complete(messages, settings, deadline - time.monotonic(), stream="stream" in known)
             ways[service] = known
             return answer
         except ModelFailure as failure:
             if failure.way and failure.way not in known and (failure.way == "stream" or settings.system_prompt):
                 known |= {failure.way}
                 continue
-            wait_seconds = next(pauses_seconds, None)
+            pause_seconds = next(pauses_seconds, math.inf)
             shorten = turns and (failure.cause == "long" or (failure.doubtful and not shortened))
-            if wait_seconds is None or not (shorten or failure.cause in RETRIED):
-                raise
-            wait_seconds = 0 if shorten else failure.wait_seconds or wait_seconds
-            if time.monotonic() + wait_seconds > deadline - 1:
+            wait_seconds = 0 if shorten else failure.wait_seconds or pause_seconds
+            in_time = pause_seconds < math.inf and time.monotonic() + wait_seconds <= deadline - 1
+            if not (in_time and (shorten or failure.cause in RETRIED)):
                 raise
         if shorten:
             turns, shortened = [] if shortened else turns[(len(turns) + 1) // 2 :], True
@@ -80,25 +76,18 @@ def ask_patiently(
 
 
 def messages_for(
-    words: str, pictures: Iterable[str], turns: list[dict[str, Any]], system_prompt: str | None, has_system: bool = True
+    question: Question, turns: list[dict[str, Any]], system_prompt: str | None, has_system: bool = True
 ) -> list[dict[str, Any]]:
     """The messages of a request; for a model without a system role, its words stand before the first question."""
     messages: list[dict[str, Any]] = [{"role": "system", "content": system_prompt}] if system_prompt else []
     for turn in turns:
         messages.append({"role": "user", "content": turn["question"]})
         messages.append({"role": "assistant", "content": turn["answer"]})
-    messages.append({"role": "user", "content": words})
+    messages.append({"role": "user", "content": question.words})
     if system_prompt and not has_system:
         del messages[0]
         messages[0]["content"] = f"{system_prompt}\n\n{messages[0]['content']}"
-    parts = [{"type": "image_url", "image_url": {"url": picture, "detail": "auto"}} for picture in pictures]
+    parts = [{"type": "image_url", "image_url": {"url": picture, "detail": "auto"}} for picture in question.pictures]
     if parts:
         messages[-1]["content"] = [{"type": "text", "text": messages[-1]["content"]}, *parts]
     return messages
-
-
-def ask_once(messages: list[dict[str, Any]], settings: ReplySettings, seconds: float, stream: bool = False) -> Answer:
-    """ChatGPT's answer to these messages; or ModelFailure. Some services stream unless they are told not to."""
-    request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
-    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
-    return complete(request, private, settings, seconds)

@@ -7,40 +7,40 @@ import re
 from typing import Any
 
 from bot import sentences
+from bot.chatgpt.marks import without_code
 from bot.chatgpt.sources import is_page, link_to
+from bot.values import walk
 
-MOST_PICTURES, MOST_LOOKS = 4, 2000  # are shown; data URLs in the words, and values beside them, are looked at
+MOST_PICTURES, MOST_LOOKS = 4, 2000  # are shown; values beside the words are looked at
 # In the place of each picture, by its number; the last one stands for all that are not shown. No text keeps its own.
 MARKS = "\ue000\ue001\ue002\ue003\ue004"
 IN_HISTORY = "[图片]"  # as for the pictures of a person
-DATA_URL = re.compile(r"data:image/[\w.+-]{1,20}(?:;[\w=.-]{1,40}){0,3}?;base64,([A-Za-z0-9+/=_-]*)")
-BEFORE = re.compile(r"(?:!?\[[^\[\]\n]{0,200}\]\(\s{0,3}<?|<img\s[^<>]{0,200}?src\s?=\s?[\"']?)\Z", re.IGNORECASE)
-AFTER = {"<": re.compile(r"[\"']?[^<>]{0,200}>"), "": re.compile(r">?(?:\s{1,3}[\"'][^\"'\n]{0,200}[\"'])?\s{0,3}\)")}
+DATA_URL = r"data:image/[\w.+-]{1,20}(?:;[\w=.-]{1,40}){0,3}?;base64,([A-Za-z0-9+/=_-]*)"
+IN_WORDS = re.compile(  # with the Markdown or the HTML around it
+    rf"!?\[[^\[\]\n]{{0,200}}\]\(\s{{0,3}}<?{DATA_URL}>?(?:\s{{1,3}}[\"'][^\"'\n]{{0,200}}[\"'])?\s{{0,3}}\)"
+    rf"|<img\s[^<>]{{0,200}}?src\s?=\s?[\"']?{DATA_URL}[\"']?[^<>]{{0,200}}>|{DATA_URL}",
+    re.IGNORECASE,
+)
 PICTURE = re.compile(r"(?:data:image/[^,]{1,80},)?(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR)")  # PNG, JPEG, GIF, WEBP
 MOST_IN_CODE = 2000  # characters of a picture in code that stays, because somebody asked for just that
-NOT_BESIDE = ("text", "reasoning", "reasoning_content", "reasoning_details", "annotations", "tool_calls")
+NOT_BESIDE = re.compile("^(text|reasoning(_content|_details)?|annotations|tool_calls)$")
 
 
-def take_pictures(text: str, code: re.Pattern[str]) -> tuple[str, list[str]]:
+def take_pictures(text: str) -> tuple[str, list[str]]:
     r"""The text with a mark in the place of each picture, and the pictures, MOST_PICTURES of them.
 
     'Here: ![cat](data:image/png;base64,iVBORw0KGgo=)' -> 'Here: \ue000', ['iVBORw0KGgo=']
     """
     pictures: list[str] = []
     text = with_pictures(text, [])
-    if "data:image/" not in text:
-        return text, pictures
-    codes = [found.span() for found in itertools.islice(code.finditer(text), MOST_LOOKS)]
-    pieces, end, seen = [], 0, 0
-    for data in itertools.islice(DATA_URL.finditer(text), MOST_LOOKS // 10):
-        before = BEFORE.search(text, max(end, data.start() - 300), data.start())
-        after = AFTER["<" if before[0].startswith("<") else ""].match(text, data.end()) if before else None
-        start, seen = (before.start(), after.end()) if before and after else data.span()
-        in_code = any(first <= start < last for first, last in codes)
-        if not in_code or len(data[0]) > MOST_IN_CODE:
-            pieces += [text[end:start], MARKS[-1] if in_code else mark_of(data[1], pictures)]
-            end = seen
-    return "".join([*pieces, text[end:seen], DATA_URL.sub(MARKS[-1], text[seen:])]), pictures
+    plain = without_code(text)
+
+    def replaced(found: re.Match[str]) -> str:
+        if plain[found.start()] != text[found.start()]:  # in code
+            return found[0] if len(found[0]) <= MOST_IN_CODE else MARKS[-1]
+        return mark_of("".join(filter(None, found.groups())), pictures)
+
+    return IN_WORDS.sub(replaced, text), pictures
 
 
 def mark_of(data: str, pictures: list[str]) -> str:
@@ -56,19 +56,12 @@ def pictures_beside(message: dict[str, Any], pictures: list[str]) -> str:
 
     Services have many names for it: images, image_url, b64_json, inline_data. The first letters tell a picture.
     """
-    todo: list[tuple[str, Any]] = [("", {name: part for name, part in message.items() if not isinstance(part, str)})]
     found = []
-    for _ in range(MOST_LOOKS):
-        if not todo:
-            break
-        path, value = todo.pop()
-        if isinstance(value, dict):
-            todo += reversed([(f"{path[-99:]} {name}", part) for name, part in value.items() if name not in NOT_BESIDE])
-        elif isinstance(value, list):
-            todo += reversed([(path, part) for part in value[:MOST_LOOKS]])
-        elif isinstance(value, str) and PICTURE.match(value[:120]):
+    beside = {name: part for name, part in message.items() if not isinstance(part, str)}
+    for path, value in itertools.islice(walk(beside, NOT_BESIDE), MOST_LOOKS):
+        if isinstance(value, str) and PICTURE.match(value[:120]):
             found.append(mark_of(value.rpartition(",")[2], pictures))
-        elif "image" in path and is_page(value):
+        elif "image" in str(path) and is_page(value):
             found.append(f"![{sentences.PICTURE}]({link_to(value)})")
     return "\n\n".join(found[: 2 * MOST_PICTURES])
 

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
 
 from bot import sentences
-from bot.chatgpt.causes import CODES, STATUSES, VAGUE, WAYS, cause_in
+from bot.chatgpt.causes import CODES, STATUSES, WAYS, cause_in
 from bot.masking import is_plain, quotable
-from bot.values import frames_in, packed_json, values_in
+from bot.values import packed_json, walk
 from bot.words import first_row
 
 # The fields that hold them, in lower case and without signs, wherever they stand.
-CODE_FIELDS = (
-    "code", "type", "status", "statuscode", "httpcode", "errorcode", "errcode", "errortype", "reason", "quotaid",
-)  # fmt: skip
-SAYING_FIELDS = (
-    "message", "msg", "error", "detail", "details", "errormsg", "errmsg", "errormessage", "statusmsg", "statusmessage",
-    "title", "description", "errordescription", "raw", "displaymsg", "en",
-)  # fmt: skip
-WAITING_FIELDS = ("retrydelay", "retryafter", "retryafterseconds")
-SKIPPED_FIELDS = ("input", "messages", "choices", "prompt")  # where services quote the question, or the answer stands
-MAX_REFUSAL_BYTES, MAX_REFUSAL_TEXTS = 64 * 1024, 50  # are read of a refusal: what counts stands at its beginning
+CODE_FIELD = re.compile("(error|err|http|status)?(code|type)|status|reason|quotaid")
+SAYING_FIELD = re.compile("(error|err|status|display)?(message|msg)|errors?|details?|title|(error)?description|raw|en")
+WAITING_FIELD = re.compile("retry(delay|after(seconds)?)")
+# A page for a browser; of its words only the title counts.
+PAGE = re.compile(r"(?is)\s*<(?:!doctype|\?xml|html|head|title|body)\b(?:.*?<title>([^<]{1,200}))?")
+# Where services quote the question, or the answer stands.
+SKIPPED_FIELDS = re.compile(r"^[\W_]*(input|messages|choices|prompt)[\W_]*$", re.IGNORECASE)
+MOST_LOOKS, MOST_FOUND = 1000, 50  # values of a refusal are looked at, codes and texts are taken: the first ones count
 # What tells nothing: names of statuses, and codes that are as general.
 STATUS_NAMES = {status.phrase.lower() for status in HTTPStatus} | {"access denied"}
 GENERAL = re.compile(r"(?i)(invalid|bad)[_ ]?(request|argument)([_ ]?error)?|(upstream|api|server|runtime)?_?error")
@@ -36,17 +36,20 @@ WAIT = re.compile(
 )
 
 
+@dataclasses.dataclass(eq=False)
 class ModelFailure(Exception):
     """ChatGPT gave no answer. The log gets the cause and the detail, the person `sentence`."""
 
-    def __init__(self, cause: str, detail: object, **more: Any) -> None:
-        super().__init__(f"{cause} ({detail})")
-        self.cause, self.detail = cause, detail
-        self.said: str = more.get("said", "")  # the service's own words, with nothing private in them
-        self.doubtful: bool = more.get("doubtful", False)  # a refusal of which nothing was understood but the status
-        self.way: str | None = more.get("way")  # of WAYS, in which it may be had
-        self.wait_seconds: float | None = more.get("wait_seconds")
-        self.with_pictures = False  # it may be due to the pictures of the question
+    cause: str
+    detail: object
+    said: str = ""  # the service's own words, with nothing private in them
+    doubtful: bool = False  # a refusal of which nothing was understood but the status
+    way: str | None = None  # of WAYS, in which it may be had
+    wait_seconds: float | None = None
+    with_pictures: bool = False  # it may be due to the pictures of the question
+
+    def __str__(self) -> str:
+        return f"{self.cause} ({self.detail})"
 
     @property
     def sentence(self) -> str:
@@ -56,82 +59,60 @@ class ModelFailure(Exception):
         return "\n".join(filter(None, (sentence, witness)))
 
 
-class Refusal(NamedTuple):
+@dataclasses.dataclass(eq=False)
+class Refusal(Exception):
     """What a service says instead of an answer."""
 
     status: int
     codes: list[str]
     texts: list[str]
+    titles: list[str]  # of pages for a browser
     waits: list[str]  # how long to wait, in seconds
     bare: bool  # no error of an API, but a page, a word, or nothing: what stands between may have refused
-    title: str  # of a page
 
 
-class Refused(Exception):
-    """A refusal that came as a success; nobody sees this."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(refusal.status)
-        self.refusal = refusal
-
-
-def read_refusal(status: int, content: bytes, *more: Any) -> Refusal:
-    """The codes and the words in the body of an error, whatever its shape; of a page for a browser only the title."""
-    content = content[:MAX_REFUSAL_BYTES]
-    text = content.decode("utf-8-sig", "replace").strip()
-    a_page = text.startswith("<")
-    values = [] if a_page else values_in(frames_in(content)) or [text]
-    title = re.search(r"<title>([^<]{1,200})", text) if a_page else None
-    bare = not any(isinstance(value, (dict, list)) and value for value in values)
-    refusal = Refusal(status, [], [], [], bare, html.unescape(title[1]) if title else "")
-    for value in (*values, *more):
-        collect(value, "message", refusal, 0)
-    refusal.codes.extend(re.findall(r"\Aerror code:? (\d{3,4})\Z", text))
-    return refusal
+def read_refusal(status: int, values: list[Any]) -> Refusal:
+    """The codes and the words in the body of an error, whatever its shape; see values_in."""
+    found: dict[str, list[str]] = {"codes": [], "texts": [], "titles": [], "waits": []}
+    for kind, text in itertools.islice(said_in(values, "message"), MOST_FOUND):
+        found[kind].append(text)
+    return Refusal(status, **found, bare=not any(isinstance(value, (dict, list)) and value for value in values))
 
 
-def collect(value: Any, field: str, refusal: Refusal, depth: int) -> None:
-    """Add the codes and the texts in a JSON value to the refusal; a text may hold JSON again, as a relay's does."""
-    field = re.sub(r"[\W_]", "", field).lower()
-    if field in SKIPPED_FIELDS or depth > 9 or len(refusal.codes) + len(refusal.texts) >= MAX_REFUSAL_TEXTS:
-        return
-    if isinstance(value, dict):
-        for name, part in value.items():
-            collect(part, name, refusal, depth + 1)
-    elif isinstance(value, list):
-        for part in value:
-            collect(part, field, refusal, depth + 1)
-    elif field in WAITING_FIELDS and type(value) in (str, int, float):
-        refusal.waits.append(str(value).removesuffix("s"))
-    elif field in CODE_FIELDS and type(value) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(value)):
-        refusal.codes.append(str(value).strip())
-    elif field in CODE_FIELDS + SAYING_FIELDS and isinstance(value, str) and value.strip():
-        start, packed = packed_json(value)
-        refusal.texts.append(value[:start][:2000].strip())
-        collect(packed, field, refusal, depth + 1)
+def said_in(value: Any, name: str) -> Iterator[tuple[str, str]]:
+    """The codes and the texts in a JSON value of this name; a text may be a page, or hold JSON, as a relay's does."""
+    for path, part in itertools.islice(walk(value, SKIPPED_FIELDS), MOST_LOOKS):
+        own_name = next((step for step in reversed(path) if isinstance(step, str)), name)
+        field = re.sub(r"[\W_]", "", own_name).lower()
+        if WAITING_FIELD.fullmatch(field) and type(part) in (str, int, float):
+            yield "waits", str(part).removesuffix("s")
+        elif CODE_FIELD.fullmatch(field) and type(part) in (str, int) and re.fullmatch(r"\s*\S+\s*", str(part)):
+            yield "codes", str(part).strip()
+        elif (CODE_FIELD.fullmatch(field) or SAYING_FIELD.fullmatch(field)) and isinstance(part, str) and part.strip():
+            page = PAGE.match(part)
+            if page:
+                yield "titles", html.unescape(page[1] or "")
+                continue
+            start, packed = packed_json(part)
+            yield "texts", part[:start][:2000].strip()
+            yield from (("codes", code) for code in re.findall(r"(?i)\berror code:? (\d{3,5})\b", part[:200]))
+            yield from said_in(packed, own_name)
 
 
 def understood(refusal: Refusal) -> str | None:
-    """The cause that the codes or the words of a refusal tell; None if they tell nothing.
-
-    A code that is made of words names the trouble more exactly than a text that only says no.
-    """
-    plain = {re.sub(r"[\W_]", "", code).lower() for code in refusal.codes}
-    known = next((cause for cause, codes in CODES.items() if plain & {*codes.split()}), None)
-    names = [re.sub(r"[_.:-]", " ", code) for code in refusal.codes if not GENERAL.fullmatch(code)]
-    by_text, by_name = cause_in(refusal.texts), cause_in(names)
-    named = by_name and (by_name == "model" or by_name not in VAGUE)
-    told = by_name if by_text in VAGUE and named else by_text or by_name
-    return known or told or cause_in([" ".join([*names, *refusal.texts])])
+    """The cause that the codes and the words of a refusal tell, each by itself or else all together; None if none."""
+    names = [code for code in refusal.codes if not GENERAL.fullmatch(code)]
+    said = [*refusal.texts, *names]
+    return first_row(CODES, names) or cause_in(said) or cause_in([" ".join([*names, *refusal.texts])])
 
 
 def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, str], seconds: float) -> ModelFailure:
     """The failure that a refusal is; `seconds` are left for another try. Its words are for no log, see quotable."""
     sure = understood(refusal)
     cause = sure or cause_by_status(refusal)
-    only_names = not refusal.codes and all(text.lower().rstrip(".") in STATUS_NAMES for text in refusal.texts)
-    said_nothing = refusal.status in (401, 403) and (refusal.bare or (refusal.status == 403 and only_names))
-    if said_nothing and sure in (None, "forbidden"):
+    names_only = not refusal.codes and all(text.lower().rstrip(".") in STATUS_NAMES for text in refusal.texts)
+    says_nothing = refusal.status in (401, 403) if refusal.bare else refusal.status == 403 and names_only
+    if says_nothing and sure in (None, "forbidden"):
         cause = "address"  # nothing of the API has spoken, but a firewall or a proxy before it
     wait_seconds = wait_in(refusal, headers)
     passing = refusal.status in (402, 403, 429) or refusal.status >= 500
@@ -144,9 +125,9 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
     return ModelFailure(
         cause,
         f"HTTP {refusal.status}, {' '.join(codes) or 'no code'}, its request {request_id}",
-        said=quotable([*refusal.texts, refusal.title], private),
+        said=quotable([*refusal.texts, *refusal.titles], private),
         doubtful=cause in ("options", "strange") and not sure and bool(refusal.codes or refusal.texts),
-        way=first_row(WAYS, refusal.texts) if cause in VAGUE else None,
+        way=first_row(WAYS, refusal.texts),
         wait_seconds=wait_seconds,
     )
 
@@ -154,11 +135,9 @@ def failure_of(refusal: Refusal, private: Sequence[str], headers: Mapping[str, s
 def cause_by_status(refusal: Refusal) -> str:
     """The cause if nothing that is said is understood; a redirect is followed nowhere."""
     status = next((int(code) for code in refusal.codes if re.fullmatch("[45][0-9][0-9]", code)), refusal.status)
-    if status in STATUSES:
-        return STATUSES[status]
     if status >= 500 or "failed" in refusal.codes:  # as a response is that came as a 200
         return "down"
-    return "options" if status >= 400 else "address" if status >= 300 else "strange"
+    return STATUSES.get(status, "options" if status >= 400 else "address" if status >= 300 else "strange")
 
 
 def wait_in(refusal: Refusal, headers: Mapping[str, str]) -> float | None:

@@ -13,20 +13,23 @@ import httpx2  # comes with openai
 import openai
 
 from bot import VERSION
-from bot.chatgpt.answers import Answer, read_answer
-from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
+from bot.chatgpt.answers import Answer, read_answer, text_of
+from bot.chatgpt.refusals import ModelFailure, Refusal, failure_of, read_refusal
 from bot.chatgpt.responses import in_responses_form
 from bot.connections import MAX_IDLE_SECONDS, TooLarge, read_up_to, tls_context, unpacked, watch
 from bot.deadline import call_until, refuse_if_late
 from bot.logs import trace
+from bot.values import values_in
 
 CHAT, RESPONSES = "/chat/completions", "/responses"  # what an address ends in tells the form of a request
 EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for an answer
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
-def complete(request: dict[str, Any], private: list[str], settings: Any, seconds: float) -> Answer:
-    """What the service answers to this request; or ModelFailure with the cause."""
+def complete(messages: list[dict[str, Any]], settings: Any, seconds: float, stream: bool = False) -> Answer:
+    """What the service answers to these messages; or ModelFailure. Some services stream unless they are told not to."""
+    request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
+    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     deadline, timeout = time.monotonic() + seconds, openai.Timeout(seconds, connect=min(seconds, 5))
     try:
@@ -35,8 +38,8 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
         path = CHAT
         if settings.chatgpt_base_url.endswith(RESPONSES):
             path, request = RESPONSES, in_responses_form(request)
-        post = functools.partial(client.post, path, cast_to=httpx2.Response, body=request)
-        response = call_until(deadline, lambda: post(options={"timeout": timeout}))
+        post = functools.partial(client.post, path, cast_to=httpx2.Response, body=request, options={"timeout": timeout})
+        response = call_until(deadline, post)
         return read_answer(response.content)
     except (openai.APITimeoutError, concurrent.futures.TimeoutError) as error:
         openai_client.cache_clear()
@@ -46,13 +49,14 @@ def complete(request: dict[str, Any], private: list[str], settings: Any, seconds
         raise ModelFailure("network" if early else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
-    except openai.APIStatusError as error:
-        refusal, headers = read_refusal(error.status_code, error.response.content), error.response.headers
-        raise failure_of(refusal, private, headers, deadline - time.monotonic()) from error
-    except Refused as error:
-        raise failure_of(error.refusal, private, response.headers, deadline - time.monotonic()) from error
     except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
         raise ModelFailure("options", trace(error)) from error
+    except openai.APIStatusError as error:
+        response = error.response
+        refusal = read_refusal(response.status_code, values_in(response.content))
+    except Refusal as told:
+        refusal = told
+    raise failure_of(refusal, private, response.headers, deadline - time.monotonic())
 
 
 @functools.lru_cache(maxsize=1)

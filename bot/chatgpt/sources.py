@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from bot import sentences
-from bot.values import first_object
+from bot.values import first_object, walk
 
 MOST_SOURCES, MOST_TITLE_CHARACTERS = 8, 60  # are shown
-MOST_PAGES, MOST_LOOKS, MOST_ENTRIES = 40, 20_000, 1000  # are read: pages, values of the JSON, entries of one list
+MOST_LOOKS, MOST_PAGES = 20_000, 40  # values of the JSON are looked at, pages are looked for in the words
 MOST_ADDRESS_CHARACTERS = 1000  # a longer one is left out
 PAGE = re.compile(r"https?://[\w.-]+(?::\d{1,5})?(?:[/?#][^\s<>\"\\`]*)?")
 ADDRESS_FIELD = re.compile(r"(?:\w{1,20}_)?(?:url|uri|link|href|source)", re.IGNORECASE)
@@ -33,55 +34,40 @@ class Page(NamedTuple):
 
 
 def sources_below(completion: dict[str, Any], words: str) -> str:
-    """The pages as Markdown, to stand below the words; '' if there are none that the words do not have already."""
-    pages = pages_in(completion)
-    if not pages:
-        return ""
+    """The pages as Markdown, to stand below the words; '' if there are none that the words do not have already.
+
+    Services have many names for them: annotations, citations, search_results, web_search, references, groundingChunks.
+    What the message names itself was used for it; of a service that names nothing there, all that its search found.
+    """
+    choice = first_object(completion.get("choices"))
     plain = unquote(words)
+    pages = pages_in(choice.get("message")) or pages_in({**completion, "choices": choice})
     pages = [page for page in pages if not stands_in(plain, page.url)][:MOST_SOURCES]
     numbered = NUMBERS.search(words) is not None
-    lines = [f"{mark_of(page.number) if numbered else '-'} [{label_of(page)}]({link_to(page.url)})" for page in pages]
+    lines = []
+    for page in pages:
+        number = chr(0x245F + page.number) if page.number <= 20 else f"({page.number})"  # ①
+        lines.append(f"{number if numbered else '-'} [{label_of(page)}]({link_to(page.url)})")
     return "\n".join([sentences.SOURCES, *lines]) if lines else ""
 
 
-def pages_in(completion: dict[str, Any]) -> list[Page]:
-    """The pages that are named beside the words, each once, by what they are: addresses in a list, with titles or not.
-
-    Services have many names for it: annotations, citations, search_results, web_search, references, groundingChunks.
-    """
+def pages_in(value: Any) -> list[Page]:
+    """The pages in a JSON value, each once, by what they are: addresses in a list, with titles or not."""
     found: dict[str, Page] = {}
-    choice = first_object(completion.get("choices"))
-    beside = {name: value for name, value in completion.items() if name != "choices"}
-    todo: list[tuple[Any, int]] = [(beside, 0), (choice, 0)]  # a value, and its place in a list, 0 if it is in none
-    for _ in range(MOST_LOOKS):
-        if not todo or len(found) >= MOST_PAGES:
-            break
-        value, number = todo.pop()
-        url, title, inner = read_value(value, number)
-        todo += reversed(inner)
-        if url:
+    inside: tuple[str | int, ...] = ()  # the path of the last one: what is in it is none of its own
+    for path, part in itertools.islice(walk(value, NO_PAGES), MOST_LOOKS):
+        number = next((step for step in reversed(path) if isinstance(step, int)), 0)
+        in_list = [type(step) for step in path[-2:]] == [str, int]  # and not in one of lists
+        fields = part if isinstance(part, dict) else {"url": part} if in_list else {}
+        named = (name for name in fields if ADDRESS_FIELD.fullmatch(name) and not NO_PAGES.search(name))
+        url = next((fields[name] for name in named if is_page(fields[name])), "")
+        if url and number and not (inside and path[: len(inside)] == inside):
+            inside = path
+            titles = (fields.get(name) for name in TITLE_FIELDS)
+            title = next((title for title in titles if isinstance(title, str) and title.strip()), "")
             known = found.setdefault(bare(url), Page(number, url, ""))
             found[bare(url)] = known._replace(title=known.title or title)
-    return list(found.values())
-
-
-def read_value(value: Any, number: int) -> tuple[str, str, list[tuple[Any, int]]]:
-    """The address and the title that a JSON value is, '' if it is none; and what is in it and may be one."""
-    if isinstance(value, str):
-        return value if is_page(value) else "", "", []
-    if isinstance(value, list):  # in a list of lists no text is an address
-        parts = enumerate(value[:MOST_ENTRIES], 1)
-        return "", "", [(part, place) for place, part in parts if not (number and isinstance(part, str))]
-    if not isinstance(value, dict):
-        return "", "", []
-    named = {name: part for name, part in value.items() if not NO_PAGES.search(name)}
-    addresses = (part for name, part in named.items() if ADDRESS_FIELD.fullmatch(name) and is_page(part))
-    url = next(addresses, "") if number else ""
-    title = next((part for part in map(named.get, TITLE_FIELDS) if isinstance(part, str) and part.strip()), "")
-    inner = [
-        (part, number if isinstance(part, dict) else 0) for part in named.values() if isinstance(part, (dict, list))
-    ]
-    return url, title, [] if url else inner
+    return list(found.values())[:MOST_PAGES]
 
 
 def is_page(value: Any) -> bool:
@@ -100,11 +86,6 @@ def stands_in(text: str, url: str) -> bool:
     """Whether the text has this address, and not only as the beginning of another one."""
     address = rf"https?://(?:www\.)?{re.escape(bare(url))}"
     return re.search(rf"{address}/?(?:[?&]utm_\w+=[\w.-]*)*(?!\.?[\w/?=&%~+-])", text, re.ASCII) is not None
-
-
-def mark_of(number: int) -> str:
-    """1 -> '①'"""
-    return chr(0x245F + number) if number <= 20 else f"({number})"
 
 
 def label_of(page: Page) -> str:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import functools
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import requests
 
-from bot.connections import FreshConnections, post
-from bot.deadline import T, call_until
+from bot.connections import NO_ANSWER, LimitedConnections, TooLarge, exchange
+from bot.deadline import pause
 from bot.logs import plain_words
 from bot.settings import ReplySettings
-from bot.values import read_json
+from bot.values import first_object, read_json
 from bot.words import first_row
 
 
 class CallFailed(Exception):
-    """DingTalk did not do what was asked of its API: the cause, and for the log the detail."""
+    """DingTalk did not do what was asked of its API, or a picture or a file is of no use: the cause, and why."""
 
     def __init__(self, cause: str, detail: str) -> None:
         super().__init__(f"{cause}: {detail}")
-        self.cause, self.detail = cause, detail
+        self.cause = cause
 
-
-Call = Callable[[str], tuple[int, dict[str, Any]]]  # with a token; the status and the object of the answer
 
 # What an error of the API means, by its code and its words, see bot.words.
 API_CAUSES = """
@@ -42,30 +38,38 @@ expired    download code, expired, 过期
 robot      robot
 """
 RENEW_SECONDS, MOST_TOKEN_SECONDS = 300, 7200  # before it expires; as long as it lives
-BUSY_SECONDS = 1  # DingTalk counts calls by the second
 # Of an application, and until when; kept per instance.
 api_tokens: dict[tuple[str, str | None, str | None], tuple[str, float]] = {}
 
 
-def call_dingtalk(path: str, body: dict[str, Any], settings: ReplySettings, deadline: float) -> dict[str, Any]:
-    """What DingTalk answers to a call of its API, or CallFailed."""
+def call_dingtalk(
+    request: requests.Request,
+    settings: ReplySettings,
+    deadline: float,
+    pauses_seconds: Iterable[float] = (1,),  # DingTalk counts calls by the second
+    passing: Container[str] = ("busy",),
+) -> dict[str, Any]:
+    """What DingTalk answers to a call of its API; or CallFailed, for a cause that passes after a try more per pause.
 
-    def call(token: str) -> tuple[int, dict[str, Any]]:
-        return post_json(path, body, {"x-acs-dingtalk-access-token": token}, settings, deadline)
-
-    return with_token(call, settings, deadline)
-
-
-def with_token(call: Call, settings: ReplySettings, deadline: float, renewed: bool = False) -> dict[str, Any]:
-    """What DingTalk answers to a call; or CallFailed. A token that it does not take any more is renewed once."""
-    status, answer = call(access_token(settings, deadline))
-    if status == 200 and not answer.get("errcode"):  # which only the older API has
-        return answer
-    failure = api_failure(status, answer)
-    if renewed or failure.cause != "token":
-        raise failure
-    api_tokens.clear()
-    return with_token(call, settings, deadline, renewed=True)
+    The token gets its place in the request. One that DingTalk does not take any more is renewed, without a pause.
+    """
+    pauses = iter(pauses_seconds)
+    while True:
+        try:
+            token = access_token(settings, deadline)
+            if "access_token" in request.params:  # which only the older API has
+                request.params["access_token"] = token
+            else:
+                request.headers["x-acs-dingtalk-access-token"] = token
+            return answer_to(request, deadline)
+        except CallFailed as failure:
+            pause_seconds = next(pauses, None) if failure.cause == "token" or failure.cause in passing else None
+            if pause_seconds is None:
+                raise
+            if failure.cause == "token":
+                api_tokens.clear()
+            else:
+                pause(pause_seconds, deadline)
 
 
 def access_token(settings: ReplySettings, deadline: float) -> str:
@@ -75,10 +79,9 @@ def access_token(settings: ReplySettings, deadline: float) -> str:
     if time.time() < until:
         return kept
     body = {"appKey": settings.dingtalk_app_key, "appSecret": settings.dingtalk_app_secret}
-    status, answer = post_json("/v1.0/oauth2/accessToken", body, {}, settings, deadline)
+    url = settings.dingtalk_api + "/v1.0/oauth2/accessToken"
+    answer = answer_to(requests.Request("POST", url, json=body), deadline)
     token, seconds = answer.get("accessToken"), answer.get("expireIn")
-    if status != 200:
-        raise api_failure(status, answer)
     if not isinstance(token, str) or not re.fullmatch("[!-~]+", token):
         raise CallFailed("refused", "no token in the answer")
     lives_seconds = min(seconds, MOST_TOKEN_SECONDS) if isinstance(seconds, int) else 0
@@ -86,36 +89,24 @@ def access_token(settings: ReplySettings, deadline: float) -> str:
     return token
 
 
-def post_json(
-    path: str, body: dict[str, Any], headers: dict[str, str], settings: ReplySettings, deadline: float
-) -> tuple[int, dict[str, Any]]:
-    """The status and the object that the API answers, {} if it is none; or CallFailed."""
-    headers = {"Content-Type": "application/json", **headers}
-    return post_bytes(settings.dingtalk_api + path, json.dumps(body).encode(), headers, deadline)
+def answer_to(request: requests.Request, deadline: float) -> dict[str, Any]:
+    """The object that the API answers, {} if it is none; or CallFailed."""
+    response = in_time(request, deadline)
+    answer = first_object(read_json(response.content))
+    if response.status_code != 200 or answer.get("errcode"):  # which only the older API has
+        raise api_failure(response.status_code, answer)
+    return answer
 
 
-def post_bytes(url: str, body: bytes, headers: dict[str, str], deadline: float) -> tuple[int, dict[str, Any]]:
-    """As post_json, of any body."""
-    response, data = in_time(deadline, functools.partial(post, api_connections(), url, body, headers))
-    answer = read_json(data)
-    return response.status_code, answer if isinstance(answer, dict) else {}
-
-
-@functools.lru_cache(maxsize=1)
-def api_connections() -> FreshConnections:
-    """The connections to DingTalk's API, kept between messages."""
-    return FreshConnections()
-
-
-def in_time(deadline: float, request: Callable[[tuple[float, float]], T]) -> T:
-    """What a request gives, which gets its time-outs, to connect and for each read; or CallFailed."""
-    seconds = deadline - time.monotonic()
-    if seconds <= 0:
-        raise CallFailed("network", "time is up")
+def in_time(
+    request: requests.Request, deadline: float, connections: LimitedConnections | None = None
+) -> requests.Response:
+    """As exchange, but CallFailed where there is no answer."""
     try:
-        return call_until(deadline, functools.partial(request, (min(3, seconds), seconds)))
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError) as error:
-        raise CallFailed("network", type(error).__name__) from error
+        return exchange(request, deadline, connections)
+    except NO_ANSWER as error:
+        cause = "large" if connections and isinstance(error, TooLarge) else "network"
+        raise CallFailed(cause, type(error).__name__) from error
 
 
 def api_failure(status: int, answer: dict[str, Any]) -> CallFailed:

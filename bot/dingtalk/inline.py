@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import deque
 from collections.abc import Container
 
 LONG = 5000  # characters: a paragraph is made ready in pieces of this size, a longer line stays as it is
@@ -19,13 +18,12 @@ TEX = re.compile(r"(?s)\\[(\[](?:\s|.*[\\=^_+])|\\\([\x00-\x7f]*$")  # but \[1\]
 LOST = re.compile(r"\\(?=[!-/:-@\[-`{-~\n]|$)|[*`]|(?<!\w)_|<(?=[a-zA-Z/!?])")  # in a formula
 INLINE = re.compile(
     rf"(?P<code>{CODE_SPAN})|(?P<formula>{FORMULA})|(?<!\S)(?P<lone>\\[\[\]])(?!\S)|\\.|(?P<br><br ?/?>)"
-    r"|\[\^(?P<note>[^\]\s]{1,30})\](?P<colon>:[ \t]*)?",
+    r"|\[\^(?P<note>[^\]\s]{1,30})\](?P<colon>:[ \t]*)?|\]\([^()\s]{0,500}\)|<[^<>\s]{1,500}>"
+    r"|(?P<mark>\*+|(?<!~)~~(?!~))",
     re.DOTALL | re.IGNORECASE,
 )
-EMPHASIS = re.compile(
-    rf"\\.|{CODE_SPAN}|\]\([^()\s]{{0,500}}\)|<[^<>\s]{{1,500}}>|(?P<mark>\*+|(?<!~)~~(?!~))", re.DOTALL
-)
 STOPS = "：，。！？；、…:,.!?;"
+MOVABLE = re.compile(rf"(?<=[^\s\\{STOPS}])[{STOPS}]+$")  # at the end of what is bold
 PAIRS = re.compile(rf"\\.|{CODE_SPAN}|(?P<stars>\*+)(?=\S)[^*]+(?<=\S)(?P=stars)|(?P<alone>[*`]+)")
 STARTER = re.compile(
     r">|(?:[-+*]|[0-9]{1,9}[.)]|#{1,6})(?=\s|$)|```|~~~|=+[ \t]*$|[-_*][-_* \t]*$|[-|:][-|: \t]*\|[-|: \t]*$",
@@ -49,13 +47,11 @@ def ready(text: str, notes: Container[str]) -> str:
             return whole.replace("\n", " ")
         if found["formula"] and (whole[0] == "$" or TEX.match(whole[:-2])):
             return LOST.sub(r"\\\g<0>", whole)
-        if found["note"] and found["note"] in notes:
+        if found["note"] in notes:
             return f"[{found['note']}]" + (" " if found["colon"] else "")
         return "\r" if found["br"] else "\\" + whole if found["lone"] else whole
 
-    if len(text) < 3 * LONG and any(sign in text for sign in "<`\\$["):
-        text = INLINE.sub(replace, text)
-    return mend_bold(text) if len(text) < 3 * LONG and ("*" in text or "~~" in text) else text
+    return text if len(text) > 3 * LONG else mend_bold(INLINE.sub(replace, text))
 
 
 def mend_bold(text: str) -> str:
@@ -65,12 +61,11 @@ def mend_bold(text: str) -> str:
     """
     changes = []
     for opening, closing in marks_in(text, as_meant=True)[0]:
-        if not edges(text, opening.end(), opening.start() - 1):
+        if not is_edge(text, opening.end(), opening.start() - 1):
             changes.append((opening.start(), opening.start(), " "))
-        if not edges(text, closing.start() - 1, closing.end()):
-            words = text[opening.end() : closing.start()].rstrip(STOPS)
-            movable = words and words[-1] not in " \t\n\\"
-            stops = text[opening.end() + len(words) : closing.start()] if movable else ""
+        if not is_edge(text, closing.start() - 1, closing.end()):
+            movable = MOVABLE.search(text, opening.end() + 1, closing.start())
+            stops = movable[0] if movable else ""
             changes.append((closing.start() - len(stops), closing.end(), closing[0] + (stops or " ")))
     mended = text
     for start, end, new in sorted(changes, reverse=True):
@@ -84,38 +79,36 @@ def marks_in(text: str, as_meant: bool = False) -> tuple[list[tuple[re.Match[str
 
     And how many marks are left alone.
     """
-    pairs, marks = [], 0
-    opened: deque[re.Match[str]] = deque(maxlen=9)  # no more are in each other, so that no text takes long
-    for mark in EMPHASIS.finditer(text):
-        if not mark["mark"]:
-            continue
-        marks += 1
+    pairs = []
+    marks = [mark for mark in INLINE.finditer(text) if mark["mark"]]
+    opened: list[re.Match[str]] = []
+    for mark in marks:
         before, after = mark.start() - 1, mark.end()
-        opens, closes = edges(text, after, before), edges(text, before, after)
+        opens, closes = is_edge(text, after, before), is_edge(text, before, after)
         if as_meant:
             opens = kind_at(text, after) not in (" ", "Pe", "Pf") and text[after] not in STOPS
             closes = kind_at(text, before) not in (" ", "Ps", "Pi")
-        if closes and any(one[0] == mark[0] for one in opened):
-            while (one := opened.pop())[0] != mark[0]:
-                pass
-            pairs.append((one, mark))
+        alike = [place for place, one in enumerate(opened) if one[0] == mark[0]]
+        if closes and alike:
+            pairs.append((opened[alike[-1]], mark))
+            del opened[alike[-1] :]
         elif opens:
-            opened.append(mark)
-    return pairs, marks - 2 * len(pairs)
+            opened = [*opened[-8:], mark]  # no more are in each other, so that no text takes long
+    return pairs, len(marks) - 2 * len(pairs)
 
 
-def edges(text: str, inner: int, outer: int) -> bool:
+def is_edge(text: str, inner: int, outer: int) -> bool:
     """Whether a mark between these places can begin or end what stands at the inner one.
 
     Readers differ in whether a symbol is punctuation; what is said here holds for all of them.
     """
-    kind, beyond = kind_at(text, inner), kind_at(text, outer)
-    return kind != " " and (kind[0] not in "PS" or beyond[0] in " P")
+    kind = kind_at(text, inner)
+    return kind != " " and (kind[0] not in "PS" or kind_at(text, outer)[0] in " P")
 
 
 def kind_at(text: str, place: int) -> str:
     """The Unicode category of a character, " " for blanks and beyond the text; an ASCII symbol is punctuation."""
-    sign = text[place : place + 1] if place >= 0 else " "
+    sign = text[place : place + 1]
     kind = " " if not sign or sign.isspace() else unicodedata.category(sign)
     return "Po" if kind[0] == "S" and sign.isascii() else kind
 

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Any, NamedTuple
 
-from bot.values import BLANKS, INVISIBLE, digest, encodable, json_in, read_json, text_in
+from bot.values import BLANKS, INVISIBLE, digest, encodable, first_object, first_text, json_in, read_json
 
 PICTURE, VIDEO, FILE = "图片", "视频", "文件"
 # What a kind of message, or of a piece of one, is: by words in the name that DingTalk gives it; the first that fits.
@@ -38,13 +38,15 @@ WORDLESS_FIELDS = re.compile(  # fields without words: ids, addresses, people, f
     r"config\w*|style|format|size|color|font\w*|lang\w*|locale|hash|md5|sign\w*|script|\w+key)$|(replied|quote)\w*$",
     re.IGNORECASE,
 )
-NAMING_FIELDS = re.compile(r"(name|title|address|nick|label|desc\w*)$", re.IGNORECASE)
+NAMING_FIELDS = re.compile(r"^(?!sender).*(name|title|address|nick|label|desc\w*)$", re.IGNORECASE)
+DOWNLOAD_CODES = ("downloadCode", "pictureDownloadCode")  # the second only where the first is missing
+A_MESSAGE, ITS_CONTENT = "(message)", "(content)"  # in place of a field's name: a whole message, what its `content` is
 RECORDS = ("chatrecord", "chatrecords", "records", "messages")  # fields with the messages of a forwarded conversation
-BODY = (  # one of these fields is in the body of every message: JSON without them is what somebody wrote
+BODY = {  # one of these fields is in the body of every message: JSON without them is what somebody wrote
     *("text", "content", "title", "markdown", "summary", "recognition", "richText", "chatRecord", "records", "msgType"),
-    *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "downloadCode", "msgtype"),
-    "pictureDownloadCode",
-)
+    *("cardContent", "cardData", "cardParamMap", "elementType", "children", "fileName", "msgtype"),
+    *DOWNLOAD_CODES,
+}
 MAX_BODY_DEPTH, MAX_FIELDS = 24, 200  # of what is searched for words; the trees of cards are 12 deep
 
 
@@ -86,22 +88,21 @@ def parse_message(event: bytes) -> Message | None:
     both = own + quoted
     expires_ms = raw.get("sessionWebhookExpiredTime")
     created = str(raw.get("createAt"))  # documented as a text, seen as a number
-    staff_id = text_in(raw, "senderStaffId") or ""
     message = Message(
-        id=text_in(raw, "msgId") or "",
-        conversation_id=text_in(raw, "conversationId") or "",
-        in_group=text_in(raw, "conversationType") == "2",
-        staff_id=staff_id,
-        corp_id=text_in(raw, "senderCorpId") or "",
-        person=staff_id or text_in(raw, "senderId") or "",
-        nick=" ".join((text_in(raw, "senderNick") or "").split())[:40],
+        id=first_text(raw, "msgId"),
+        conversation_id=first_text(raw, "conversationId"),
+        in_group=first_text(raw, "conversationType") == "2",
+        staff_id=first_text(raw, "senderStaffId"),
+        corp_id=first_text(raw, "senderCorpId"),
+        person=first_text(raw, "senderStaffId", "senderId"),
+        nick=" ".join(first_text(raw, "senderNick").split())[:40],
         text=words_of(own),
         quotation=words_of(quoted),
         unreadable=unreadable_in(both),
         attachments=[piece for piece in both if piece.download_code and piece.noun in (PICTURE, FILE)],
-        robot_code=text_in(raw, "robotCode") or "",
+        robot_code=first_text(raw, "robotCode"),
         over_quota=not (raw.get("text") or raw.get("content")) and "errorCode" in raw,
-        webhook=text_in(raw, "sessionWebhook") or "",
+        webhook=first_text(raw, "sessionWebhook"),
         webhook_expires_ms=expires_ms if isinstance(expires_ms, int) else None,
         asked_ms=int(created) if re.fullmatch("[0-9]{1,15}", created) else 0,
     )
@@ -110,12 +111,9 @@ def parse_message(event: bytes) -> Message | None:
 
 def own_pieces(raw: dict[str, Any]) -> list[Piece]:
     """What the person sent, without the bot's own name; a mark if it holds no words and is no text."""
-    kind = text_in(raw, "msgtype") or "text"
-    if kind == "text":
-        bodies: list[Any] = [{"text": raw[name]} for name in ("text", "content") if raw.get(name)]
-    else:
-        bodies = [{name: raw[name]} for name in ("content", kind, "text") if name in raw]
-    found = [pieces_in_object({"msgtype": kind, **body}, "", 0) for body in bodies or [{}]]
+    kind = first_text(raw, "msgtype") or "text"
+    bodies = [{name: raw[name]} for name in (kind, "content", "text") if raw.get(name)]
+    found = [pieces_in_object({"msgtype": kind, **body}, A_MESSAGE, 0) for body in bodies or [{}]]
     pieces = next((pieces for pieces in found if pieces and not unreadable_in(pieces)), found[0])
     pieces = without_own_name(pieces, raw)
     return pieces if words_of(pieces) or kind in ("text", "richText") else [Piece("[消息]", "消息")]
@@ -130,15 +128,16 @@ def without_own_name(pieces: list[Piece], raw: dict[str, Any]) -> list[Piece]:
     users = raw["atUsers"] if isinstance(raw.get("atUsers"), list) else []
     people = [user.get("dingtalkId") for user in users if isinstance(user, dict)]
     own = raw.get("chatbotUserId")
-    seen = sum(each.noun == MENTION or len(re.findall(r"(?<![\w.-])@[^\s@]", each.words, re.ASCII)) for each in pieces)
-    if not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
+    seen = len(re.findall(r"(?<![\w.-])@[^\s@]", "\n".join(piece.words for piece in pieces), re.ASCII))
+    if not pieces or not (raw.get("isInAtList") is True or (own and own in people)) or seen < len(people):
         return pieces
-    if not pieces or (pieces[0].noun == MENTION and len(people) > 1):
-        return pieces
-    words, rest = pieces[0].words.lstrip(BLANKS), pieces[1:]
-    if pieces[0].noun == MENTION or (words.startswith("@") and command_in(words_of(rest))):
+    first, rest = pieces[0], pieces[1:]
+    words = first.words.lstrip(BLANKS)
+    if first.noun == MENTION:  # it tells a name, but not whose it is
+        return rest if len(people) < 2 else pieces
+    if words.startswith("@") and command_in(words_of(rest)):
         return rest
-    return [pieces[0]._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
+    return [first._replace(words=re.sub(r"\A@[^\s@\\/＼／、，,：:]+", "", words)), *rest]
 
 
 def quotation_in(raw: dict[str, Any]) -> list[Piece]:
@@ -147,7 +146,7 @@ def quotation_in(raw: dict[str, Any]) -> list[Piece]:
     places = [place for place in (*bodies, raw) if isinstance(place, dict)]
     names = ("repliedMsg", "quoteMessage", "quotedMsg", "quotedMessage")
     quoted = next((place[name] for place in places for name in names if place.get(name)), None)
-    pieces = pieces_in(quoted, "quoted", "", 0) if isinstance(quoted, (dict, list, str)) else []
+    pieces = pieces_in(quoted, A_MESSAGE, 0)
     told = any(place.get("isReplyMsg") in (True, "true") or place.get("originalMsgId") for place in places)
     if words_of(pieces) or not (told or isinstance(quoted, dict)):
         return pieces
@@ -156,7 +155,7 @@ def quotation_in(raw: dict[str, Any]) -> list[Piece]:
 
 def words_of(pieces: list[Piece]) -> str:
     """The pieces as one text, without surrounding blanks."""
-    return encodable("".join(piece.words for piece in pieces)).strip(BLANKS)
+    return "".join(piece.words for piece in pieces).strip(BLANKS)
 
 
 def unreadable_in(pieces: list[Piece]) -> str:
@@ -166,82 +165,108 @@ def unreadable_in(pieces: list[Piece]) -> str:
     return next((piece.noun for piece in pieces if piece.noun), "")
 
 
-def pieces_in(value: Any, name: str, owner: str, depth: int) -> list[Piece]:
-    """What there is to read in any value, in the order in which it stands; `name` and `owner`: fields that it is in.
+def pieces_in(value: Any, name: str, depth: int) -> list[Piece]:
+    """What there is to read in any value, in the order in which it stands; `name`: the field that it is in.
 
     {"content": "a"}, {"recognition": "a"}, {"richText": [{"text": "a"}]}, and all of them as JSON in a text -> "a".
     """
     if depth > MAX_BODY_DEPTH:
         return []
     if isinstance(value, str):
-        return pieces_in_text(encodable(value), name, owner, depth)
+        return pieces_in_text(encodable(value), name, depth)
     if isinstance(value, list):
-        items = [pieces_in(item, name, owner, depth + 1) for item in value[:MAX_FIELDS]]
+        items = [pieces_in(item, name, depth + 1) for item in value[:MAX_FIELDS]]
         return joined(items, "" if name == "richText" else "\n")
     return pieces_in_object(value, name, depth) if isinstance(value, dict) else []
 
 
-def pieces_in_text(text: str, name: str, owner: str, depth: int) -> list[Piece]:
+def pieces_in_text(text: str, name: str, depth: int) -> list[Piece]:
     """The words that a text is, or those in it if it is the JSON of something else."""
-    a_body = name == "quoted" or (name == "content" and owner in ("", "quoted", *RECORDS))
+    a_body = name in (A_MESSAGE, ITS_CONTENT)
     body = json_in(text) if a_body or name not in VERBATIM else None
-    if body is not None and (not a_body or is_body(body)):
-        found = pieces_in(body, name, owner, depth + 1)
+    if body is not None and (not a_body or first_object(body).keys() & BODY):
+        found = pieces_in(body, name, depth + 1)
         # Only now it shows: a body with nothing to read, and no picture, is what somebody wrote, such as {"title": 5}.
-        if found or not a_body or (isinstance(body, dict) and download_code_in(body)):
+        if found or not a_body or first_text(texts_in(body), *DOWNLOAD_CODES):
             return found
-    return [Piece(text)] if a_body or is_words(text, name) else []
+    return [Piece(text)] if text.strip(BLANKS) and (a_body or is_words(text, name)) else []
+
+
+def is_words(text: str, name: str) -> bool:
+    """Whether a field holds words for people, and not an address, an id, a number."""
+    if name in ("text", "content"):
+        return True
+    if re.fullmatch(r"\s*[\w.+-]+:/?/\S*\s*", text):
+        return False
+    return bool(
+        WORD_FIELDS.search(name)
+        or re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[A-Za-z]{2} [A-Za-z]{2}", text)
+    )
 
 
 def pieces_in_object(fields: dict[str, Any], name: str, depth: int) -> list[Piece]:
     """The words of a message, of a piece of rich text or of a card; or the mark that names it."""
-    kind = next((fields[key] for key in ("msgType", "msgtype", "type", "elementType") if text_in(fields, key)), "")
+    kind = first_text(fields, "msgType", "msgtype", "type", "elementType")
+    if kind == "at" or first_text(fields, "atName"):
+        who = first_text(fields, "atName", "text", "content", "name").lstrip("@")
+        return [Piece(f"@{who} ", MENTION)] if who else []
     known = (noun for pattern, noun in NOUNS if re.search(pattern, kind, re.IGNORECASE))
-    noun = next(known, FILE if text_in(fields, "fileName") else "")
-    if text_in(fields, "atName") or kind == "at":
-        who = next(filter(None, (text_in(fields, key) for key in ("atName", "text", "content", "name"))), "")
-        return [Piece(f"@{who.lstrip('@')} ", MENTION)] if who else []
+    noun = next(known, FILE if first_text(fields, "fileName") else "")
     found = pieces_in_fields(fields, name, depth)
     if not noun or any(piece.noun == noun for piece in found):
         return found
+    texts, names = texts_in(fields), []
     if noun in LABELLED:
-        label = " ".join(" ".join(names_in(fields, 0)).split())[:100]
-        return [Piece(f"[{noun} {label}]" if label else f"[{noun}]", noun, download_code_in(fields))]
-    return [Piece(f"[{noun}]", noun, download_code_in(fields)), *found] if noun in LOOKED_AT or not found else found
+        found, names = [], list(dict.fromkeys(texts[field] for field in texts if NAMING_FIELDS.search(field)))
+    label = " ".join([noun, *names[:2]]).split()
+    mark = Piece(f"[{' '.join(label)[:100]}]", noun, first_text(texts, *DOWNLOAD_CODES))
+    return [mark, *found] if noun in LOOKED_AT or not found else found
 
 
-def pieces_in_fields(fields: dict[str, Any], owner: str, depth: int) -> list[Piece]:
+def pieces_in_fields(fields: dict[str, Any], place: str, depth: int) -> list[Piece]:
     """What there is to read in an object, titles first, and nothing twice: a title often begins the text as well."""
     found: list[list[Piece]] = []
-    for name in sorted(list(fields)[:MAX_FIELDS], key=lambda name: (name != "title", name.lower() in RECORDS)):
-        if WORDLESS_FIELDS.search(name[-60:]):
+    for name, value in sorted(fields_of(fields), key=lambda field: (field[0] != "title", field[0].lower() in RECORDS)):
+        if WORDLESS_FIELDS.search(name):
             continue
-        if name.lower() in RECORDS:
-            pieces = pieces_in_records(fields[name], "\n".join(map(words_of, found)), depth + 1)
+        entries = json_in(value) if name.lower() in RECORDS else None
+        if isinstance(entries, list):
+            pieces = pieces_in_records(entries, "\n".join(map(words_of, found)), depth + 1)
         else:
-            pieces = pieces_in(fields[name], name, owner if isinstance(fields[name], str) else name, depth + 1)
+            pieces = pieces_in(value, ITS_CONTENT if (place, name) == (A_MESSAGE, "content") else name, depth + 1)
         if pieces and pieces not in found:
             found.append(pieces)
-    if "title" in fields and len(found) > 1 and any(words_of(found[0]) in words_of(pieces) for pieces in found[1:]):
+    if "title" in fields and any(words_of(found[0]) in words_of(pieces) for pieces in found[1:]):
         del found[0]
     return joined(found, "\n")
 
 
-def pieces_in_records(value: Any, summary: str, depth: int) -> list[Piece]:
+def pieces_in_records(entries: list[Any], summary: str, depth: int) -> list[Piece]:
     """The messages of a forwarded conversation, a line for each, but for those that its summary has."""
-    entries = json_in(value)
     lines = []
-    for entry in entries[:MAX_FIELDS] if isinstance(entries, list) else []:
-        pieces = pieces_in(entry, RECORDS[0], "", depth)
+    for entry in entries[:MAX_FIELDS]:
+        pieces = pieces_in(entry, A_MESSAGE, depth)
         if pieces and words_of(pieces) not in summary:
-            lines.append([Piece(f"{sender}：") for sender in senders_in(entry)] + pieces)
+            sender = first_text(first_object(entry), "senderNick", "senderName", "nickName", "nick")  # an id is none
+            lines.append([Piece(f"{sender}："), *pieces] if sender else pieces)
     return joined(lines, "\n")
 
 
-def senders_in(entry: Any) -> list[str]:
-    """The name of who sent this message of a forwarded conversation, if it is told; an id is none."""
-    names = ("senderNick", "senderName", "nickName", "nick")
-    return [name for name in (text_in(entry, name) for name in names if isinstance(entry, dict)) if name][:1]
+def fields_of(body: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The first fields, with the ends of their names, by which they are known."""
+    return [(name[-60:], value) for name, value in list(body.items())[:MAX_FIELDS]]
+
+
+def texts_in(value: Any) -> dict[str, str]:
+    """The fields that are texts, of an object and of those in it; of several with one name the outermost."""
+    bodies, texts = [json_in(value)], dict[str, str]()
+    for body in bodies:  # and those that are found on the way
+        for name, inner in fields_of(body) if isinstance(body, dict) else ():
+            if not WORDLESS_FIELDS.search(name):
+                bodies.append(json_in(inner))
+            if isinstance(inner, str) and inner.strip():
+                texts.setdefault(name, encodable(inner))
+    return texts
 
 
 def joined(found: list[list[Piece]], separator: str) -> list[Piece]:
@@ -250,45 +275,6 @@ def joined(found: list[list[Piece]], separator: str) -> list[Piece]:
     for more in filter(None, found):
         pieces += [Piece(separator), *more] if pieces and separator else more
     return pieces
-
-
-def names_in(value: Any, depth: int) -> list[str]:
-    """The first two names, titles or addresses in the fields of a file, a place or a person."""
-    body = json_in(value)
-    if not isinstance(body, dict) or depth > 4:
-        return []
-    fields = list(body)[:MAX_FIELDS]
-    naming = [name for name in fields if NAMING_FIELDS.search(name[-60:]) and not name.startswith("sender")]
-    names = [text_in(body, name) or "" for name in naming]
-    for name in fields:
-        names += names_in(body[name], depth + 1)
-    return list(dict.fromkeys(name for name in names if name.strip()))[:2]
-
-
-def download_code_in(fields: dict[str, Any]) -> str:
-    """The code for which DingTalk hands out a picture or a file, '' if there is none; in a field or one level below."""
-    inner = map(json_in, list(fields.values())[:MAX_FIELDS])
-    places = [fields, *(value for value in inner if isinstance(value, dict))]
-    codes = (text_in(place, name) for name in ("downloadCode", "pictureDownloadCode") for place in places)
-    return next(filter(None, codes), "")
-
-
-def is_words(text: str, name: str) -> bool:
-    """Whether a field holds words for people, and not an address, an id, a number."""
-    if not text.strip(BLANKS) or name in ("text", "content", "richText"):
-        return bool(text.strip(BLANKS))
-    if re.fullmatch(r"\s*[\w.+-]+:/?/\S*\s*", text):
-        return False
-    return bool(
-        WORD_FIELDS.search(name[-60:])
-        or re.search(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[A-Za-z]{2} [A-Za-z]{2}", text)
-    )
-
-
-def is_body(value: Any) -> bool:
-    """Whether an object that stood as JSON in a text is the body of a message, and not what somebody wrote."""
-    first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, dict) and not first.keys().isdisjoint(BODY)
 
 
 def question_of(message: Message, scope: str) -> str:

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from bot import sentences
 from bot.dingtalk.inline import BOLD, LINK, as_words
-from bot.dingtalk.markdown import INDENT, Block, blocks_in, is_rule, leave_lists, render
+from bot.dingtalk.markdown import Block, blocks_in, render
 from bot.dingtalk.message import Message
 
 PART_CHARACTERS = 3300  # of one message; clients show no Markdown over 3,500; the rest is for @, number and fences
@@ -22,16 +22,15 @@ MARKDOWN = re.compile(  # what makes an answer look better as Markdown; at last 
     r"|^(?=[^|\n]*\|)(?=[^-\n]*-)[-|: ]+$",
     re.MULTILINE,
 )
-# A cut in one of these would show its marks.
-WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>")
+# A cut in one of these would show its marks, or half a flag.
+WHOLE = re.compile(rf"{LINK}|{BOLD}|(?<!`)`[^`\n]{{1,300}}`(?!`)|<[^<>\s]{{1,300}}>|[\U0001f1e6-\U0001f1ff]{{2}}")
 MARKS = re.compile(  # around what a person reads; those in 2**3, C# and snake_case_names are no marks
     rf"{LINK}|(?<!\d){BOLD}(?!\d)|(?<![\w*])[*_](?=\S)([^*_\n]{{1,300}})(?<=\S)[*_](?![\w*])|~~([^~]{{1,300}})~~"
-    r"|`+([^`]{1,300})`+|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
+    r"|`+([^`]{1,300})`+|^(?:[-_*=][ \t]*){3,}$|^#{1,6}[ \t]+|\\([!-/:-@\[-`{-~])",
     re.MULTILINE | re.ASCII,
 )
 FULL_WIDTH = {ord(sign): ord(sign) + 0xFEE0 for sign in '!"#$%&()*+/:;<=>?@[\\]^_`{|}~'}
-GLUED = re.compile("[\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]")  # a joiner, skin tones, tags of flags
-FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
+GLUED = ("Mn", "Mc", "Me", "Cf", "Sk")  # categories of what belongs to the sign before it: accents, skin tones, joiners
 
 
 def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[str, Any]]:
@@ -70,12 +69,11 @@ def send_link(words: str) -> str:
 def title_of(text: str) -> str:
     r"""What a notification shows: '## 注意\n- **不要**低于 -1 度' -> '注意 不要低于 -1 度'."""
     blocks = list(blocks_in(text[:1000]))
-    words = [block.text for block in blocks if not block.code and not is_rule(block.text)]
-    title = "\n".join(words) or " ".join(block.text for block in blocks)
+    title = "\n".join(block.text for block in blocks if block.language is None)
     for _ in range(2):  # what is bold can be a link
         title = MARKS.sub(lambda found: found[found.lastindex] if found.lastindex else "", title)
-    title = " ".join(title.split())
-    return title[: end_of_character(title, min(len(title), 30))] or "…"
+    title = " ".join((title.strip() or "\n".join(block.text for block in blocks)).split())
+    return title[: find_cut(title, 30)] if len(title) > 30 else title or "…"
 
 
 # Parts
@@ -85,7 +83,7 @@ def split_text(text: str) -> list[str]:
     """Plain text in parts that DingTalk takes, together they are the text; the one after MAX_PARTS is all the rest."""
     parts: list[str] = []
     while len(parts) < MAX_PARTS and size_of(text) > 1:
-        cut = find_cut(text, find_limit(text, size_of, 1))
+        cut = find_cut(text, find_limit(text, str))
         parts.append(text[:cut])
         text = text[cut:]
     return [*parts, text]
@@ -96,19 +94,17 @@ def split_markdown(text: str) -> list[str]:
 
     Of what is in the parts after MAX_PARTS, only the beginning is read.
     """
-    parts, used, before = [""], 0.0, None
+    parts, before = [""], None
     for block in blocks_in(text):
-        if block.code not in ("", INDENT):
-            leave_lists(block)
-        while used + (size := size_of(render(block, before))) > 1 and len(parts) <= MAX_PARTS:
-            if used < 0.5:
-                piece, block = cut_block(block, before, 1 - used)
+        while size_of(parts[-1] + (shown := render(block, before))) > 1 and len(parts) <= MAX_PARTS:
+            if size_of(parts[-1]) < 0.5:
+                piece, block = cut_block(block, before, parts[-1])
                 parts[-1] += render(piece, before)
-            leave_lists(block)
+            block.leave_lists()
             parts.append("")
-            used, before = 0.0, None
-        parts[-1] += render(block, before)
-        used, before = used + size, block
+            before = None
+        parts[-1] += shown
+        before = block
         if len(parts) > MAX_PARTS:
             break
     return [part for part in parts if part.strip()] or ["…"]
@@ -122,22 +118,19 @@ def size_of(text: str) -> float:
     return max(characters / PART_CHARACTERS, len(json.dumps(text, ensure_ascii=False).encode()) / PART_BYTES)
 
 
-def cut_block(block: Block, before: Block | None, room: float) -> tuple[Block, Block]:
-    """What of the block fits into the room, and the rest, which begins nothing that the block did not."""
-    limit = find_limit(block.text, lambda text: size_of(render(block._replace(text=text), before)), room)
-    cut = find_cut(block.text, limit)
+def cut_block(block: Block, before: Block | None, part: str) -> tuple[Block, Block]:
+    """What of the block fits into the part, and the rest, which begins nothing that the block did not."""
+    cut = find_cut(block.text, find_limit(block.text, lambda text: part + render(block._replace(text=text), before)))
     piece, rest = block.text[:cut], block.text[cut:]
-    if block.code:
-        piece = piece.removesuffix("\n")
-    else:
+    if block.language is None:
         piece, rest = piece.rstrip(" \n"), as_words(rest.lstrip(" \t\n"))
-    return block._replace(text=piece), block._replace(text=rest, opened=0, gap=False)
+    return block._replace(text=piece.removesuffix("\n")), block._replace(text=rest, opened=0, gap=False)
 
 
-def find_limit(text: str, size: Callable[[str], float], room: float) -> int:
-    """How many characters fit, give or take five percent."""
+def find_limit(text: str, shown: Callable[[str], str]) -> int:
+    """How many characters fit into a part as they are shown, give or take five percent."""
     limit = min(len(text), PART_CHARACTERS)
-    while limit > 9 and size(text[:limit]) > room:
+    while limit > 9 and size_of(shown(text[:limit])) > 1:
         limit = limit * 19 // 20
     return limit
 
@@ -150,17 +143,10 @@ def find_cut(text: str, limit: int) -> int:
         cuts = [cut for cut in (found.end() for found in re.finditer(end, text[:limit])) if cut not in inside]
         if cuts and cuts[-1] > limit // 2:
             return cuts[-1]
-    return end_of_character(text, inside.get(limit) or limit)
+    limit = inside.get(limit) or limit
+    return next((cut for cut in range(limit, max(limit - 64, 0), -1) if is_between(text, cut)), limit)
 
 
-def end_of_character(text: str, cut: int) -> int:
-    """The cut, or the next one before it that breaks nothing that is seen as one; no emoji is longer than 64."""
-    return next((near for near in range(cut, max(cut - 64, 0), -1) if not inside_character(text, near)), cut)
-
-
-def inside_character(text: str, cut: int) -> bool:
-    """Whether the cut would break a letter and its accents, an emoji of several signs, a flag of two."""
-    left, right = text[cut - 1], text[cut : cut + 1] or " "
-    if right in FLAG_LETTERS:
-        return (len(text[:cut]) - len(text[:cut].rstrip(FLAG_LETTERS))) % 2 == 1
-    return left == "\u200d" or GLUED.match(right) is not None or unicodedata.category(right)[0] == "M"
+def is_between(text: str, cut: int) -> bool:
+    """Whether a cut there breaks nothing that is seen as one: a letter and its accents, an emoji of several signs."""
+    return text[cut - 1] != "\u200d" and unicodedata.category(text[cut : cut + 1] or " ") not in GLUED

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterable
+
+import requests
 
 from bot import sentences
-from bot.deadline import Run, pause
+from bot.deadline import Run
 from bot.dingtalk.api import CallFailed, call_dingtalk
 from bot.dingtalk.message import Message
 from bot.logs import log
 
-SIGN_PAUSES_SECONDS = (0, 0.4, 0.8)  # before each try to show it: just after a message came DingTalk may not know it
-RECALL_PAUSES_SECONDS = (0, 1.5, 3.5)
-MOST_CALL_SECONDS, MOST_RECALL_SECONDS = 5, 8  # the last is what the run waits for its end, when the answer is out
+SIGN_PAUSES_SECONDS = (0.4, 0.8)  # between the tries to show it: just after a message came DingTalk may not know it
+RECALL_PAUSES_SECONDS = (1.5, 3.5)
+MOST_SECONDS = 8  # for all tries, and what the run waits for its end, when the answer is out
 
 
 class SignOfLife:
@@ -34,43 +37,31 @@ class SignOfLife:
         """Take it away, and wait for that a little: when the run is over, Function Compute stops its threads."""
         self.over.set()
         if self.thread:
-            self.thread.join(max(0.0, min(MOST_RECALL_SECONDS, self.run.deadline - time.monotonic())))
+            self.thread.join(max(0.0, min(MOST_SECONDS, self.run.deadline - time.monotonic())))
 
     def show(self, anew: bool) -> None:
         """Show it until the run is over, and take it away if it may be there."""
-        there = not anew
-        for pause_seconds in SIGN_PAUSES_SECONDS if anew else ():
-            if self.over.wait(pause_seconds):
-                break
-            problem = self.problem("reply")
-            there = there or problem in ("", "network", "refused")
-            if problem not in ("network", "busy"):
-                break
+        until_over = (0 for seconds in SIGN_PAUSES_SECONDS if not self.over.wait(seconds))  # it waits by itself
+        there = not anew or self.problem("reply", until_over) in ("", "network", "busy", "refused")
         self.over.wait()
-        for pause_seconds in RECALL_PAUSES_SECONDS if there else ():
-            pause(pause_seconds, self.run.deadline)
-            if self.problem("recall") not in ("network", "busy"):
-                break
+        if there:
+            self.problem("recall", RECALL_PAUSES_SECONDS)
 
-    def problem(self, verb: str) -> str:
+    def problem(self, verb: str, pauses_seconds: Iterable[float]) -> str:
         """The cause if DingTalk does not do it, '' if it does."""
-        message, run = self.message, self.run
-        text_emotion = {
-            "emotionId": "2659900",
-            "emotionName": sentences.THINKING,
-            "text": sentences.THINKING,
-            "backgroundId": "im_bg_1",
-        }
+        message, run, name = self.message, self.run, sentences.THINKING
         body = {
             "robotCode": message.robot_code or run.settings.dingtalk_app_key,
             "openMsgId": message.id,
             "openConversationId": message.conversation_id,
             "emotionType": 2,
-            "emotionName": sentences.THINKING,
-            "textEmotion": text_emotion,
+            "emotionName": name,
+            "textEmotion": {"emotionId": "2659900", "emotionName": name, "text": name, "backgroundId": "im_bg_1"},
         }
+        request = requests.Request("POST", f"{run.settings.dingtalk_api}/v1.0/robot/emotion/{verb}", json=body)
+        deadline = run.share((MOST_SECONDS, 1))
         try:
-            call_dingtalk(f"/v1.0/robot/emotion/{verb}", body, run.settings, run.share((MOST_CALL_SECONDS, 1)))
+            call_dingtalk(request, run.settings, deadline, pauses_seconds, passing=("network", "busy"))
         except CallFailed as failure:
             log.info("request %s: no emotion/%s: %s", run.context.request_id, verb, failure)
             return failure.cause

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator
 
-from bot.dingtalk.html import MAX_COLUMNS
 from bot.dingtalk.inline import FORMULA, LONG, PAIRS, ready
 
+MAX_COLUMNS = 100  # of a table; what is beyond them stands in the last one
 RULE = re.compile(r"\|?[ \t]*:?-+:?(?:[ \t]*\|[ \t]*:?-+:?)*[ \t]*\|?")
 CODE = r"\\\||(?<!`)(?P<ticks>`+)(?![`\s])[^`]{1,500}(?<!\s)(?P=ticks)(?!`)"
 BARS = [re.compile(rf"{CODE}|(?P<bar>\|)"), re.compile(rf"{CODE}|{FORMULA}|(?P<bar>\|)")]
+TAG = re.compile(r"</?([a-z][a-z0-9]*)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+LINK_TAG = re.compile(
+    r"""<a\b[^<>]{0,300}?\bhref=["']?(https?://[^"'\s<>]{1,999})[^<>]{0,300}>([^<>]*)</a>""", re.IGNORECASE
+)
+MARKS_OF_TAGS = {"b": "**", "strong": "**", "code": "`", "br": "<br>"}
 
 
-class Table:
-    """A table that is read row by row."""
+def as_list(rows: Iterator[list[str]], notes: Container[str]) -> tuple[str, Iterator[str]]:
+    """What a table is about, "" if that is not told, and the words of the items. The first row is the head.
 
-    def __init__(self, head: list[str], notes: Container[str]) -> None:
-        self.notes = notes  # see ready()
-        self.head = [self.words(cell) for cell in head]
-        self.names = self.head[1:] if len(head) > 2 and sum(map(len, self.head[1:])) <= 100 else []
-        self.rows = 0  # that were read
+    ['水果', '价格', '产地'], ['苹果', '3', '山东'] -> '**水果**', ['**苹果**：价格 3；产地 山东'].
+    """
+    head = [in_a_line(cell, notes) for cell in next(rows, [])]
+    names = head[1:] if len(head) > 2 and sum(map(len, head[1:])) <= 100 else []
+    body = list(itertools.islice(rows, 1))
+    about = head[:1] if names and body else head
+    sign = sign_in("".join(about), "：" if body else "；")
 
-    def about(self) -> str:
-        """What stands above the list: what the table is about; of a table without rows, all of its head."""
-        shown = self.head[:1] if self.names and self.rows else self.head
-        return bold(sign_in("".join(shown), "：" if self.rows else "；").join(filter(None, shown)))
-
-    def item(self, cells: list[str]) -> str:
-        """A row as the words of an item: ['苹果', '3', '山东'] -> '**苹果**：价格 3；产地 山东'."""
-        self.rows += 1
-        first, *others = [self.words(cell) for cell in cells] + [""] * (len(self.head) - len(cells))
-        named = itertools.zip_longest(self.names, others, fillvalue="")
+    def item(cells: list[str]) -> str:
+        first, *others = [in_a_line(cell, notes) for cell in cells] + [""] * (len(head) - len(cells))
+        named = itertools.zip_longest(names, others, fillvalue="")
         told = [f"{name} {cell}".strip() for name, cell in named if cell]
         row = "".join((first, *told))
         rest = sign_in(row, "；").join(told)
@@ -40,14 +40,17 @@ class Table:
             return (bold(first) if others else first) or rest
         return bold(first) + (" " if first.endswith(("：", ":")) else sign_in(row, "：")) + rest
 
-    def words(self, cell: str) -> str:
-        r"""The words of a cell within a line: '甲<br>2**3' -> '甲；2\*\*3', for marks could pair up across cells."""
-        cell = ready(cell.replace("\\|", "|"), self.notes).strip(" \t\r")
-        cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
-        cell = re.sub(r"[ \t]?\r[ \t\r]*", sign_in(cell, "；"), cell)
-        if len(cell) > LONG:
-            return cell
-        return PAIRS.sub(lambda found: re.sub("(.)", r"\\\1", found["alone"]) if found["alone"] else found[0], cell)
+    return bold(sign.join(filter(None, about))), filter(None, map(item, itertools.chain(body, rows)))
+
+
+def in_a_line(cell: str, notes: Container[str]) -> str:
+    r"""The words of a cell within a line: '甲<br>2**3' -> '甲；2\*\*3', for marks could pair up across cells."""
+    cell = ready(cell.replace("\\|", "|"), notes).strip(" \t\r")
+    cell = re.sub(r"(?<=[，。！？；：、,.!?;:])\r", " ", cell)
+    cell = re.sub(r"[ \t]?\r[ \t\r]*", sign_in(cell, "；"), cell)
+    if len(cell) > LONG:
+        return cell
+    return PAIRS.sub(lambda found: re.sub("(.)", r"\\\1", found["alone"]) if found["alone"] else found[0], cell)
 
 
 def sign_in(text: str, sign: str) -> str:
@@ -86,3 +89,17 @@ def cells_of(row: str, columns: int = 0) -> list[str]:
         if len(cells) == columns:
             break
     return cells
+
+
+def parts_of(html: str) -> tuple[str, Iterator[list[str]], str]:
+    """The caption of a table in HTML, the cells of each row, and what stands behind it, as Markdown."""
+    table, *rest = re.split("</table>", html, maxsplit=1, flags=re.IGNORECASE)
+    caption, *rows = re.split(r"(?=<tr\b)", table, maxsplit=1, flags=re.IGNORECASE)
+    found = re.finditer(r"(?is)<tr\b[^<>]*>(.*?)(?=<tr\b|\Z)", "".join(rows))
+    return TAG.sub("", caption).strip(), (cells_in(row[1]) for row in found), TAG.sub("", "".join(rest)).strip()
+
+
+def cells_in(row: str) -> list[str]:
+    """The cells of a row in HTML, as Markdown."""
+    cells = re.split(r"(?i)<t[dh]\b[^<>]*>", LINK_TAG.sub(r"[\2](\1)", row), maxsplit=MAX_COLUMNS)[1:]
+    return [" ".join(TAG.sub(lambda tag: MARKS_OF_TAGS.get(tag[1].lower(), ""), cell).split()) for cell in cells]

@@ -9,14 +9,13 @@ import base64
 import binascii
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import requests
 
 from bot import sentences
 from bot.deadline import UPLOAD_SHARE, Run
-from bot.dingtalk.api import CallFailed, post_bytes, with_token
-from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE_BYTES, PICTURE_NAMES
+from bot.dingtalk.api import CallFailed, call_dingtalk
+from bot.dingtalk.attachments import MOST_PICTURE_BYTES, PICTURE_BYTES
 from bot.logs import log
 from bot.settings import ReplySettings
 
@@ -35,7 +34,7 @@ def upload_pictures(pictures: Sequence[str], run: Run) -> tuple[list[str], str]:
         try:
             shown.append(f"![{sentences.PICTURE}]({upload(picture, run.settings, deadline)})")
         except CallFailed as failure:
-            log.warning("request %s: not shown: %s: %s", run.context.request_id, failure.cause, failure.detail)
+            log.warning("request %s: not shown: %s", run.context.request_id, failure)
             shown.append("")
             why = why or ("unfit" if failure.cause == "picture" else "failed")
     return shown, why
@@ -50,15 +49,11 @@ def upload(picture: str, settings: ReplySettings, deadline: float) -> str:
     kind = PICTURE_BYTES.match(data)
     if not kind or len(data) > MOST_PICTURE_BYTES:
         raise CallFailed("picture", f"{len(data)} bytes")
-    name = PICTURE_NAMES[(kind.lastindex or 1) - 1].replace("jpeg", "jpg")
-    api = OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api
-    form: Any = requests.Request("POST", api, files={"media": (f"picture.{name}", data, f"image/{name}")}).prepare()
-
-    def call(token: str) -> tuple[int, dict[str, Any]]:
-        url = f"{api}/media/upload?access_token={token}&type=image"
-        return post_bytes(url, form.body, {"Content-Type": form.headers["Content-Type"]}, deadline)
-
-    media_id = with_token(call, settings, deadline).get("media_id")
+    name = str(kind.lastgroup).replace("jpeg", "jpg")
+    url = (OLDER_API if settings.dingtalk_api == API else settings.dingtalk_api) + "/media/upload"
+    files, params = {"media": (f"picture.{name}", data, f"image/{name}")}, {"type": "image", "access_token": ""}
+    request = requests.Request("POST", url, params=params, files=files)
+    media_id = call_dingtalk(request, settings, deadline).get("media_id")
     if not isinstance(media_id, str) or not re.fullmatch(r"@?[\w+/=.$-]{1,300}", media_id, re.ASCII):
         raise CallFailed("refused", "no media_id in the answer")
     return media_id

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import functools
 import json
 import re
 import time
@@ -12,12 +10,14 @@ from typing import Any
 
 import requests
 
-from bot.connections import FreshConnections, post
-from bot.deadline import call_until, now_ms, pause
+from bot.connections import NO_ANSWER, exchange
+from bot.deadline import now_ms, pause
 from bot.dingtalk.message import Message
 from bot.errors import NotDelivered
 from bot.logs import log, plain_words
 from bot.masking import without_parts
+from bot.values import read_json
+from bot.words import first_row
 
 
 class Undeliverable(Exception):
@@ -73,50 +73,32 @@ def send_part(
         pause(pause_seconds, deadline)
 
 
-# What DingTalk answers in `errcode` when it shows nothing. For a code that is not listed the words of `errmsg` decide;
-# where they say nothing, it is taken for one that passes.
-FINAL = {  # nothing is shown in this chat any more
-    "300001": "the session is over",
-    "310000": "the robot's security settings do not allow it",
-    "400013": "the group was dissolved",
-    "400101": "the token does not exist",
-    "400102": "the robot was stopped",
-    "400106": "the robot is no longer in the group",
-}
-REFUSED_TEXT = {  # other texts are shown, this one is not
-    "101002": "too long",
-    "460101": "over 20,000 bytes",
-    "34016": "too long",
-    "430101": "an unsafe link",
-    "430102": "an unsafe text",
-    "430103": "an unsafe picture",
-    "430104": "unsafe",
-    "34014": "malformed",
-    "40035": "a parameter is missing",
-    "400105": "an unknown kind of message",
-    "400402": "a parameter is missing or malformed",
-    "43004": "an unknown kind of body",
-}
-TRANSIENT = ("-1", "130101", "410100", "500100", "660026")  # busy, and several codes for: too fast
-GONE = "(robot|机器人).{0,20}(not exist|不存在)"
-FAMILIES = (  # of the words of an errmsg, in this order
-    ("passes", r"too (fast|many|frequent)|\brate|qps|frequen|busy|later|频率|频繁|太快|限流|繁忙|系统异常|稍后"),
-    ("final", r"session|token|expired|dissol|disband|会话|过期|解散|停用|不在群|群不存在|" + GONE),
-    ("text", r"too (long|large|big)|exceed|length|size|超长|过长|超过|长度|大小"),
-    ("text", r"sensitive|unsafe|illegal|violat|forbidden (word|content)|敏感|违规|违禁|不合规|不合法|审核|安全"),
-    ("text", r"param|missing|malformed|invalid (json|msg|message|content)|unsupported|参数|缺少|缺失|格式|不支持"),
-)
+# What an `errcode` means with which DingTalk shows nothing: by its number, else by the words of `errmsg` (bot.words);
+# of this text, of any in this chat, or only now. What is in no row is taken for one that passes.
+VERDICTS = """
+text       101002, 460101, 34016, 430101, 430102, 430103, 430104, 34014, 40035, 400105, 400402, 43004
+final      300001, 310000, 400013, 400101, 400102, 400106
+passes     130101, 410100, 500100, 660026
+passes     too fast, too many, too frequent, rate, qps, frequen, busy, later,
+           频率, 频繁, 太快, 限流, 繁忙, 系统异常, 稍后
+final      session, token, expired, dissol, disband, 会话, 过期, 解散, 停用, 不在群, 群不存在
+           robot, 机器人 + not exist, 不存在
+text       too long, too large, too big, exceed, length, size, oversize, 超长, 过长, 超过, 长度, 大小
+           sensitive, unsafe, illegal, violat, forbidden word, forbidden content,
+           敏感, 违规, 违禁, 不合规, 不合法, 审核, 安全
+           param, missing, malformed, invalid json, invalid msg, invalid message, invalid content, unsupported,
+           参数, 缺少, 缺失, 格式, 不支持
+"""
 
 
 def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
     """Why DingTalk did not show the reply this time, '' if it did; Undeliverable if it never will."""
     headers = {"Content-Type": "application/json; charset=utf-8"}
-    send = functools.partial(post, webhook_connections(), url, body, headers, (min(3, seconds), seconds))
     try:
-        response, data = call_until(time.monotonic() + seconds, send)
-        answer = json.loads(data) if response.ok else None
-    except (requests.RequestException, concurrent.futures.TimeoutError, ValueError, RecursionError) as error:
+        response = exchange(requests.Request("POST", url, headers=headers, data=body), time.monotonic() + seconds)
+    except NO_ANSWER as error:
         return f"no answer from the sessionWebhook: {type(error).__name__}"
+    answer = read_json(response.content)
     if response.status_code >= 300 or not isinstance(answer, dict) or "errcode" not in answer:
         return f"the sessionWebhook answers HTTP {response.status_code}"
     errcode = plain_words(answer["errcode"], 20)
@@ -124,27 +106,10 @@ def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
         return ""
     errmsg = plain_words(answer.get("errmsg", ""), 80)
     problem = without_parts(f"DingTalk answers errcode {errcode}: {errmsg}", body.decode())  # it may quote the reply
-    log.warning("%s (%s)", problem, FINAL.get(errcode) or REFUSED_TEXT.get(errcode) or "not in the tables")
-    family = family_of(errcode, errmsg)
-    if family == "text":
+    verdict = first_row(VERDICTS, [f"{errcode}. {errmsg}"])
+    log.warning("%s (%s)", problem, verdict or "unknown")
+    if verdict == "text":
         raise Withheld(errcode)
-    if family == "final":
+    if verdict == "final":
         raise Undeliverable(problem)
     return problem
-
-
-def family_of(errcode: str, errmsg: str) -> str:
-    """Whether an error of DingTalk is 'final', about this 'text', or 'passes'."""
-    if errcode in FINAL:
-        return "final"
-    if errcode in REFUSED_TEXT:
-        return "text"
-    if errcode in TRANSIENT:
-        return "passes"
-    return next((family for family, words in FAMILIES if re.search(words, errmsg, re.IGNORECASE)), "passes")
-
-
-@functools.lru_cache(maxsize=1)
-def webhook_connections() -> FreshConnections:
-    """The connections to DingTalk, kept between messages."""
-    return FreshConnections()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import functools
+import email.utils
 import hashlib
 import hmac
-import json
 import logging
 import os
 import re
@@ -24,11 +23,11 @@ from urllib.parse import urlsplit
 import requests
 
 from bot import sentences
-from bot.connections import LimitedConnections, TooLarge, VerifiedConnections, post
-from bot.deadline import call_until
+from bot.connections import NO_ANSWER, LimitedConnections, TooLarge, exchange
 from bot.function_compute.request import Refused
 from bot.logs import plain_words
 from bot.settings import ConversationSettings
+from bot.values import read_json
 
 
 class Deployment(NamedTuple):
@@ -57,11 +56,8 @@ class Deployment(NamedTuple):
         return sentences.OWNERS[self.generation]
 
 
-CONNECT_SECONDS, READ_SECONDS = 0.7, 1.0  # to connect to one address, and for each read
 INVOKE_SECONDS = 1.5  # for handing over, all in all
 ALREADY_EXISTS = "StatefulAsyncInvocationAlreadyExists"  # Function Compute's code for an id that it has already
-NOT_JSON_ERRORS = (requests.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, TypeError, RecursionError)
-NO_ANSWER_ERRORS = (requests.RequestException, concurrent.futures.TimeoutError, ValueError)
 
 
 class Message(NamedTuple):
@@ -71,83 +67,68 @@ class Message(NamedTuple):
     body: bytes  # exactly as received: the event of Dingtalk_ChatGPT_Reply
 
 
-class FcAnswer(NamedTuple):
-    """Function Compute's answer to an invocation."""
-
-    status: int
-    request_id: str | None
-    error: str | None = None  # its code, "" if it has none; None if the answer is no error
-    said: str = ""  # its words
-
-
 def hand_over(message: Message, deployment: Deployment) -> str:
     """Invoke Dingtalk_ChatGPT_Reply with the message: 'accepted' or 'already accepted', else Refused."""
-    owner = deployment.role_owner
     if not deployment.credentials:
-        raise Refused("NotHandedOver", "no credentials: there is no role", sentences.NO_ROLE.format(owner=owner))
-    digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
-    invoke = invoke_2 if deployment.generation == 2 else invoke_3
+        sentence = sentences.NO_ROLE.format(owner=deployment.role_owner)
+        raise Refused("NotHandedOver", "no credentials: there is no role", sentence)
     try:
-        answer = invoke(message.body, f"m{digest}", deployment)  # an id must begin with a letter or _
-    except (TooLarge, *NOT_JSON_ERRORS) as error:
-        reason = f"not Function Compute's answer: {type(error).__name__}"
-        raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE) from error
-    except NO_ANSWER_ERRORS as error:
-        if may_have_arrived(error):
-            raise Refused("NotHandedOver", f"no answer: {type(error).__name__}", sentences.NOT_CONFIRMED) from error
-        raise Refused("NotHandedOver", f"unreachable: {type(error).__name__}", sentences.NOT_REACHED) from error
-    if answer.error == ALREADY_EXISTS or (answer.status == 409 and not answer.error):
-        return "already accepted"
-    if answer.error is not None:
-        code = plain_words(answer.error or f"HTTP {answer.status}")
-        reason = f"code {code}, status {answer.status}, its request {plain_words(answer.request_id)}"
-        raise Refused("NotHandedOver", reason, refusal_sentence(answer.status, code, answer.said, deployment))
-    if answer.status != 202:
-        reason = f"status {answer.status}: not Function Compute's answer to an invocation"
+        answer = invoke(message, deployment)
+    except NO_ANSWER as error:
+        raise Refused("NotHandedOver", *what_failed(error)) from error
+    status, failed = answer.status_code, "x-fc-error-type" in answer.headers
+    if status == 202 and not failed:
+        return "accepted"
+    fields = read_json(answer.content) if status >= 400 or failed else None
+    if not isinstance(fields, dict):
+        reason = f"status {status}: not Function Compute's answer to an invocation"
         raise Refused("NotHandedOver", reason, sentences.NOT_FUNCTION_COMPUTE)
-    return "accepted"
+    # The names are those of 3.0, of 2.0, and of the documents of 2.0.
+    told = str(next(filter(None, map(fields.get, ("Code", "ErrorCode", "errorCode"))), ""))
+    if told == ALREADY_EXISTS or (status == 409 and not told):
+        return "already accepted"
+    code = plain_words(told or f"HTTP {status}")
+    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # assumed: either
+    reason = f"code {code}, status {status}, its request {plain_words(request_id)}"
+    said = " ".join(map(str, fields.values()))
+    raise Refused("NotHandedOver", reason, refusal_sentence(status, code, said, deployment))
 
 
-@functools.lru_cache(maxsize=1)
-def tamed_fc2() -> Any:
-    """aliyun-fc2, made to try once, to give up in time and to log nothing; python3.12, which only 3.0 has, lacks it.
+def invoke(message: Message, deployment: Deployment) -> requests.Response:
+    """What Function Compute answers to an invocation by the API of its generation."""
+    digest = hashlib.sha256(message.id.encode("utf-8", "surrogatepass")).hexdigest()
+    sign = signed_2 if deployment.generation == 2 else signed_3
+    path, headers = sign(message.body, f"m{digest}", deployment)  # an id must begin with a letter or _
+    request = requests.Request("POST", deployment.endpoint + path, headers=headers, data=message.body)
+    with contextlib.closing(LimitedConnections()) as connections:
+        return exchange(request, time.monotonic() + INVOKE_SECONDS, connections)
 
-    By itself 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every failed request,
-    authorization and security token among them, through the root logger.
+
+def signed_2(event: bytes, task_id: str, deployment: Deployment) -> tuple[str, dict[str, str]]:
+    """The path and the headers of an invocation on 2.0, signed by aliyun-fc2; python3.12, which only 3.0 has, lacks it.
+
+    Only signed: by itself 2.5.2 sleeps 30 s between 5 tries of a refused connection, and logs the headers of every
+    failed request, authorization and security token among them, through the root logger.
     """
     import fc2
 
-    fc2.client.retries = 0
-    fc2.client.HTTPAdapter = LimitedConnections  # it makes new connections for every message
-    fc2.client.logging = fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)
-    return fc2
+    fc2.auth.logging = logging.Logger("silent", logging.CRITICAL + 1)  # it logs what it signs, the token with it
+    key, function = deployment.credentials, deployment.settings.chatgpt_function
+    path = f"/2016-08-15/services/{deployment.service}/functions/{function}/invocations"
+    headers = {
+        "content-type": "application/json",
+        "date": email.utils.formatdate(usegmt=True),
+        "x-fc-invocation-type": "Async",
+        "x-fc-stateful-async-invocation-id": task_id,
+    }
+    if key.security_token:
+        headers["x-fc-security-token"] = key.security_token
+    signer = fc2.auth.Auth(key.access_key_id, key.access_key_secret)
+    return path, {**headers, "authorization": signer.sign_request("POST", path, headers)}
 
 
-def invoke_2(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
-    """Invoke by the API of 2.0, through aliyun-fc2."""
-    fc2 = tamed_fc2()
-    client = fc2.Client(
-        endpoint=deployment.endpoint,
-        accessKeyID=deployment.credentials.access_key_id,
-        accessKeySecret=deployment.credentials.access_key_secret,
-        securityToken=deployment.credentials.security_token or "",
-        Timeout=(CONNECT_SECONDS, READ_SECONDS),
-    )
-    headers = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": task_id}
-    function = deployment.settings.chatgpt_function
-    invoke = functools.partial(client.invoke_function, deployment.service, function, payload=event, headers=headers)
-    try:
-        answer = call_until(time.monotonic() + INVOKE_SECONDS, invoke)
-    except fc2.FcError as error:
-        # The documents print errorCode, which aliyun-fc2 does not read.
-        error_code = error.err_code or json.loads(error.message).get("errorCode") or ""
-        return FcAnswer(error.status_code, error.request_id, str(error_code), error.message)
-    request_id = answer.headers.get("x-fc-request-id")
-    return FcAnswer(202 if request_id else 200, request_id)  # aliyun-fc2 does not tell the status
-
-
-def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
-    """Invoke by the API of 3.0, with requests alone: aliyun-fc2 does not know it, and no runtime has its own SDK."""
+def signed_3(event: bytes, task_id: str, deployment: Deployment) -> tuple[str, dict[str, str]]:
+    """The same on 3.0, signed here: aliyun-fc2 does not know it, and no runtime has its own SDK."""
     key, path = deployment.credentials, f"/2023-03-30/functions/{deployment.settings.chatgpt_function}/invocations"
     headers = {
         "content-type": "application/octet-stream",
@@ -162,18 +143,7 @@ def invoke_3(event: bytes, task_id: str, deployment: Deployment) -> FcAnswer:
     }
     if key.security_token:
         headers.update({"x-acs-accesskey-id": key.access_key_id, "x-acs-security-token": key.security_token})
-    headers["authorization"] = authorization(path, headers, key.access_key_id, key.access_key_secret)
-    with contextlib.closing(VerifiedConnections()) as connections:
-        timeout = (CONNECT_SECONDS, READ_SECONDS)
-        call = functools.partial(post, connections, deployment.endpoint + path, event, headers, timeout)
-        answer, body = call_until(time.monotonic() + INVOKE_SECONDS, call)
-    request_id = answer.headers.get("x-fc-request-id") or answer.headers.get("x-acs-request-id")  # which one is assumed
-    if answer.status_code < 400:
-        return FcAnswer(answer.status_code, request_id)
-    error = json.loads(body)
-    if not isinstance(error, dict):
-        raise TypeError("no JSON object")
-    return FcAnswer(answer.status_code, request_id, str(error.get("Code") or ""), str(error.get("Message")))
+    return path, {**headers, "authorization": authorization(path, headers, key.access_key_id, key.access_key_secret)}
 
 
 def authorization(path: str, headers: Mapping[str, str], key_id: str, key_secret: str) -> str:
@@ -208,10 +178,16 @@ def refusal_sentence(status: int, code: str, said: str, deployment: Deployment) 
     return sentences.FUNCTION_COMPUTE_REFUSES.format(code=code)
 
 
-def may_have_arrived(error: Exception) -> bool:
-    """Whether Function Compute may have taken the message although no answer came: only if there was a connection."""
+def what_failed(error: Exception) -> tuple[str, str]:
+    """What happened where no answer of Function Compute came, for the log, and the sentence for it.
+
+    It may have taken the message only if there was a connection: for one that never was, urllib3 gives a reason.
+    """
+    name = type(error).__name__
+    if isinstance(error, TooLarge):
+        return f"not Function Compute's answer: {name}", sentences.NOT_FUNCTION_COMPUTE
     cut_off = (concurrent.futures.TimeoutError, requests.ReadTimeout, requests.exceptions.ChunkedEncodingError)
-    if isinstance(error, cut_off):
-        return True
-    cause = error.args[0] if error.args else None  # urllib3 gives one a reason if it never sent
-    return type(error) is requests.ConnectionError and not hasattr(cause, "reason")
+    lost = type(error) is requests.ConnectionError and not hasattr(error.args[0], "reason")
+    if lost or isinstance(error, cut_off):
+        return f"no answer: {name}", sentences.NOT_CONFIRMED
+    return f"unreachable: {name}", sentences.NOT_REACHED

@@ -58,10 +58,7 @@ def request_in_event(event: bytes) -> Request:
         if not all(isinstance(text, str) for text in (method, timestamp, sign)):
             raise TypeError("not texts")
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        refused = Refused("NotARequest", "the event is not one of an HTTP trigger")
-        words = "\n".join(spoken.USE_A_BROWSER for spoken in sentences.LANGUAGES.values())
-        refused.answer = Answer("400 Bad Request", PLAIN, f"{words}\n".encode())
-        raise refused from error
+        raise Refused("NotARequest", "the event is not one of an HTTP trigger") from error
     return Request(method, timestamp, sign, data[: MAX_BODY_BYTES + 1])
 
 
@@ -74,8 +71,9 @@ def only_status(status: str) -> Answer:
     return Answer(status, PLAIN, status.encode())
 
 
+USE_A_BROWSER = "".join(f"{spoken.USE_A_BROWSER}\n" for spoken in sentences.LANGUAGES.values())
 REFUSALS: dict[str, tuple[int, Answer]] = {  # what the log calls the situation: level in the log, answer
-    "NotARequest": (logging.WARNING, only_status("400 Bad Request")),
+    "NotARequest": (logging.WARNING, Answer("400 Bad Request", PLAIN, USE_A_BROWSER.encode())),
     "WrongMethod": (logging.INFO, only_status("405 Method Not Allowed")._replace(headers=(("Allow", "GET, POST"),))),
     "NotFromDingtalk": (logging.WARNING, only_status("403 Forbidden")),
     "TooLarge": (logging.WARNING, only_status("413 Content Too Large")),

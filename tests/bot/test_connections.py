@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import json
 import select
 import socket
@@ -10,6 +11,7 @@ import ssl
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -19,6 +21,7 @@ import pytest
 import requests
 import trustme
 
+from bot import connections
 from tests.benchmark.wire import NO_DISTANCE, Wire
 from tests.helpers import Clock, Conversation, Reply, is_get, set_clock
 from tests.stand_ins.dingtalk import Message
@@ -280,3 +283,43 @@ def test_dead_connection_to_the_model_costs_a_new_try_and_no_second_payment(
         assert time.monotonic() - started < 30
         assert len(relay.accepted) == 2
         assert len(cloud.openai_api.asked) == 2
+
+
+# --- an exchange ---
+
+
+def test_request_is_not_sent_when_time_is_up(elsewhere: Elsewhere) -> None:
+    """No request begins after its own deadline."""
+    with pytest.raises(connections.NO_ANSWER):
+        connections.exchange(requests.Request("POST", elsewhere.url), time.monotonic() - 1)
+    assert elsewhere.received == []
+
+
+@pytest.mark.parametrize(("size", "is_read"), [(-1, True), (0, True), (1, False)])
+def test_body_is_read_up_to_its_limit(elsewhere: Elsewhere, size: int, is_read: bool) -> None:
+    """What is longer is given up."""
+    body = b" " * (connections.MAX_ANSWER_BYTES + size)
+    elsewhere.plan(Fault(status=200, body=body))
+    with contextlib.nullcontext() if is_read else pytest.raises(connections.TooLarge):
+        answer = connections.exchange(requests.Request("POST", elsewhere.url), time.monotonic() + 5)
+        assert answer.content == body
+
+
+def test_connection_is_kept_for_the_next_request(elsewhere: Elsewhere) -> None:
+    """To the same host."""
+    for _ in range(3):
+        assert connections.exchange(requests.Request("POST", elsewhere.url), time.monotonic() + 5).ok
+    assert len(elsewhere.connections()) == 1
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [gzip.compress(b"x" * 100), zlib.compress(b"x" * 100), zlib.compress(b"x" * 100)[2:-4], b"x" * 100],
+    ids=["gzip", "zlib", "deflate", "as it is"],
+)
+def test_packed_body_is_read_up_to_its_limit(packed: bytes) -> None:
+    """By what it unpacks to; what is not packed, whatever its header says, stays as it is."""
+    assert connections.unpacked(packed, 100) == b"x" * 100
+    if len(packed) < 100:
+        with pytest.raises(connections.TooLarge):
+            connections.unpacked(packed, 99)

@@ -193,7 +193,7 @@ def test_unforeseen_error_answers_500_and_logs_its_place(
     del conversation.context.credentials.security_token
     text = place_of_error(conversation.post(), caplog)
     assert conversation.context.request_id in text
-    assert re.search(r"unforeseen: AttributeError at invoke_[23]:\d+ < hand_over:\d+ < respond:\d+", text)
+    assert re.search(r"unforeseen: AttributeError at signed_[23]:\d+ < invoke:\d+ < hand_over:\d+ < respond:\d+", text)
 
 
 class BrokenInput(io.BytesIO):

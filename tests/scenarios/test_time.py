@@ -133,7 +133,7 @@ def test_dingtalk_is_answered_in_time_when_function_compute_does_not_answer(clou
 def test_dingtalk_is_answered_in_time_when_function_compute_takes_no_connection(
     conversation: Conversation, deaf_address: str, door: str
 ) -> None:
-    """aliyun-fc2 by itself would try for half a minute."""
+    """Whether it refuses one or does not answer at all."""
     conversation.environment["ENDPOINT"] = deaf_address if door == "deaf" else "http://127.0.0.1:1"
 
     def push() -> float:

@@ -89,12 +89,6 @@ def fc(service: FunctionCompute, monkeypatch: pytest.MonkeyPatch) -> FunctionCom
 Deploy = Callable[..., None]
 
 
-@pytest.fixture(autouse=True)
-def untamed_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it comes: Conversation, in a test before this one, may have limited what the SDK reads."""
-    monkeypatch.setattr(fc2.client, "HTTPAdapter", requests.adapters.HTTPAdapter)
-
-
 @pytest.fixture
 def deploy(fc: FunctionCompute, tmp_path: Path) -> Deploy:
     """deploy(source, **settings) makes the function `f`."""

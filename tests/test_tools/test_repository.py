@@ -51,7 +51,6 @@ WITHOUT_A_WIRE = (  # are tested by plain calls
         "dingtalk.parts",
         "dingtalk.inline",
         "dingtalk.tables",
-        "dingtalk.html",
         "dingtalk.signature",
     ),
     *("chatgpt.answers", "chatgpt.refusals", "chatgpt.causes", "chatgpt.marks", "masking", "function_compute.request"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bot.chatgpt.answers import Answer, read_answer
 from bot.chatgpt.marks import without_marks
-from bot.chatgpt.refusals import ModelFailure, Refused
+from bot.chatgpt.refusals import ModelFailure, Refusal
 from bot.sentences import zh
 
 
@@ -62,6 +62,15 @@ def test_chunks_are_one_answer_with_its_end_and_its_tokens() -> None:
     assert read_answer(body.encode()) == Answer("前半句", "3 + 4 tokens", (zh.TOO_SHORT,), unfinished=True)
 
 
+def test_chunks_of_texts_and_of_parts_are_one_answer() -> None:
+    """As Mistral sends them: thoughts in parts, and the words as texts."""
+    thought = [{"type": "thinking", "thinking": [{"type": "text", "text": "想"}]}]
+    assert (
+        read_answer((chunk(thought) + chunk("你") + chunk([{"type": "text", "text": "好"}])).encode()).words == "你好"
+    )
+    assert cause((chunk(thought) + chunk("")).encode()) == "thoughts"
+
+
 def test_thoughts_in_chunks_are_no_words() -> None:
     """They come in a field of their own."""
     body = f"data: {json.dumps({'choices': [{'delta': {'reasoning_content': '想'}}]})}\n\n"
@@ -77,7 +86,7 @@ def test_blank_body_is_a_service_that_is_busy(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b"null", b'"x"', b"words"])
 def test_what_is_no_answer_of_a_model_is_a_refusal(body: bytes) -> None:
     """Whose words decide; else it is told that this may be no such service."""
-    with pytest.raises(Refused):
+    with pytest.raises(Refusal):
         read_answer(body)
 
 
@@ -86,12 +95,38 @@ def test_json_that_broke_off_is_tried_again() -> None:
     assert cause(completion("你好")[:-9]) == "down"
 
 
+def test_json_in_json_has_not_broken_off() -> None:
+    """Some gateways pack their error twice: it is read all the same."""
+    with pytest.raises(Refusal) as refusal:
+        read_answer(json.dumps(json.dumps({"status": 404, "error": "Not Found"})).encode())
+    assert refusal.value.codes == ["404"]
+
+
 def test_many_chunks_take_no_time() -> None:
     """Each of one character."""
     body = ("data: " + json.dumps({"choices": [{"delta": {"content": "字"}}]}) + "\n\n") * 50_000
     started = time.process_time()
     assert len(read_answer(body.encode()).words) == 50_000
     assert time.process_time() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        ({"tool_calls": [{"id": "x"}]}, "tools"),
+        ({"function_call": {"name": "x"}}, "tools"),
+        ({"content": [{"type": "tool_use", "name": "x"}]}, "tools"),
+        ({"tool_calls": [], "function_call": None, "reasoning": "想"}, "thoughts"),
+        ({"reasoning_details": [{"type": "reasoning.text", "text": "想"}]}, "thoughts"),
+        ({"content": [{"type": "thinking", "thinking": "想"}]}, "thoughts"),
+        ({"content": [{"thought": True, "text": "想"}]}, "thoughts"),
+        ({"reasoning_content": " "}, "empty"),
+        ({"content": [{"type": "text", "text": ""}]}, "empty"),
+    ],
+)
+def test_answer_without_words_says_what_there_is_instead(message: dict[str, Any], wanted: str) -> None:
+    """By the names of fields, and the kinds of parts."""
+    assert cause(completion(message.pop("content", None), **message)) == wanted
 
 
 # --- the end ---
@@ -171,6 +206,10 @@ def test_unknown_end_is_named() -> None:
         ("<start_of_turn>model\n你好。", "你好。"),
         ("你好。<|im_end|>\n<|im_start|>user\n再见<|im_end|>\n<|im_start|>assistant\n再见。", "你好。"),
         ("你好。<｜User｜>再见", "你好。<｜User｜>再见"),
+        ("你好。<|im_end|><|im_start|>user\n再见", "你好。"),
+        ("<|begin_of_box|>用哪个 model\n都行<|end_of_box|>", "用哪个 model\n都行"),
+        ("<think>要不要写成 <analysis>", ""),
+        ("<analysis>这是 XML</analysis>", "<analysis>这是 XML</analysis>"),
         ("第一段\n<|pad|>\n第二段", "第一段\n\n第二段"),
         ("Qwen 用 <|im_start|> 开头，用 <|im_end|> 结尾。", "Qwen 用 <|im_start|> 开头，用 <|im_end|> 结尾。"),
         ("结束符是 `<|im_end|>`", "结束符是 `<|im_end|>`"),
@@ -266,5 +305,16 @@ def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
     """Nothing else leaves the room."""
     try:
         assert isinstance(read_answer(body), Answer)
-    except (ModelFailure, Refused):
+    except (ModelFailure, Refusal):
         pass
+
+
+def test_json_that_is_deep_and_wide_is_looked_through_in_time() -> None:
+    """Only so many values, and so many levels, whatever there is beside the words."""
+    beside = "1"
+    for _ in range(200):
+        beside = f"[{beside}{',1' * 5000}]"
+    body = f'{{"choices": [{{"message": {{"content": "http"}}}}], "beside": {beside}}}'.encode()
+    started = time.process_time()
+    assert read_answer(body).words == "http"
+    assert time.process_time() - started < 3

@@ -11,7 +11,8 @@ import pytest
 
 from bot.chatgpt import causes
 from bot.chatgpt.answers import read_answer
-from bot.chatgpt.refusals import ModelFailure, Refused, failure_of, read_refusal
+from bot.chatgpt.refusals import ModelFailure, Refusal, failure_of, read_refusal
+from bot.values import values_in
 from tests.helpers import field_cases
 
 PRIVATE = ("sk-example", "https://ai.example.com/v1", "我想知道怎么离婚")
@@ -24,11 +25,11 @@ def failure(status: int, body: Any, headers: Mapping[str, str] | None = None) ->
     try:
         if status == 200:
             raise AssertionError(read_answer(content))
-    except Refused as refused:
-        return failure_of(refused.refusal, PRIVATE, {}, 60)
+    except Refusal as refusal:
+        return failure_of(refusal, PRIVATE, {}, 60)
     except ModelFailure as failed:
         return failed
-    return failure_of(read_refusal(status, content), PRIVATE, headers or {}, 60)
+    return failure_of(read_refusal(status, values_in(content)), PRIVATE, headers or {}, 60)
 
 
 def error(message: str, **fields: Any) -> dict[str, Any]:
@@ -87,6 +88,17 @@ def test_reported_refusal_shows_nothing_of_the_person_or_the_account(case: dict[
         ("input length and `max_tokens` exceed context limit: 12 + 200000 > 200000", "options"),
         ("maximum context length is 9 tokens. You requested 53 of text input, 1000 in the output", "options"),
         ("The input is too long for this model. Reduce max_tokens or the prompt.", "long"),
+        ("Additional properties are not allowed ('foo' was unexpected)", "options"),
+        ("Not found the model kimi-x or Permission denied", "model"),
+        ("LLM Provider NOT provided. You passed model=x", "model"),
+        ("Model x is currently loading", "busy"),
+        ("Organization has been restricted. Please reach out to support.", "forbidden"),
+        ("接口已下线", "address"),
+        ("订阅已到期", "balance"),
+        ("请求体过大", "long"),
+        ("tools is not supported in this model", "options"),
+        ("image exceeds 5 MB maximum: 6000000 bytes > 5242880 bytes", "picture"),
+        ("Upstream said: error code: 1010", "address"),
     ],
 )
 def test_cause_is_what_the_words_say(message: str, cause: str) -> None:
@@ -104,6 +116,7 @@ def test_cause_is_what_the_words_say(message: str, cause: str) -> None:
         ({"code": "InvalidApiKey"}, "key"),
         ({"code": "rate_limit_exceeded"}, "busy"),
         ({"code": "1301"}, "filtered"),
+        ({"code": "AuthFailure.SecretIdNotFound"}, "key"),
         ({"type": "invalid_request_error"}, "options"),
     ],
 )
@@ -140,6 +153,8 @@ def test_code_made_of_words_tells_more_than_a_text_that_only_says_no(
         (451, error("x"), "filtered"),
         (451, error("Not available in your country"), "region"),
         (408, error("Request timed out"), "down"),
+        (402, error("x", type="invalid_argument"), "balance"),
+        (429, error("x", type="upstream_error"), "busy"),
         (503, "<html>no</html>", "down"),
     ],
 )
@@ -149,8 +164,11 @@ def test_what_is_no_error_of_an_api_is_not_the_keys_fault(status: int, body: Any
 
 
 def test_title_of_a_page_is_what_it_says() -> None:
-    """The rest of it is for browsers."""
-    assert failure(403, "<html><title>Attention Required! | Cloudflare</title><p>x").said.startswith("Attention Requ")
+    """The rest of it is for browsers, also where a relay quotes it."""
+    page = "<html><title>Attention Required! | Cloudflare</title><p>x"
+    assert failure(403, page).said.startswith("Attention Requ")
+    assert failure(502, error(page)).said == "Attention Required! | Cloudflare"
+    assert failure(403, error("<b>余额不足</b>")).cause == "balance"
 
 
 @pytest.mark.parametrize(
@@ -164,6 +182,7 @@ def test_title_of_a_page_is_what_it_says() -> None:
         (429, error("quota exceeded"), {"retry-after": "5"}, "busy", 5),
         (429, error("quota exceeded"), {"retry-after": "3600"}, "balance", 3600),
         (429, error("quota exceeded, retry in 2s", quotaId="RequestsPerDayPerProject"), {}, "balance", 2),
+        (429, error("quota exceeded", quotaId="RequestsPerMinutePerProject"), {}, "busy", None),
         (429, error("额度不足，请 6 秒后重试"), {}, "busy", 6),
         (400, error("Invalid API key. Please retry in 2s."), {}, "key", 2),
         (503, error("x"), {"retry-after": "soon"}, "down", None),

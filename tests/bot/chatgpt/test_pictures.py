@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from bot.chatgpt.marks import CODE
 from bot.chatgpt.pictures import IN_HISTORY, MARKS, pictures_beside, take_pictures, with_pictures
 
 PNG, JPEG, GIF, WEBP = "iVBORw0KGgoAAAAN", "/9j/4AAQSkZJRg==", "R0lGODlhAQABAA==", "UklGRiQAAABXRUJQ"
@@ -16,7 +15,7 @@ URL = f"data:image/png;base64,{PNG}"
 
 def history(text: str) -> str:
     """What the model sees of this answer later."""
-    return with_pictures(take_pictures(text, CODE)[0], [IN_HISTORY] * len(MARKS))
+    return with_pictures(take_pictures(text)[0], [IN_HISTORY] * len(MARKS))
 
 
 @pytest.mark.parametrize(
@@ -44,25 +43,25 @@ def test_picture_in_the_words_leaves_them(text: str, words: str) -> None:
 
 def test_large_picture_in_code_leaves_it() -> None:
     """It would be dozens of messages; Markdown in code shows none."""
-    text, pictures = take_pictures(f"```\n{URL}{'A' * 3000}\n```\n好", CODE)
+    text, pictures = take_pictures(f"```\n{URL}{'A' * 3000}\n```\n好")
     assert (text, pictures) == (f"```\n{MARKS[-1]}\n```\n好", [])
 
 
 @pytest.mark.parametrize("data", [PNG, JPEG, GIF, WEBP])
 def test_picture_is_known_by_its_first_letters(data: str) -> None:
     """Not by what the service calls it."""
-    assert take_pictures(f"data:image/x;base64,{data}", CODE) == (MARKS[0], [data])
+    assert take_pictures(f"data:image/x;base64,{data}") == (MARKS[0], [data])
 
 
 def test_fifth_picture_is_not_shown_and_leaves_the_words() -> None:
     """Four at most."""
-    text, pictures = take_pictures(f"![]({URL})" * 6, CODE)
+    text, pictures = take_pictures(f"![]({URL})" * 6)
     assert (text, len(pictures)) == (MARKS + MARKS[-1], 4)
 
 
 def test_words_have_no_marks_of_their_own() -> None:
     """Or a model could say where pictures of somebody else stand."""
-    assert take_pictures(f"{MARKS}好", CODE) == ("好", [])
+    assert take_pictures(f"{MARKS}好") == ("好", [])
 
 
 @pytest.mark.parametrize(
@@ -88,5 +87,5 @@ def test_answer_of_pictures_only_is_read_in_time() -> None:
     """16 MB, the most that is read of an answer, whatever they are made of."""
     for text in (f"![a]({URL})" * 350_000, "[" * 8_000_000 + URL, URL + "A" * 15_000_000, f"`{URL}" * 300_000):
         started = time.process_time()
-        take_pictures(text, CODE)
+        take_pictures(text)
         assert time.process_time() - started < 20

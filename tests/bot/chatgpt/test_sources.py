@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from markdown_it import MarkdownIt
 
+from bot.chatgpt.answers import text_of
 from bot.chatgpt.responses import as_completion
 from bot.chatgpt.sources import sources_below
 from bot.sentences import zh
@@ -78,7 +79,7 @@ def test_sources_of_a_service_are_links(name: str) -> None:
 def test_sources_of_a_response_are_links(name: str) -> None:
     """What its words name, or else what the search read."""
     body = as_completion(RESPONSES[name]["body"])
-    words = "".join(part["text"] for part in body["choices"][0]["message"]["content"])
+    words = text_of(body["choices"][0]["message"]["content"])
     links = links_in(sources_below(body, words))
     assert [url for url, _ in links] == [link["url"] for link in RESPONSES[name]["links"]]
 

@@ -110,11 +110,30 @@ def test_quotation_without_words_is_told_to_the_model(reply: Reply, cloud: Local
     assert asked(cloud) == "> [引用的消息没有文字]\n\n何时？"
 
 
-@pytest.mark.parametrize("said", ['{"title": 5}', '{"errcode": 40035}', "[1, 2]", "{"])
+@pytest.mark.parametrize(
+    "said", ['{"title": 5}', '{"errcode": 40035}', '{"code": 400, "message": "参数错误"}', "[1, 2]", "{"]
+)
 def test_json_that_somebody_wrote_is_quoted_as_it_is(reply: Reply, cloud: LocalCloud, said: str) -> None:
-    """Nothing in it is the body of a message with words."""
+    """It is not the body of a message, or there are no words in it."""
     reply.run(cloud.dingtalk.message() | {"text": {"content": "何时？", "repliedMsg": {"content": said}}})
     assert asked(cloud) == f"> {said}\n\n何时？"
+
+
+def test_quoted_file_is_known_by_its_name_alone(reply: Reply, cloud: LocalCloud) -> None:
+    """Some quotations do not tell what kind they are."""
+    reply.run(
+        cloud.dingtalk.message() | {"text": {"content": "总结", "repliedMsg": {"content": {"fileName": "a.pdf"}}}}
+    )
+    assert asked(cloud) == "> [文件 a.pdf]\n\n总结"
+
+
+def test_file_that_answers_to_another_has_neither_its_name_nor_its_code(warm_reply: ModuleType) -> None:
+    """What is quoted is a message of its own."""
+    quoted = {"msgType": "file", "content": {"fileName": "old.txt", "downloadCode": "x"}}
+    content = {"fileName": "new.txt", "repliedMsg": quoted}
+    event = {"msgId": "m", "conversationId": "c", "msgtype": "file", "content": content}
+    (attachment,) = warm_reply.parse_message(json.dumps(event).encode()).attachments
+    assert (attachment.words, attachment.download_code) == ("[文件 old.txt]", "x")
 
 
 def test_quotation_alone_is_a_question(reply: Reply, cloud: LocalCloud) -> None:
@@ -275,6 +294,13 @@ def test_name_in_a_piece_of_its_own_is_taken_off_if_it_is_the_only_one(
     assert asked(cloud) == question
 
 
+def test_name_alone_in_a_piece_of_its_own_gets_the_help(reply: Reply, cloud: LocalCloud) -> None:
+    """It is the robot's own, and there is nothing else."""
+    content = {"richText": [{"type": "at", "atName": "小助手"}]}
+    message = cloud.dingtalk.message() | {"msgtype": "richText", "text": None, "content": content, "isInAtList": True}
+    assert reply.run(message)["result"] == "help"
+
+
 def test_name_of_several_words_is_taken_off_a_command(reply: Reply, cloud: LocalCloud) -> None:
     """Where it ends nobody tells, but behind it is a command and nothing else."""
     content = {"richText": [{"text": "@My Bot"}, {"text": " /status"}]}
@@ -304,6 +330,7 @@ def test_name_of_several_words_is_taken_off_a_command(reply: Reply, cloud: Local
         ({"msgtype": "markdown", "markdown": {"title": "说明", "text": "# 一"}}, "说明\n# 一"),
         ({"msgtype": "feedCard", "content": {"links": [{"title": "一", "picURL": "https://a.com"}]}}, "一"),
         ({"text": {"content": ""}, "content": {"richText": [{"text": "在这里"}]}}, "在这里"),
+        ({"msgtype": "chatRecord", "content": {"chatRecord": "甲：三点开会"}}, "甲：三点开会"),
         ({"msgtype": "strange", "content": {"a": [{"b": {"c": "这里有话"}}]}}, "这里有话"),
         ({"msgtype": "strange", "content": {"a": "https://a.com/图", "b": "这里有话"}}, "这里有话"),
     ],
@@ -324,6 +351,7 @@ def test_words_in_any_structure_are_read(
         ("richText", {"richText": [{"type": "picture"}]}, "图片"),
         ("video", {"videoType": "mp4"}, "视频"),
         ("audio", {"duration": 4}, "语音"),
+        ("audio", " ", "语音"),
         ("file", {"fileName": "报告.pdf"}, "文件"),
         ("location", {"title": "西湖", "address": "杭州", "lng": 1}, "位置"),
         ("personCard", {"name": "张三"}, "名片"),

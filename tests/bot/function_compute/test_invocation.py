@@ -1,7 +1,7 @@
 """Dingtalk_Conversation hands a message over to Function Compute, on both generations; what comes of each answer.
 
-On 2.0 it invokes through the real aliyun-fc2, on 3.0 through requests. What only one of them has is in
-test_handing_over_2.py and test_handing_over_3.py.
+On 2.0 the real aliyun-fc2 signs the invocation. What only one of them has is in test_invocation_2.py and
+test_invocation_3.py.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def test_function_and_service_that_are_set_are_invoked(conversation: Conversatio
 
 
 def test_key_without_token_signs_without_it(conversation: Conversation, cloud: LocalCloud) -> None:
-    """aliyun-fc2 fails on a token that is None."""
+    """The role of a RAM user has none."""
     conversation.context = role_context(security_token=None)
     assert conversation.post().chat_text  # refused: the role of the stand-in has a token
     (request,) = cloud.function_compute.received
@@ -343,7 +343,7 @@ def unused_port() -> int:
 def test_refused_connection_is_told_within_second(
     conversation: Conversation, caplog: pytest.LogCaptureFixture, host: str
 ) -> None:
-    """aliyun-fc2 by itself sleeps 30 s between its tries."""
+    """The person is not to wait for nothing."""
     conversation.environment["ENDPOINT"] = f"http://{host}:{unused_port()}"
     started = time.monotonic()
     answer = conversation.post()
@@ -424,7 +424,7 @@ def test_failure_of_one_request_does_not_reach_next(conversation: Conversation, 
 
 
 def test_root_logger_stays_as_it_is(conversation: Conversation, cloud: LocalCloud) -> None:
-    """aliyun-fc2 logs through the root logger, and installs a handler there if there is none."""
+    """aliyun-fc2 logs what it signs through the root logger, and installs a handler there if there is none."""
     root = logging.getLogger()
     handlers = list(root.handlers)
     try:

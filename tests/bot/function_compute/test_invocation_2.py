@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import fc2
 import pytest
 
 from tests.conversation import FC_REQUEST, chat_shows, fc_error
 from tests.helpers import Conversation
-from tests.stand_ins.local_cloud import CONVERSATION, LocalCloud
+from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 
 pytestmark = pytest.mark.usefixtures("no_secret_in_log")
+
+
+def test_request_is_that_of_aliyun_fc2(
+    conversation: Conversation, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same address, body and headers, but for what says who made it and when."""
+    message = cloud.dingtalk.message()
+    conversation.post(message)
+    (ours,) = cloud.function_compute.received
+    monkeypatch.setattr(fc2.client, "logging", logging.Logger("silent", logging.CRITICAL + 1))
+    key = conversation.context.credentials
+    client = fc2.Client(
+        endpoint=cloud.function_compute.url,
+        accessKeyID=key.access_key_id,
+        accessKeySecret=key.access_key_secret,
+        securityToken=key.security_token,
+    )
+    task = {"x-fc-invocation-type": "Async", "x-fc-stateful-async-invocation-id": "m1"}
+    client.invoke_function("ChatGTP_Services", REPLY, payload=ours.body, headers=task)
+    theirs = cloud.function_compute.received[-1]
+    assert (ours.method, ours.path, ours.query_string, ours.body) == (
+        theirs.method,
+        theirs.path,
+        theirs.query_string,
+        theirs.body,
+    )
+    own = {"authorization", "date", "x-fc-stateful-async-invocation-id"}  # of each request
+    about_the_client = {"accept", "accept-encoding", "connection", "user-agent"}
+    compared = [
+        {name.lower(): value for name, value in request.headers.items() if name.lower() not in own | about_the_client}
+        for request in (ours, theirs)
+    ]
+    assert compared[0] == compared[1]
 
 
 @pytest.mark.parametrize(
