@@ -436,7 +436,10 @@ def test_mistake_in_options_has_its_word(text: str, advice: str) -> None:
     [
         ("CHATGPT_MODEL", "gpt\u200b-6", zh.NO_BLANKS),
         ("CHATGPT_MODEL", "CHATGPT_MODEL=gpt-6", zh.ONLY_THE_VALUE),
+        ("CHATGPT_MODEL", "CHATGPT_MODEL=", zh.ONLY_THE_VALUE),
+        ("CHATGPT_API_KEY", "CHATGPT_MODEL=gpt-6", zh.ONLY_THE_VALUE),
         ("CHATGPT_MODEL", ",", zh.TOO_MANY.format(most=20)),
+        ("OSS_ENDPOINT", "https://a.\ncom", zh.NO_BLANKS),
         ("OSS_REGION", "oss-accelerate.aliyuncs.com", zh.ACCELERATE),
         ("OSS_REGION", "OSS_REGION=us-west-1", zh.ONLY_THE_VALUE),
         ("OSS_REGION", "https://", None),
