@@ -107,7 +107,10 @@ USE_A_BROWSER = "This event is no HTTP request. Open the address of the function
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
 NOT_SET_UP = "The bot is not set up yet. Deployer: check the settings of Dingtalk_ChatGPT_Reply: {problems}."
 INTERNAL = "Something went wrong in the bot. Deployer: look for request {request_id} in Dingtalk_ChatGPT_Reply's log."
-WITHHELD = "DingTalk did not show this answer (error {errcode}): too long, or refused. Please ask in other words."
+PART = "({number}/{count})"  # in front of a part of a long answer
+WITHHELD = (
+    "DingTalk did not show this answer, or its rest (error {errcode}): too long, or refused. Please ask in other words."
+)
 HELP = """Just ask, or send one of these:
 \\clear (清除): forget the conversation so far
 \\model (模型): show the models; \\model 2 switches to the second one

@@ -104,7 +104,8 @@ USE_A_BROWSER = "这个事件不是 HTTP 请求。请用浏览器打开本函数
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
 NOT_SET_UP = "机器人还没有设置好。请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{problems}。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
-WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
+PART = "（{number}/{count}）"  # in front of a part of a long answer
+WITHHELD = "钉钉没有显示这条回答或它后面的部分（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
 \\model（或 模型）：查看可以用的模型，\\model 2 换成第 2 个

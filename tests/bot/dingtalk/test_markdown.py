@@ -604,3 +604,10 @@ def test_end_of_a_line_in_the_first_half_is_no_place_to_cut(warm_reply: ModuleTy
     first, rest = warm_reply.split_text("一\n二\n" + "字" * 4000)
     assert len(first) > 1600
     assert first + rest == "一\n二\n" + "字" * 4000
+
+
+def test_table_without_cells_does_not_cost_the_answer(reply: Reply, cloud: LocalCloud) -> None:
+    """Models write such HTML; the words around it are the answer."""
+    for table in ("<tr>a</tr><tr>b</tr>", "<tr></tr><tr></tr>", ""):
+        cloud.openai_api.answer_next(f"价格：\n<table>{table}</table>")
+        assert "价格" in reply.ask("1+1=?")
