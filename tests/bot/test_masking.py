@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from bot import masking
 
-PRIVATE = ("sk-example", "https://ai.example.com/v1", "我想知道怎么离婚", "please help me with my divorce papers", "hi", "离婚")
+PRIVATE = (
+    "sk-example",
+    "https://ai.example.com/v1",
+    "我想知道怎么离婚",
+    "please help me with my divorce papers",
+    "hi",
+    "离婚",
+)
 
 
 @pytest.mark.parametrize(
