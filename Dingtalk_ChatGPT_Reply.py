@@ -125,10 +125,23 @@ def reply_to(message: Message, problems: list[str], sign: SignOfLife, run: Run) 
         raise
     except Exception as error:  # run again, our own mistake would be made again: better told than silent
         log.error("request %s: unforeseen: %s", run.context.request_id, trace(error))
-        lease = lease or Lease(journal, run)
-        tell(message, sentences.INTERNAL.format(request_id=run.context.request_id), lease, run)
+        reply = Reply("failed: unforeseen", sentences.INTERNAL.format(request_id=run.context.request_id))
+        lease = lease or lease_to_tell(reply, journal, run)
+        tell(message, reply.words, lease, run)
         lease.mark()
-        return "failed: unforeseen", ""
+        return reply.result, ""
+
+
+def lease_to_tell(reply: Reply, journal: Journal, run: Run) -> Lease:
+    """The lease to send a sentence about a mistake of ours, which may also keep it off the record; or Taken."""
+    try:
+        lease, _ = commit(reply, journal, run)
+    except Exception as error:
+        log.error("request %s: unforeseen: %s", run.context.request_id, trace(error))
+        return Lease(journal, run)
+    if not lease:
+        raise Taken(journal.message_id)
+    return lease
 
 
 def compose(message: Message, problems: list[str], journal: Journal, sign: SignOfLife, run: Run) -> Reply:

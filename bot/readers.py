@@ -38,7 +38,7 @@ def read_value(text: str, check: Any, optional: bool) -> Any:
     if isinstance(check, str):
         return read_pasted(text, check)
     number = int(text) if re.fullmatch(r"[+-]?\d{1,9}", text) else None
-    refuse((number not in check, sentences.WHOLE_NUMBER.format(first=check[0], last=check[-1])))
+    refuse((number is None or number not in check, sentences.WHOLE_NUMBER.format(first=check[0], last=check[-1])))
     return number
 
 
@@ -52,7 +52,7 @@ def slips_in(text: str) -> tuple[tuple[object, str], ...]:
     """What can go wrong when a name or a key is pasted."""
     return (
         (re.search(f"^[{QUOTES}]|[{QUOTES}]$", text), sentences.NO_QUOTES),
-        (re.match(r"export |[A-Z_]{7,}=[^=]", text), sentences.ONLY_THE_VALUE),  # a key may end in =
+        (re.match(r"export |[A-Z_]{7,}=(?!=)", text), sentences.ONLY_THE_VALUE),
         (re.match(r"(authorization|bearer)\b[: ]", text, re.IGNORECASE), sentences.NO_BEARER),
         (re.search(r"\$\{.*\}", text), sentences.NOT_REPLACED),
         ("://" in text or ".aliyuncs.com" in text, sentences.NO_ADDRESS),
@@ -90,6 +90,7 @@ def read_address(text: str) -> str:
     found = re.fullmatch(pattern, address)
     refuse(
         ("：" in text, sentences.HALF_WIDTH),
+        (" " in text or not text.isprintable(), sentences.NO_BLANKS),
         ("?" in text or "#" in text, sentences.NO_QUERY),
         (not found or not 0 < int(found[1] or 443) < 65536, sentences.HTTPS),
     )

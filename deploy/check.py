@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 import math
@@ -104,24 +103,24 @@ def value_problems(template: Template, found: Environment, functions: Mapping[st
     if not found.has_file:
         found.told.pop("REGION", "")
         yield environment.missing_file()
+    unused = list(unused_names(template, found)) if found.has_file else []
     yield from found.problems()
-    if found.has_file:
-        yield from unused_names(template, found, settings)
-    else:
+    yield from unused
+    if not found.has_file:
         found.told.update(dict.fromkeys(settings - os.environ.keys(), ""))  # that they are not set is no second cause
     for name, function in functions.items():
         for named, sentence in settings_problems(name, function, found.values, template, found.told):
             yield found.located(named, sentence)
 
 
-def unused_names(template: Template, found: Environment, settings: set[str]) -> Iterator[str]:
+def unused_names(template: Template, found: Environment) -> Iterator[str]:
     """Names in .env that nothing uses: misspelt, mostly."""
     for name in sorted(found.file.keys() - CREDENTIALS - template.needless - found.used):
-        alike = [each for each in difflib.get_close_matches(name, settings) if not found.values.get(each)]
-        if alike:
-            found.told[alike[0]] = ""
-        what = f"应该是 {alike[0]} 吧？" if alike else "请检查名称。"
-        hint = f"is it {alike[0]}?" if alike else "check the name."
+        alike = mistakes.settings_like(name, found.used)
+        if len(alike) == 1 and not (found.file.get(alike[0]) or found.values.get(alike[0])):
+            found.told[alike[0]] = ""  # that it is not set is no second cause
+        what = f"应该是 {' 或 '.join(alike)} 吧？" if alike else "请检查名称。"
+        hint = f"is it {' or '.join(alike)}?" if alike else "check the name."
         sentence = f".env：{template.file} 没有设置 {name}，{what} / .env: {template.file} does not use {name}; {hint}"
         yield found.located(name, sentence)
 
@@ -144,7 +143,7 @@ def before_deploying(name: str, generation: int) -> Iterator[str]:
 
 
 def refuse_to_move(generation: int) -> None:
-    """A Problem if `s` would deploy to no region, or to one that is none: it finds out only when the role is made."""
+    """A Problem if `s` would deploy to no region, to none that exists, or to one of two: the tool finds out late."""
     found = environment.read(TEMPLATES[generation], without_dotenv(os.environ))
     if found.told.get("REGION"):
         raise Problem(found.located("REGION", found.told["REGION"]) if found.has_file else environment.missing_file())

@@ -26,7 +26,7 @@ SPECIAL = re.compile(r"\$[$&`']")  # means something in the replacement of JavaS
 
 def read(text: str) -> tuple[dict[str, str], dict[str, str]]:
     """The values in such a file, before any is expanded; and what is wrong with it: a sentence per name or line."""
-    values, problems = {}, {}
+    values, problems, places = {}, {}, []
     text = text.replace("\r\n", "\n")
     for match in ASSIGNMENT.finditer(text):
         name, value = match[1], match[2].strip()
@@ -41,6 +41,14 @@ def read(text: str) -> tuple[dict[str, str], dict[str, str]]:
                 f" / .env: {name} has a #, and what follows it is lost; put the value into quotes."
             )
         values[name] = value
+        places.append((name, value, text.count("\n", 0, match.start(1)) + 1))
+    for name, last in values.items():
+        others = [str(number) for each, value, number in places if each == name and value and value != last]
+        if others:
+            problems[name] = (
+                f".env：{name} 在第 {'、'.join(others)} 行还有别的值，部署工具只用最后一行的：请只留一行。"
+                f" / .env: {name} has another value on line {', '.join(others)}; the last line counts: keep one."
+            )
     rest = ASSIGNMENT.sub(lambda match: "\n" * match[0].count("\n"), text)
     for number, line in enumerate(rest.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
@@ -75,13 +83,15 @@ def inside_values(text: str) -> dict[str, int]:
 
 
 def with_line(text: str, name: str, value: str, generation: int) -> str:
-    """The file with this value, in place of the one that counts so far or of the example that is switched off."""
+    """The file with this value, on each line of the name or in place of the example that is switched off."""
     line = f"{name}={quoted(written(value, generation))}"
     before = [match for match in ASSIGNMENT.finditer(text) if match[1] == name]
-    before = before[-1:] or list(re.finditer(rf"^# {name}=.*$", text, re.MULTILINE))
+    before = before or list(re.finditer(rf"^# {name}=.*$", text, re.MULTILINE))[:1]
     if not before:
         return f"{text.rstrip()}\n{line}\n"
-    return text[: before[0].start()] + line + text[before[0].end() :]
+    for match in reversed(before):
+        text = text[: match.start()] + line + text[match.end() :]
+    return text
 
 
 def quoted(value: str) -> str:

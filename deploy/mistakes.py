@@ -6,12 +6,13 @@ never a value. What a single setting must look like stands in bot/settings.py, w
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
 from typing import NamedTuple
 
 from . import regions, services
-from .regions import REGIONS
+from .regions import MOST_CHARACTERS, REGIONS
 from .services import Service
 
 
@@ -236,3 +237,23 @@ def notes(given: Mapping[str, str]) -> Iterator[Mistake]:
             "OpenAI 不向中国内地和香港提供服务：请换一个地域，或者用百炼、DeepSeek 等服务",
             "OpenAI does not serve mainland China and Hong Kong: take another region, or another service",
         )
+
+
+# Other words for a part of a name.
+SAME = {"OPENAI": "CHATGPT", "GPT": "CHATGPT", "DINGDING": "DINGTALK", "DING": "DINGTALK", "CLIENT": "APP"}
+
+
+def settings_like(name: str, known: Collection[str]) -> list[str]:
+    """The settings that a misspelt name may stand for, several if they fit alike: 'API_KEY' -> ['CHATGPT_API_KEY'].
+
+    It shares more than half of its parts with them, or has no other; else its letters are nearly theirs.
+    """
+    parts_of = {each: set(each.split("_")) for each in known}
+    name, words = name[:MOST_CHARACTERS].upper(), set().union(*parts_of.values())
+    longest_first = "|".join(sorted(words, key=len, reverse=True))
+    given = re.split("[_.-]+", re.sub(rf"({longest_first})S?", r"_\1_", name).strip("_.-"))
+    parts = {SAME.get(part) or next(iter(difflib.get_close_matches(part, words, 1, 0.81)), part) for part in given}
+    shares = {each: 2 * len(parts & own) / (len(parts) + len(own)) for each, own in parts_of.items()}
+    fitting = {each: share for each, share in shares.items() if share > 0.5 or parts <= parts_of[each]}
+    best = [each for each in sorted(fitting) if fitting[each] == max(fitting.values())]
+    return best or difflib.get_close_matches(name, known, 1, 0.85)

@@ -21,11 +21,18 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import oss2  # noqa: F401
 
+from bot import sentences
+from tests import forks
 from tests.conversation import SECRETS
-from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, set_clock, warm_cloud
+from tests.helpers import Clock, Conversation, Conversation3, Reply, as_new, bounded, set_clock, warm_cloud
 from tests.stand_ins.fork_server import fork_servers
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud, load
 from tests.stand_ins.runtimes import EACH_RUNTIME, GENERATIONS, Runtime
+
+BOUND_SECONDS, BOUND_SECONDS_OF_FULL = 90, 900  # of what takes 15 and 150 on a quiet machine
+MAX_NAME = 100
+
+pytest_cmdline_main = forks.pytest_cmdline_main
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -42,9 +49,48 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with bounded(bound_of(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with bounded(bound_of(item)):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    with bounded(bound_of(item)):
+        return (yield)
+
+
+def bound_of(item: pytest.Item) -> float:
+    """Seconds that no step of this test takes, however busy the machine is."""
+    return BOUND_SECONDS_OF_FULL if item.get_closest_marker("full") else BOUND_SECONDS
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What hypothesis thinks up is run at both speeds: with hundreds of examples it takes long."""
+    if config.getoption("markexpr") != "not full":
+        for item in items:
+            if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+                item.add_marker("full")
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A text of megabytes is no name: pytest makes one of every text, and it is in the environment of every test."""
+    if isinstance(val, str | bytes) and len(val) > MAX_NAME:
+        return f"{val[:40]!r}, {len(val)} long"
+    return None
+
+
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors: many tests only wait."""
-    return (os.cpu_count() or 1) + 1
+    """Two more than there are processors: many tests only wait."""
+    return (os.cpu_count() or 1) + 2
 
 
 def pytest_sessionstart() -> None:
@@ -102,11 +148,15 @@ def cloud(warm_clouds: Callable[[Runtime], LocalCloud]) -> Iterator[LocalCloud]:
 
 
 @pytest.fixture(autouse=True)
-def only_our_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """An environment that only the test fills, and the log at the level that FC has (assumed)."""
-    for name in os.environ:
-        monkeypatch.delenv(name)
+def only_our_environment(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """An environment that only the test fills, its language, and the log at the level that FC has (assumed)."""
+    sentences.speak("")
+    before = dict(os.environ)
+    os.environ.clear()
     caplog.set_level(logging.INFO)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,9 @@ import functools
 import io
 import json
 import os
+import signal
 import struct
+import sys
 import textwrap
 import time
 import zlib
@@ -21,7 +23,6 @@ from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from tests.stand_ins import openai_api
@@ -35,18 +36,29 @@ from tests.stand_ins.server import Received
 
 Message = dict[str, Any]
 
-hostile = settings(
-    max_examples=40,
-    deadline=None,  # a real request is in every example
-    derandomize=True,  # the same examples in every run: a failure is the change's, not the day's
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
 TEXTS = st.text(st.characters(), max_size=40)  # lone surrogates included
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=12,
 )
+
+
+@contextlib.contextmanager
+def bounded(seconds: float) -> Iterator[None]:
+    """What does not end in this time fails, with the line where it waits. On Windows, which has no alarm, it waits."""
+
+    def give_up(*_: object) -> None:
+        pytest.fail(f"has not ended after {seconds} s")
+
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # and again every second, for what waits while it ends
+    try:
+        yield
+    finally:
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextlib.contextmanager

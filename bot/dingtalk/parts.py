@@ -43,7 +43,8 @@ def webhook_bodies(message: Message, text: str, reply_format: str) -> list[dict[
     if len(parts) > MAX_PARTS:
         parts[MAX_PARTS - 1 :] = [f"{parts[MAX_PARTS - 1]}\n\n{sentences.NOT_ALL_SENT}"]
     if len(parts) > 1:
-        parts = [f"（{number}/{len(parts)}）\n\n{part}" for number, part in enumerate(parts, 1)]
+        numbers = [sentences.PART.format(number=number, count=len(parts)) for number in range(1, len(parts) + 1)]
+        parts = [f"{number}\n\n{part}" for number, part in zip(numbers, parts, strict=True)]
     at: dict[str, Any] = {}
     if message.in_group:
         name = message.staff_id or (message.nick.translate(FULL_WIDTH) if markdown else message.nick)

@@ -101,5 +101,6 @@ def parts_of(html: str) -> tuple[str, Iterator[list[str]], str]:
 
 def cells_in(row: str) -> list[str]:
     """The cells of a row in HTML, as Markdown."""
-    cells = re.split(r"(?i)<t[dh]\b[^<>]*>", LINK_TAG.sub(r"[\2](\1)", row), maxsplit=MAX_COLUMNS)[1:]
+    row = LINK_TAG.sub(r"[\2](\1)", row)
+    cells = re.split(r"(?i)<t[dh]\b[^<>]*>", row, maxsplit=MAX_COLUMNS)[1:] or [row]
     return [" ".join(TAG.sub(lambda tag: MARKS_OF_TAGS.get(tag[1].lower(), ""), cell).split()) for cell in cells]

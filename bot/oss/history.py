@@ -75,11 +75,13 @@ def read_turns(journal: Journal, pause_minutes: int | None, deadline: float) -> 
     lines = since_pause(journal.turns, 60_000 * pause_minutes) if pause_minutes else journal.turns
     if not lines:
         return []
-    places = [line["words"] for line in lines]  # of runs at once, the words may lie in another order than the lines
-    _, last, length = max(places)
-    start = min(last, max(min(places)[1], last + length - MOST_BYTES))
+    places = [line["words"][1:] for line in lines]  # of runs at once, in another order than the lines, perhaps
+    newest = places[-1][0]
+    # What lies far behind it was in an object that is gone, because a lifecycle rule deleted it, say.
+    end = max(offset + length for offset, length in places if offset <= newest + MOST_BYTES)
+    start = min(newest, max(min(places)[0], end - MOST_BYTES))
     try:
-        found = read_words(journal, journal.epoch, start, min(last + length - start, MOST_BYTES), deadline)
+        found = read_words(journal, journal.epoch, start, min(end - start, MOST_BYTES), deadline)
     except OssFailure as failure:
         if failure.missing:
             return []

@@ -154,7 +154,7 @@ def read_lines(journal: Journal, lines: list[bytes], history_length: int) -> Jou
         elif epoch_in(line) != epoch_in(newest):
             break
         if "words" in line:
-            words_end = max(words_end, sum(line["words"][1:]))
+            words_end = words_end or sum(line["words"][1:])
             turns += [line] if line.get("turn") is True else []
         if words_end and len(turns) >= history_length:
             break

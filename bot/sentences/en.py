@@ -8,16 +8,17 @@ send_again = "Please send it again. If it keeps happening, deployer:"
 ask_again = "Please ask again later. If it keeps happening, deployer:"
 as_text = "Please send me your question as text."
 copy_it = "Please copy what you want to ask about into a message."
+fc_name = "up to 128 letters, digits, underscores and hyphens, no digit or hyphen first"
 
 # --- settings ---
 SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "ACCESS_KEY_ID": "the AccessKey ID for OSS; leave it empty to use the role of the service or function",
     "ACCESS_KEY_SECRET": "the AccessKey Secret for OSS; leave it empty to use the role of the service or function",
-    "ALLOWED_GROUPS": "conversation IDs of the groups that may ask, separated by commas; empty: every group",
-    "ALLOWED_USERS": "staff IDs of the people who may ask, separated by commas; empty: everyone",
+    "ALLOWED_GROUPS": "groups that may ask: comma-separated conversation IDs, such as cidG3x8sLw0aQn5uY==; empty: all",
+    "ALLOWED_USERS": "people who may ask: comma-separated staff IDs, such as manager4501; empty: everyone",
     "CHATGPT_API_KEY": "the API key for ChatGPT",
     "CHATGPT_BASE_URL": "the address of OpenAI or of a compatible service",
-    "CHATGPT_FUNCTION": "the name of the function that answers messages",
+    "CHATGPT_FUNCTION": f"the name of the function that answers messages, {fc_name}",
     "CHATGPT_MODEL": "the name of the model, or several separated by commas",
     "CHATGPT_OPTIONS": 'a JSON object added to the request, such as {"reasoning_effort": "low"}',
     "DAILY_LIMIT": "how many questions a person may ask a day; empty: no limit",
@@ -29,11 +30,11 @@ SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "HISTORY_MINUTES": "after how many minutes of silence a new conversation begins; empty: never",
     "HISTORY_SCOPE": "who shares a history: user, group or person",
     "LANGUAGE": "the language of the bot's own sentences: zh or en",
-    "OSS_BUCKET_NAME": "the name of the OSS bucket that keeps the history",
+    "OSS_BUCKET_NAME": "the OSS bucket for the history: 3 to 63 lower-case letters, digits, hyphens (not at an end)",
     "OSS_ENDPOINT": "the address of OSS; empty: the internal one of this region",
     "OSS_REGION": "the region of the bucket, such as us-west-1; empty: that of OSS_ENDPOINT or of the function",
     "REPLY_FORMAT": "the format of answers: auto, text or markdown",
-    "SERVICE_NAME": "the service that both functions are in, on 2.0 only; empty: the service of this function",
+    "SERVICE_NAME": f"the service that both functions are in, {fc_name}; on 2.0 only; empty: that of this function",
     "SYSTEM_PROMPT": "the system prompt",
     "THINKING": "whether a message shows that its answer is under way: off or on",
     "TIMEOUT": "how many seconds to wait for ChatGPT, 1 to 3600",
@@ -52,13 +53,13 @@ WHOLE_NUMBER = "enter a whole number from {first} to {last}"
 NO_QUOTES = "remove the quotation marks"
 ONLY_THE_VALUE = "enter only what follows the equals sign"
 NO_BEARER = "remove the word Bearer"
-NOT_REPLACED = "it still contains a variable that was not replaced"
+NOT_REPLACED = "it still contains a variable that was not replaced: enter the value itself"
 NO_ADDRESS = "this is not the place for an address"
 WHOLE_VALUE = "enter the whole value, without asterisks or dots in place of a part"
 NO_BLANKS = "remove the blank, line break or invisible character inside it"
 ONLY_ASCII = "remove Chinese and full-width characters"
 NO_QUERY = "remove ? and # from the address"
-HTTPS = "enter an address that begins with https://"
+HTTPS = "enter an address like https://example.com or https://example.com:8443, without blanks, Chinese or a password"
 NO_PATH = "remove the path from the address"
 ACCELERATE = "an accelerate endpoint is not a region"
 SERVICE_ADDRESS = "enter the address of the service, or the full address that ends in /chat/completions or /responses"
@@ -106,7 +107,10 @@ USE_A_BROWSER = "This event is no HTTP request. Open the address of the function
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
 NOT_SET_UP = "The bot is not set up yet. Deployer: check the settings of Dingtalk_ChatGPT_Reply: {problems}."
 INTERNAL = "Something went wrong in the bot. Deployer: look for request {request_id} in Dingtalk_ChatGPT_Reply's log."
-WITHHELD = "DingTalk did not show this answer (error {errcode}): too long, or refused. Please ask in other words."
+PART = "({number}/{count})"  # in front of a part of a long answer
+WITHHELD = (
+    "DingTalk did not show this answer, or its rest (error {errcode}): too long, or refused. Please ask in other words."
+)
 HELP = """Just ask, or send one of these:
 \\clear (清除): forget the conversation so far
 \\model (模型): show the models; \\model 2 switches to the second one

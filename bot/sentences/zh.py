@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+# A part of two sentences.
+fc_name = "最多 128 个字母、数字、下划线和短横线，以字母或下划线开头"
+
 # --- settings ---
 SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "ACCESS_KEY_ID": "访问 OSS 的 AccessKey ID；不填就用服务或函数的角色",
     "ACCESS_KEY_SECRET": "访问 OSS 的 AccessKey Secret；不填就用服务或函数的角色",
-    "ALLOWED_GROUPS": "可以提问的群的会话 ID，用逗号分开；不填就是所有群",
-    "ALLOWED_USERS": "可以提问的人的员工 ID，用逗号分开；不填就是所有人",
+    "ALLOWED_GROUPS": "可以提问的群的会话 ID，例如 cidG3x8sLw0aQn5uY==，用逗号分开；不填就是所有群",
+    "ALLOWED_USERS": "可以提问的人的员工 ID，例如 manager4501，用逗号分开；不填就是所有人",
     "CHATGPT_API_KEY": "ChatGPT 的 API 密钥",
     "CHATGPT_BASE_URL": "OpenAI 或兼容服务的地址",
-    "CHATGPT_FUNCTION": "回答消息的函数的名称",
+    "CHATGPT_FUNCTION": f"回答消息的函数的名称，{fc_name}",
     "CHATGPT_MODEL": "模型的名称；可以用逗号分开写几个",
     "CHATGPT_OPTIONS": '加进请求的 JSON 对象，例如 {"reasoning_effort": "low"}',
     "DAILY_LIMIT": "每人每天最多提问几次；不填就不限",
@@ -22,11 +25,11 @@ SETTINGS = {  # what each is, behind its name when it is missing or malformed
     "HISTORY_MINUTES": "停顿多少分钟以后算新的对话；不填就一直接着说",
     "HISTORY_SCOPE": "聊天记录按什么范围保存：user、group 或 person",
     "LANGUAGE": "机器人自己说的话用什么语言：zh 或 en",
-    "OSS_BUCKET_NAME": "存放聊天记录的 OSS Bucket 的名称",
+    "OSS_BUCKET_NAME": "存放聊天记录的 OSS Bucket 的名称，3 到 63 个小写字母、数字和短横线，首尾不能是短横线",
     "OSS_ENDPOINT": "OSS 的访问地址；不填就是本地域的内网地址",
     "OSS_REGION": "Bucket 的地域，例如 us-west-1；不填就按 OSS_ENDPOINT 或函数所在的地域",
     "REPLY_FORMAT": "回答的格式：auto、text 或 markdown",
-    "SERVICE_NAME": "两个函数所在的服务的名称，只用于 2.0；不填就是本函数所在的服务",
+    "SERVICE_NAME": f"两个函数所在的服务的名称，{fc_name}；只用于 2.0，不填就是本函数所在的服务",
     "SYSTEM_PROMPT": "给模型的系统提示词",
     "THINKING": "回答之前在消息上显示“思考中”：off 或 on",
     "TIMEOUT": "最多等 ChatGPT 多少秒，1 到 3600",
@@ -45,13 +48,13 @@ WHOLE_NUMBER = "应该是 {first} 到 {last} 的整数"
 NO_QUOTES = "不要加引号"
 ONLY_THE_VALUE = "只填等号后面的内容"
 NO_BEARER = "不要带 Bearer"
-NOT_REPLACED = "里面的变量没有被替换"
+NOT_REPLACED = "里面的变量没有被替换，请直接填值"
 NO_ADDRESS = "这里不填网址"
 WHOLE_VALUE = "要填完整的值，不能带星号或省略号"
 NO_BLANKS = "中间不能有空白、换行或看不见的字符"
 ONLY_ASCII = "不能有中文或全角字符"
 NO_QUERY = "网址不要带 ? 或 #"
-HTTPS = "应该是 https:// 开头的网址"
+HTTPS = "应该是 https:// 开头的网址，例如 https://example.com 或 https://example.com:8443，不能带空白、中文或密码"
 NO_PATH = "网址不要带路径"
 ACCELERATE = "传输加速的地址不是地域"
 SERVICE_ADDRESS = "应该是服务的地址，或者以 /chat/completions 或 /responses 结尾的完整地址"
@@ -101,7 +104,8 @@ USE_A_BROWSER = "这个事件不是 HTTP 请求。请用浏览器打开本函数
 # --- Dingtalk_ChatGPT_Reply: what is answered without ChatGPT ---
 NOT_SET_UP = "机器人还没有设置好。请部署者检查函数 Dingtalk_ChatGPT_Reply 的设置：{problems}。"
 INTERNAL = "机器人内部出错了。请部署者在 Dingtalk_ChatGPT_Reply 的日志里查找请求 {request_id}。"
-WITHHELD = "钉钉没有显示这条回答（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
+PART = "（{number}/{count}）"  # in front of a part of a long answer
+WITHHELD = "钉钉没有显示这条回答或它后面的部分（错误码 {errcode}）：可能太长，或者内容审核没有通过。请换一种问法。"
 HELP = """可以直接提问，也可以发送：
 \\clear（或 清除）：忘掉之前的对话
 \\model（或 模型）：查看可以用的模型，\\model 2 换成第 2 个

@@ -224,7 +224,7 @@ def test_dripping_service_leaves_neither_thread_nor_connection(
     getattr(cloud, service).plan(Fault(byte_seconds=0.1, times=3))
     before = set(threading.enumerate())
     with contextlib.suppress(cold_reply.module.NotDelivered):
-        cold_reply.run(cloud.dingtalk.message("1+1=?"))
+        cold_reply.run(cloud.dingtalk.message("1+1=?"), timeout=8)
     calls = [thread for thread in threading.enumerate() if thread not in before and "run" in thread.name]
     for thread in calls:
         thread.join(5)

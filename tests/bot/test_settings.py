@@ -436,7 +436,10 @@ def test_mistake_in_options_has_its_word(text: str, advice: str) -> None:
     [
         ("CHATGPT_MODEL", "gpt\u200b-6", zh.NO_BLANKS),
         ("CHATGPT_MODEL", "CHATGPT_MODEL=gpt-6", zh.ONLY_THE_VALUE),
+        ("CHATGPT_MODEL", "CHATGPT_MODEL=", zh.ONLY_THE_VALUE),
+        ("CHATGPT_API_KEY", "CHATGPT_MODEL=gpt-6", zh.ONLY_THE_VALUE),
         ("CHATGPT_MODEL", ",", zh.TOO_MANY.format(most=20)),
+        ("OSS_ENDPOINT", "https://a.\ncom", zh.NO_BLANKS),
         ("OSS_REGION", "oss-accelerate.aliyuncs.com", zh.ACCELERATE),
         ("OSS_REGION", "OSS_REGION=us-west-1", zh.ONLY_THE_VALUE),
         ("OSS_REGION", "https://", None),
@@ -456,6 +459,35 @@ def test_advice_fits_what_was_entered(name: str, text: str, advice: str | None) 
     why = zh.WHY.format(advice=advice) if advice else ""
     _, problems = settings.read_settings(settings.ReplySettings, {**ENOUGH[REPLY], name: text})
     assert problems == [zh.MALFORMED.format(name=name, why=why, meaning=zh.SETTINGS[name])]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "chinese", "english"),
+    [
+        ("OSS_BUCKET_NAME", BUCKET[1], "3 到 63 个小写字母、数字和短横线", "3 to 63 lower-case letters, digits"),
+        ("CHATGPT_FUNCTION", FC_NAME[1], "128 个字母、数字、下划线和短横线", "128 letters, digits, underscores"),
+        ("SERVICE_NAME", FC_NAME[1], "128 个字母、数字、下划线和短横线", "128 letters, digits, underscores"),
+        (
+            "ENDPOINT",
+            ["https://a:b@c.com", "https://a.com:99999", "https://a_b.com"],
+            *["https://example.com:8443"] * 2,
+        ),
+        ("OSS_REGION", REGION[1], "us-west-1", "us-west-1"),
+        ("ALLOWED_USERS", LIST[1], "例如 manager4501", "such as manager4501"),
+        ("ALLOWED_GROUPS", LIST[1], "例如 cid", "such as cid"),
+        ("WEBHOOK_HOSTS", HOSTS[1], "例如 dingtalk.com", "such as dingtalk.com"),
+        ("CHATGPT_API_KEY", ["${X}"], "直接填值", "enter the value itself"),
+    ],
+)
+def test_what_a_right_one_looks_like_is_said(name: str, texts: list[str], chinese: str, english: str) -> None:
+    """In both languages, whatever is wrong with it."""
+    (kind,) = {KINDS[row.function] for row in ROWS if row.name == name}
+    for language, words in (("en", english), ("zh", chinese)):
+        for text in texts:
+            (problem,) = settings.read_settings(kind, {**ENOUGH[REPLY], **ENOUGH[CONVERSATION], name: text}, language)[
+                1
+            ]
+            assert words in problem, text
 
 
 def test_full_width_colon_in_an_address_is_named() -> None:

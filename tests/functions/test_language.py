@@ -88,6 +88,14 @@ def test_self_check_is_in_english(english: Reply) -> None:
     assert not chinese_in(str(english.run(b"{}")))
 
 
+def test_long_answer_is_numbered_in_english(english: Reply, cloud: LocalCloud) -> None:
+    """With the brackets of the language."""
+    message = cloud.dingtalk.message("tell me")
+    cloud.openai_api.answer_next("word " * 1500)
+    english.run(message)
+    assert cloud.dingtalk.shown(message)[0].text.startswith("(1/")
+
+
 @pytest.mark.parametrize("language", ["", "zh", "fr"])
 def test_any_other_language_is_chinese(reply: Reply, language: str) -> None:
     """A language that there is not is told, in Chinese."""

@@ -182,6 +182,27 @@ def test_unforeseen_error_while_sending_is_told_and_not_run_again(
     assert reply.run(message)["result"] == "duplicate"
 
 
+def test_unforeseen_error_of_runs_at_once_is_told_once(
+    reply: Reply, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence belongs to the message, and is on record."""
+    monkeypatch.setattr(reply.module.rooms["bot.chatgpt.asking"], "messages_for", None)
+    message = cloud.dingtalk.message("1+1=?")
+    outcomes = reply.run_at_once(*[(message, {})] * 3)
+    assert sorted(outcomes) == ["duplicate", "duplicate", "failed: unforeseen"]
+    assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_unforeseen_error_that_nobody_can_record_is_told(
+    reply: Reply, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Better twice than never."""
+    monkeypatch.setattr(reply.module.rooms["bot.oss.commit"], "line_of", None)
+    message = cloud.dingtalk.message("1+1=?")
+    assert reply.run(message)["result"] == "failed: unforeseen"
+    assert "request-1" in cloud.dingtalk.shown(message)[0].text
+
+
 @pytest.mark.parametrize("webhook", [None, 5, ["https://oapi.dingtalk.com"], ""])
 def test_message_whose_webhook_is_no_text_is_no_self_check(reply: Reply, cloud: LocalCloud, webhook: Any) -> None:
     """The model is not asked, and nothing is sent."""

@@ -36,10 +36,11 @@ def epochs(cloud: LocalCloud) -> list[str]:
     return [key.rpartition("/")[2] for key in keys if key.startswith("chat-history/")]
 
 
-def test_clear_that_runs_three_times_at_once_is_done_once(reply: Reply, cloud: LocalCloud) -> None:
+@pytest.mark.parametrize("rounds", [2, pytest.param(10, marks=pytest.mark.full)])
+def test_clear_that_runs_three_times_at_once_is_done_once(reply: Reply, cloud: LocalCloud, rounds: int) -> None:
     """One reply, one line, one new epoch."""
     reply.ask("我叫小明")
-    for number in range(1, 11):
+    for number in range(1, rounds + 1):
         message = cloud.dingtalk.message("\\clear")
         runs = [(message, {"delay": random.uniform(0, 0.01)}) for _ in range(3)]
         assert sorted(reply.run_at_once(*runs)) == ["cleared", "duplicate", "duplicate"]

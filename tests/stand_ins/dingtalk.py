@@ -104,6 +104,11 @@ class Delivery:
     def json(self) -> Any:
         return json.loads(self.answer)
 
+    @property
+    def taken(self) -> bool:
+        """Whether the bot took the message: the chat shows nothing yet."""
+        return self.status == 200 and self.json == {"msgtype": "empty"}
+
 
 class Refusal(NamedTuple):
     """A reply that nobody sees. errcode 0: the bot was told that all is well."""

@@ -45,6 +45,7 @@ class Runtime(NamedTuple):
         }
 
 
+@functools.cache
 def find_python(version: str) -> str | None:
     """A CPython of this version that can make virtual environments: this one, or one on PATH, or one of pyenv's."""
     if version == HERE:

@@ -113,7 +113,7 @@ def invoke(
         body if sent_body is None else sent_body,
         params=query,
         headers={name: value for name, value in final.items() if value is not None},
-        timeout=10,
+        timeout=60,
     )
 
 

@@ -52,6 +52,22 @@ def test_dotenv_is_read_as_s_reads_it(line: str, value: str, generation: int) ->
 
 
 @pytest.mark.parametrize(
+    ("lines", "value"),
+    [
+        ("X=1\nX=2", "2"),
+        ("X=1\nX=", ""),
+        ("X: 1\nexport X = '2' # c", "2"),
+        ('X="1\n1"\nX=2', "2"),
+        ("Y=1\nX=a$Y\nY=2", "a2"),
+    ],
+)
+@each_generation
+def test_last_line_of_a_name_counts(lines: str, value: str, generation: int) -> None:
+    """On both generations, also if it is empty."""
+    assert dotenv.arriving(dotenv.read(lines)[0], {}, generation)["X"] == value
+
+
+@pytest.mark.parametrize(
     ("lines", "on_2", "on_3"),
     [
         (r"X=a\\$b", "a$b", "a"),

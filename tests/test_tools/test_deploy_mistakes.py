@@ -36,10 +36,10 @@ FUNCTIONS_IN = {
 each_generation = pytest.mark.parametrize("generation", environment.TEMPLATES)
 
 
-def told(text: str, generation: int = 2) -> list[str]:
-    """What the check says of a .env with this text."""
+def told(text: str, generation: int = 2, **shell: str) -> list[str]:
+    """What the check says of a .env with this text, in a terminal with these variables."""
     template = environment.TEMPLATES[generation]
-    found = environment.read(template, {}, text)
+    found = environment.read(template, shell, text)
     return list(check.value_problems(template, found, FUNCTIONS_IN[generation]))
 
 
@@ -71,7 +71,16 @@ WRONG: list[tuple[dict[str, str], str, str, str]] = [
     ({"ACCESS_KEY_ID": "STS.NUexample", "ACCESS_KEY_SECRET": KEY_SECRET}, "ACCESS_KEY_ID", "用角色", "role is used"),
     ({"THINKING": "on"}, "THINKING", "需要设置 DINGTALK_APP_KEY", "needs DINGTALK_APP_KEY"),
     ({"OSS_BUCKET_NAME": "your-bucket"}, "OSS_BUCKET_NAME", "换成你自己的", "put in your own"),
-    ({"OSS_BUCKET_NAME": "Chat-Of-Ours"}, "OSS_BUCKET_NAME", "Bucket 的名称", "the name of the OSS bucket"),
+    *[
+        ({"OSS_BUCKET_NAME": text}, "OSS_BUCKET_NAME", "3 到 63 个小写字母、数字", "3 to 63 lower-case letters, digits")
+        for text in ("Chat-Of-Ours", "My_Bucket", "chat.of.ours", "ab", "-chat", "聊天记录")
+    ],
+    (
+        {"CHATGPT_FUNCTION": "my.reply"},
+        "CHATGPT_FUNCTION",
+        "字母、数字、下划线和短横线",
+        "letters, digits, underscores",
+    ),
     ({"OSS_BUCKET_NAME": "chat.oss-cn-hangzhou.aliyuncs.com"}, "OSS_BUCKET_NAME", "不填网址", "an address"),
     *[
         ({"REGION": text}, "REGION", cure, cure)
@@ -144,7 +153,15 @@ WRONG: list[tuple[dict[str, str], str, str, str]] = [
     ({"CHATGPT_OPTIONS": '{"stop": "a #b"}'}, "CHATGPT_OPTIONS", "用引号", "into quotes"),
     ({"CHATGPT_OPTIONS": "{'a': 1}"}, "CHATGPT_OPTIONS", "JSON|引号", "a JSON object|quotation"),
     ({"HISTORY_LENGTH": "5000"}, "HISTORY_LENGTH", "0 到 1000 的整数", "a whole number from 0 to 1000"),
-    ({"OSS_BUKET_NAME": "x"}, "OSS_BUKET_NAME", "没有设置 OSS_BUKET_NAME", "does not use OSS_BUKET_NAME"),
+    ({"OSS_BUKET_NAME": "x"}, "OSS_BUKET_NAME", "应该是 OSS_BUCKET_NAME 吧？", "is it OSS_BUCKET_NAME?"),
+    ({"REGON": "x"}, "REGON", "应该是 REGION 吧？", "is it REGION?"),
+    ({"PORT": "8080"}, "PORT", "请检查名称。", "check the name."),
+    (
+        {"SECRET": "x"},
+        "SECRET",
+        "ACCESS_KEY_SECRET 或 DINGTALK_APP_SECRET",
+        "ACCESS_KEY_SECRET or DINGTALK_APP_SECRET?",
+    ),
 ]
 
 
@@ -161,6 +178,37 @@ def test_classic_mistake_is_named_with_line_and_cure(
     assert first.startswith(f".env 第 {number} 行：") and re.search(re.escape(chinese).replace(r"\|", "|"), first)
     assert second.startswith(f".env line {number}: ") and re.search(re.escape(cure).replace(r"\|", "|"), second)
     assert not [secret for secret in (APP_SECRET, KEY_ID, KEY_SECRET, SIGNING_SECRET) if secret in sentence]
+
+
+@each_generation
+@pytest.mark.parametrize(
+    ("name", "first", "last", "others"),
+    [
+        ("REGION", "REGION=cn-hangzhou\n", "REGION=cn-beijing", "1"),
+        ("TIMEOUT", "\nTIMEOUT=5 # s\n", "export TIMEOUT='6'", "2"),
+        ("TIMEOUT", "TIMEOUT=5\nTIMEOUT=6\nTIMEOUT=7\n", "TIMEOUT=6", "1, 3"),
+        ("SYSTEM_PROMPT", 'SYSTEM_PROMPT="a\nb"\n', "SYSTEM_PROMPT=", "1"),
+        ("CHATGPT_API_KEY", "CHATGPT_API_KEY=sk-2f6c1e0b9d8a47f3\n", "CHATGPT_API_KEY=", "1"),
+    ],
+)
+def test_name_with_two_values_is_told_with_both_lines(
+    name: str, first: str, last: str, others: str, generation: int
+) -> None:
+    """The tool takes the last one, also an empty one, and says nothing."""
+    text = first + file_of({name: ""}) + last
+    (sentence,) = told(text, generation)
+    chinese, english = sentence.split(" / ", 1)
+    number = text.count("\n") + 1
+    assert chinese.startswith(f".env 第 {number} 行：{name} 在第 {others.replace(', ', '、')} 行还有别的值")
+    assert english.startswith(f".env line {number}: {name} has another value on line {others};")
+    assert "sk-" not in sentence
+
+
+@each_generation
+@pytest.mark.parametrize("before", ["REGION=\n", "REGION='cn-hangzhou' # again\n", "# REGION=cn-beijing\n"])
+def test_name_that_stands_twice_without_another_value_is_not_told(before: str, generation: int) -> None:
+    """Nothing is lost."""
+    assert told(before + file_of({}), generation) == []
 
 
 RIGHT_FILES: list[dict[str, str]] = [
@@ -229,6 +277,66 @@ def test_line_inside_a_value_that_2_reads_as_a_setting_is_named(value: str) -> N
     assert told(text, 3) == []
     if "TIMEOUT" in value:
         assert told(f"{text}TIMEOUT=60\n") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("CHATGPT_KEY", "CHATGPT_API_KEY"),
+        ("API_KEY", "CHATGPT_API_KEY"),
+        ("APIKEY", "CHATGPT_API_KEY"),
+        ("OPENAI_API_KEY", "CHATGPT_API_KEY"),
+        ("OPENAI_KEY", "CHATGPT_API_KEY"),
+        ("DEEPSEEK_API_KEY", "CHATGPT_API_KEY"),
+        ("CHATGTP_API_KEY", "CHATGPT_API_KEY"),
+        ("DINGTALK_SECRET", "DINGTALK_APP_SECRET"),
+        ("DINGTALK_APP_SECERT", "DINGTALK_APP_SECRET"),
+        ("dingtalk_app_secret", "DINGTALK_APP_SECRET"),
+        ("DingTalk.AppSecret", "DINGTALK_APP_SECRET"),
+        ("APPKEY", "DINGTALK_APP_KEY"),
+        ("CLIENT_SECRET", "DINGTALK_APP_SECRET"),
+        ("OSS_BUCKET", "OSS_BUCKET_NAME"),
+        ("OSS_BUKET", "OSS_BUCKET_NAME"),
+        ("BUCKET", "OSS_BUCKET_NAME"),
+        ("OSS_ENDPIONT", "OSS_ENDPOINT"),
+        ("MODEL", "CHATGPT_MODEL"),
+        ("MODELS", "CHATGPT_MODEL"),
+        ("CHATGPT_MODLE", "CHATGPT_MODEL"),
+        ("BASE_URL", "CHATGPT_BASE_URL"),
+        ("OPENAI_BASE_URL", "CHATGPT_BASE_URL"),
+        ("PROMPT", "SYSTEM_PROMPT"),
+        ("TIME_OUT", "TIMEOUT"),
+        ("CHATGPT_TIMEOUT", "TIMEOUT"),
+        ("ALLOW_USER", "ALLOWED_USERS"),
+        ("ACCESS_KEY", "ACCESS_KEY_ID ACCESS_KEY_SECRET"),
+        ("OPENAI_API_BASE", "CHATGPT_API_KEY CHATGPT_BASE_URL"),
+        *[(name, "") for name in ("PORT", "DINGTALK_TOKEN", "NODE_ENV", "HTTP_PROXY", "LOG_PATH", "_", "X" * 5000)],
+    ],
+)
+def test_name_that_is_none_suggests_those_that_share_its_parts(name: str, meant: str) -> None:
+    """What people write for the settings; several where they fit alike, none where none does."""
+    assert mistakes.settings_like(name, {each.name for each in check.VARIABLES["reply"]}) == meant.split()
+
+
+def test_setting_with_a_misspelt_name_is_not_missing_as_well() -> None:
+    """One cause, one sentence; but what the file has beside it is still looked at."""
+    lines = {"DINGTALK_APP_SECRET": "", "DINGTALK_SECRET": APP_SECRET}
+    for name, misspelt in (("DINGTALK_APP_SECRET", lines), ("REGION", {"REGION": "", "REGON": "cn-hangzhou"})):
+        (sentence,) = told(file_of(misspelt))
+        assert f"is it {name}?" in sentence
+    for both in (
+        told(file_of({**lines, "DINGTALK_APP_SECRET": "two words"})),
+        told(file_of({**lines, "DINGTALK_APP_SECRET": "$LOST"})),
+        told(file_of(lines), DINGTALK_APP_SECRET="two words"),
+    ):
+        assert sorted("is it DINGTALK_APP_SECRET?" in sentence for sentence in both) == [False, True]
+
+
+def test_setting_that_is_one_of_two_meant_is_told_as_missing() -> None:
+    """Nobody knows which of the two the misspelt one is."""
+    missing, misspelt = sorted(told(file_of({"CHATGPT_API_KEY": "", "OPENAI_API_BASE": BAILIAN})), key=len)
+    assert "CHATGPT_API_KEY is not set" in missing
+    assert "is it CHATGPT_API_KEY or CHATGPT_BASE_URL?" in misspelt
 
 
 @each_generation

@@ -231,7 +231,12 @@ def our_commands() -> list[str]:
     return [command for command in commands() if re.search(r"python3? -m (deploy|tests)\b", command)]
 
 
-@pytest.mark.parametrize("command", our_commands())
+def marks(command: str) -> list[pytest.MarkDecorator]:
+    """A start of pytest takes seconds: of the three of them, one will do by default."""
+    return [pytest.mark.full] if re.search(r"-m tests( -n|$)", command) else []
+
+
+@pytest.mark.parametrize("command", [pytest.param(command, marks=marks(command)) for command in our_commands()])
 def test_command_of_ours_takes_its_arguments(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

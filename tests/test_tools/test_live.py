@@ -21,6 +21,7 @@ from tests.live.checks import CHECKS
 from tests.stand_ins.function_compute import Credentials
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, ROOT, LocalCloud
 from tests.stand_ins.oss import Access, error_fault
+from tests.stand_ins.runtimes import GENERATIONS
 from tests.stand_ins.server import Answer, Fault, Received
 
 PERMANENT = Credentials("LTAIexampleexample", "a-secret-of-a-permanent-key")
@@ -29,6 +30,14 @@ BY_HAND = [check for check in CHECKS if not check.see]
 ROLES_ONLY = ("oss-no-token",)
 
 Break = Callable[[LocalCloud], None]
+
+# What takes all checks, several times, and does not depend on the generation.
+on_one_generation = pytest.mark.parametrize(
+    "cloud_of_each_generation",
+    [GENERATIONS[0], pytest.param(GENERATIONS[1], marks=pytest.mark.full)],
+    ids=lambda runtime: f"{runtime.generation}.0",
+    indirect=True,
+)
 
 
 @pytest.fixture
@@ -212,6 +221,7 @@ def covers(assumed: Any, generation: int) -> bool:
     return isinstance(assumed, str) or generation in assumed
 
 
+@on_one_generation
 def test_key_of_a_role_sees_the_same(live_cloud: LocalCloud, run: Run) -> None:
     """And is checked without its token, too."""
     status, printed, report = run(as_role(live_cloud), "--yes")
@@ -239,6 +249,7 @@ def test_generation_on_which_the_bot_is_deployed_is_found(live_cloud: LocalCloud
     assert "not found; looked at as on 2.0" in printed
 
 
+@on_one_generation
 def test_only_its_own_objects_and_the_self_checks_are_touched(live_cloud: LocalCloud, run: Run) -> None:
     """Somebody's histories are in the bucket, and somebody's messages could be answered; nothing is left behind."""
     live_cloud.oss.write("chat-history/somebody.jsonl", b"{}")
@@ -451,6 +462,7 @@ def test_nothing_that_costs_is_done_without_a_yes(live_cloud: LocalCloud, run: R
 # --- secrets, and what is missing ---
 
 
+@on_one_generation
 def test_no_output_holds_a_key_or_whose_it_is(live_cloud: LocalCloud, run: Run) -> None:
     """Not even if a service repeats what it got, all of it, in its error."""
 

@@ -25,6 +25,7 @@ from tests.playground.page import Page
 from tests.stand_ins.local_cloud import ROOT, LocalCloud
 from tests.stand_ins.openai_api import OpenaiApi
 
+pytestmark = pytest.mark.xdist_group("playground")  # one playground for most of them
 HOME = dict(os.environ)  # as it was before the tests emptied it
 WAIT_SECONDS = 60
 
@@ -207,7 +208,9 @@ def wait_for_step(url: str, kind: str) -> list[str]:
     raise AssertionError("no such step")
 
 
-@pytest.mark.parametrize("port", ["99999", "65536", "-1", "http"])
+@pytest.mark.parametrize(
+    "port", ["65536", "http", *(pytest.param(port, marks=pytest.mark.full) for port in ("99999", "-1"))]
+)
 def test_port_that_is_none_is_refused(port: str) -> None:
     """Before anything starts, and without a stack trace."""
     played = play("--no-browser", f"--port={port}")
@@ -304,20 +307,20 @@ def url() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("place", "kind"), [("private", "picture"), pytest.param("group", "picture", marks=pytest.mark.full)]
 )
-def test_posted_picture_goes_with_the_message(place: str, kind: str) -> None:
+def test_posted_picture_goes_with_the_message(url: str, place: str, kind: str) -> None:
     """The bot gets its bytes; the page shows them, and the calls of DingTalk's API without token and key."""
     picture = png(7, 5)
-    with started("--no-browser") as (_, url):
-        send(url, place=place, kind=kind, attachment=base64.b64encode(picture).decode())
-        assert f"我看到 1 张图片：PNG，7×5 像素，{len(picture)} 字节" in wait_for_answer(url)
-        assert requests.get(f"{url}api/picture?number=1", timeout=5).content == picture
-        (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
-        kinds = [step["kind"] for step in message["steps"]]
-        calls = ["api_token", "api_download", "api_file"]
-        assert [each for each in kinds if each.startswith("api_")] == calls
-        token = requests.get(f"{url}api/step/1/{kinds.index('api_token')}", timeout=30).json()
-        assert '"accessToken": "•••"' in token["answer"] and '"appSecret": "•••"' in token["request"]
-        assert '"appKey": "•••"' in token["request"]
+    requests.post(f"{url}api/start_over", json={}, timeout=30).raise_for_status()
+    send(url, place=place, kind=kind, attachment=base64.b64encode(picture).decode())
+    assert f"我看到 1 张图片：PNG，7×5 像素，{len(picture)} 字节" in wait_for_answer(url)
+    assert requests.get(f"{url}api/picture?number=1", timeout=5).content == picture
+    (message,) = requests.get(f"{url}api/state", timeout=5).json()["state"]["messages"]
+    kinds = [step["kind"] for step in message["steps"]]
+    calls = ["api_token", "api_download", "api_file"]
+    assert [each for each in kinds if each.startswith("api_")] == calls
+    token = requests.get(f"{url}api/step/1/{kinds.index('api_token')}", timeout=30).json()
+    assert '"accessToken": "•••"' in token["answer"] and '"appSecret": "•••"' in token["request"]
+    assert '"appKey": "•••"' in token["request"]
 
 
 def test_uploaded_picture_has_an_address() -> None:

@@ -66,7 +66,7 @@ each_source = pytest.mark.parametrize("source", SOURCES)
 def imports(source: str) -> frozenset[str]:
     """The full names of all modules that a file imports, wherever in it; of `from bot import x`, `bot.x`."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(text_of(source))):
+    for node in nodes_of(source):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -76,8 +76,20 @@ def imports(source: str) -> frozenset[str]:
     return frozenset(names)
 
 
+@functools.cache
 def text_of(source: str) -> str:
     return SOURCES[source].read_text(encoding="utf-8")
+
+
+@functools.cache
+def tree_of(source: str) -> ast.Module:
+    return ast.parse(text_of(source))
+
+
+@functools.cache
+def nodes_of(source: str) -> tuple[ast.AST, ...]:
+    """All nodes of the tree."""
+    return tuple(ast.walk(tree_of(source)))
 
 
 def place_of(source: str) -> str:
@@ -85,7 +97,8 @@ def place_of(source: str) -> str:
     return source.split(".")[1] if source.startswith("bot.") else source
 
 
-def reached(source: str) -> set[str]:
+@functools.cache
+def reached(source: str) -> frozenset[str]:
     """The rooms that are imported when this one is, by way of others too."""
     found: set[str] = set()
     todo = [source]
@@ -93,7 +106,7 @@ def reached(source: str) -> set[str]:
         new = {name for name in imports(todo.pop()) if name in ROOMS} - found
         found |= new
         todo += new
-    return found
+    return frozenset(found)
 
 
 # --- the house ---
@@ -143,15 +156,15 @@ def test_room_is_not_long(source: str) -> None:
     """Nor is one of its functions: one thing each, and what fills more than a screen can be split."""
     most = MAX_LINES_OF_ROOM if source in ROOMS else MAX_LINES_OF_FUNCTION_FILE
     assert len(text_of(source).splitlines()) <= most
-    nodes = [node for node in ast.walk(ast.parse(text_of(source))) if isinstance(node, FUNCTIONS)]
-    lengths = [((node.end_lineno or 0) - node.lineno + 1, node.name) for node in nodes]
+    functions = [node for node in nodes_of(source) if isinstance(node, FUNCTIONS)]
+    lengths = [((node.end_lineno or 0) - node.lineno + 1, node.name) for node in functions]
     assert [name for lines, name in lengths if lines > MAX_LINES_OF_FUNCTION] == []
 
 
 @each_source
 def test_room_says_what_it_is(source: str) -> None:
     """In the first line of its docstring."""
-    assert (ast.get_docstring(ast.parse(text_of(source))) or "").splitlines()[0].endswith((".", ":"))
+    assert (ast.get_docstring(tree_of(source)) or "").splitlines()[0].endswith((".", ":"))
 
 
 # --- the function files ---
@@ -213,9 +226,7 @@ def test_room_uses_nothing_that_runs_foreign_code(source: str) -> None:
     """The history was once a pickle: whoever could write the object ran code in the function."""
     assert not imports(source) & {"pickle", "marshal", "shelve", "subprocess", "runpy", CONVERSATION, REPLY}
     called = {
-        node.func.id
-        for node in ast.walk(ast.parse(text_of(source)))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        node.func.id for node in nodes_of(source) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
     assert not called & {"eval", "exec", "compile", "__import__"}
 
@@ -230,7 +241,7 @@ def test_room_has_the_grammar_of_python_3_10(source: str) -> None:
 @each_function
 def test_handler_is_the_first_function(function: str) -> None:
     """Whoever opens the file meets what Function Compute calls, on the first screens, before what it calls itself."""
-    first = next(node for node in ast.parse(text_of(function)).body if isinstance(node, FUNCTIONS))
+    first = next(node for node in tree_of(function).body if isinstance(node, FUNCTIONS))
     assert first.name == "handler" and first.lineno <= MAX_LINE_OF_HANDLER
 
 
@@ -256,8 +267,7 @@ def test_every_requirement_is_pinned_and_explained() -> None:
 
 def test_signature_is_compared_in_constant_time() -> None:
     """No test can measure that, so this one reads the code: hmac.compare_digest compares it, and nothing else does."""
-    tree = ast.parse(text_of("bot.dingtalk.signature"))
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in tree_of("bot.dingtalk.signature").body if isinstance(node, ast.FunctionDef)]
     (function,) = [node for node in functions if node.name == "signature_problem"]
     compared = [ast.unparse(node) for node in ast.walk(function) if isinstance(node, ast.Compare)]
     assert not [comparison for comparison in compared if "wanted" in comparison or "sign" in comparison]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from bot import VERSION
 from bot.sentences import zh
-from tests.helpers import JSON, Clock, Reply, hostile, write_turns
+from tests.helpers import JSON, Clock, Reply, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.odd_answers import ODD_ANSWERS
 from tests.stand_ins.openai_api import field_cases
@@ -198,7 +198,6 @@ def test_nothing_private_reaches_the_log_as_a_code(
     assert word not in caplog.text
 
 
-@hostile
 @given(code=st.text(max_size=80) | st.integers(), name=st.sampled_from(["code", "type", "status"]))
 @example(code="insufficient_quota", name="code")
 def test_any_code_leaves_one_plain_line(
@@ -386,7 +385,6 @@ BODIES = (
 )  # fmt: skip
 
 
-@hostile
 @given(
     body=BODIES,
     status=st.sampled_from([200, 200, 302, 400, 401, 403, 404, 409, 413, 422, 451, 499]),

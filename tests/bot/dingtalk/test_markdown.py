@@ -143,7 +143,7 @@ def check_reader(reply: ModuleType, text: str) -> None:
     assert not any(part.startswith("    ") for part in parts if "    " not in text)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(text=TEXTS)
 def test_text_of_any_blocks_is_seen_as_it_was(warm_reply: ModuleType, text: str) -> None:
     """Blocks in each other as models put them."""
@@ -151,7 +151,7 @@ def test_text_of_any_blocks_is_seen_as_it_was(warm_reply: ModuleType, text: str)
 
 
 @pytest.mark.full
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=500, derandomize=False, suppress_health_check=list(HealthCheck))
 @given(text=TEXTS)
 def test_many_texts_of_any_blocks_are_seen_as_they_were(warm_reply: ModuleType, text: str) -> None:
     """The same with other examples in every run."""
@@ -446,7 +446,6 @@ PIECES = (
 ANY_TEXT = st.lists(st.sampled_from(PIECES), max_size=40).map("".join)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(text=ANY_TEXT | st.text(max_size=9000))
 @example(text="🇨🇳" * 5000)
 @example(text="e" + "\u0301" * 9000)
@@ -605,3 +604,10 @@ def test_end_of_a_line_in_the_first_half_is_no_place_to_cut(warm_reply: ModuleTy
     first, rest = warm_reply.split_text("一\n二\n" + "字" * 4000)
     assert len(first) > 1600
     assert first + rest == "一\n二\n" + "字" * 4000
+
+
+def test_table_without_cells_does_not_cost_the_answer(reply: Reply, cloud: LocalCloud) -> None:
+    """Models write such HTML; the words around it are the answer."""
+    for table in ("<tr>a</tr><tr>b</tr>", "<tr></tr><tr></tr>", ""):
+        cloud.openai_api.answer_next(f"价格：\n<table>{table}</table>")
+        assert "价格" in reply.ask("1+1=?")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conversation import (
@@ -162,7 +162,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
 @given(
     changes=st.dictionaries(
         st.sampled_from(["body", "headers", "isBase64Encoded", "requestContext", "queryParameters"]), JSON, max_size=3

@@ -182,3 +182,15 @@ def test_turns_committed_in_another_order_than_their_words_are_all_shown(
     assert reply.run(message)["result"] == "answered"
     questions = [said["content"] for said in cloud.openai_api.asked[0]["messages"] if said["role"] == "user"]
     assert questions == [*(f"问题 {number}" for number in order), "你好"]
+
+
+def test_turns_after_the_words_were_deleted_are_shown(reply: Reply, cloud: LocalCloud) -> None:
+    """A lifecycle rule did it: the object begins anew, and the lines of what is gone name places far behind."""
+    message = cloud.dingtalk.message("一")
+    write_turns(cloud, message, 300, "很长的回答" * 50)
+    (words,) = (key for key in list(cloud.oss.keys()) if key.startswith("chat-history/"))
+    cloud.oss.write(words, "")
+    for text in ("一", "二", "三"):
+        reply.ask(text)
+    questions = [said["content"] for said in cloud.openai_api.asked[-1]["messages"] if said["role"] == "user"]
+    assert questions == ["一", "二", "三"]
