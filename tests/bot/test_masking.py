@@ -63,6 +63,15 @@ def test_what_belongs_to_somebody_is_masked_and_the_rest_stays(said: str, shown:
     assert masking.quotable([said], PRIVATE) == shown
 
 
+@pytest.mark.parametrize(
+    ("private", "shown"),
+    [([], "坏了。（hi you）"), (["", "u", "了"], "坏了。（hi you）"), (["hi", "hi you"], "坏了。（…）")],
+)
+def test_short_question_hides_itself_and_nothing_else(private: list[str], shown: str) -> None:
+    """One character is in every text; the longest word counts."""
+    assert masking.masked("坏了。（hi you）", private) == shown
+
+
 def test_several_texts_are_one_short_line() -> None:
     """Each once, and no more than fits below a sentence."""
     assert masking.quotable(["a b", "a  b", "c"], ()) == "a b c"
