@@ -44,23 +44,25 @@ def quotable(texts: Iterable[str], private: Iterable[str]) -> str:
 
 def masked(text: str, private: Iterable[str]) -> str:
     """The text without what is private, and without what looks as if it were."""
-    for known in sorted(filter(None, (" ".join(each.split()) for each in private)), key=len, reverse=True):
-        text = without_parts(text, known)
+    text = without_parts(text, private)
     text = OWNERS.sub(rf"\1{MASK}", KEYS.sub(MASK, ADDRESSES.sub(MASK, text)))
     return re.sub(r"[A-Za-z0-9+=_]{9,}", lambda run: MASK if is_like_key(run[0]) else run[0], text)
 
 
-def without_parts(text: str, known: str) -> str:
-    """The text without the parts, of some length, that it has in common with another."""
-    if len(known) > 1:  # as a word: a question may be 'hi'
-        text = re.sub(rf"(?<![A-Za-z0-9]){re.escape(known)}(?![A-Za-z0-9])", MASK, text)
-    hidden = bytearray(len(text))
-    for size, pattern in ((ASKED_IDEOGRAPHS, r"[\u3040-\u9fff\uac00-\ud7af]"), (ASKED_CHARACTERS, ".")):
+def without_parts(text: str, private: Iterable[str]) -> str:
+    """The text without the parts, of some length, that it has in common with others; a question may be 'hi'."""
+    texts = sorted({" ".join(each.split()) for each in private}, key=len, reverse=True)
+    known, hidden = "\0".join(texts), bytearray(len(text))
+    for size, pattern in ((ASKED_IDEOGRAPHS, r"[\u3040-\u9fff\uac00-\ud7af]"), (ASKED_CHARACTERS, r"[^\0]")):
+        own = {text[start : start + size] for start in range(len(text) - size + 1)}
+        common = own.intersection(known[start : start + size] for start in range(len(known) - size + 1))
+        parts = {part for part in common if re.fullmatch(f"{pattern}{{{size}}}", part)}
         for start in range(len(text) - size + 1):
-            part = text[start : start + size]
-            if MASK not in part and part in known and len(re.findall(pattern, part)) == size:
+            if text[start : start + size] in parts:
                 hidden[start : start + size] = b"\1" * size
-    return re.sub(f"{MASK}+", MASK, "".join(MASK if hide else sign for hide, sign in zip(hidden, text, strict=True)))
+    text = "".join(MASK if hide else sign for hide, sign in zip(hidden, text, strict=True))
+    words = "|".join(re.escape(each) for each in texts if 1 < len(each) < ASKED_CHARACTERS) or "(?!)"
+    return re.sub(f"{MASK}+", MASK, re.sub(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", MASK, text))
 
 
 def is_like_key(run: str) -> bool:

@@ -17,6 +17,7 @@ from bot.oss.journal import TAIL_BYTES
 
 CHECK_SHARE = (10, 1 / 3)  # for OSS, and then for DingTalk
 CHECK_SECONDS = 30  # for ChatGPT; a reasoning model thinks that long about nothing
+LEAST_SECONDS = 1  # with less left, it is not asked
 FOLDERS = ("chat-journal", "chat-history", "chat-usage")  # the last with DAILY_LIMIT
 
 
@@ -26,11 +27,11 @@ def self_check(problems: list[str], run: Run) -> dict[str, str]:
     needed = settings.timeout + MOST_SECONDS_WITHOUT_CHATGPT
     short = sentences.SHORT_TIME_OUT.format(seconds=seconds, needed=needed) if seconds < needed else ""
     wrong = {"settings": sentences.BETWEEN.join(problems), "time-out": short, "OSS": check_oss(run)}
+    if settings.dingtalk_app_key and settings.dingtalk_app_secret:
+        wrong["DingTalk"] = check_dingtalk(run)  # before the models, which may take all the time there is
     for model in settings.chatgpt_model:
         part = "ChatGPT" if len(settings.chatgpt_model) == 1 else f"ChatGPT {model}"
         wrong[part] = check_model(model, run)
-    if settings.dingtalk_app_key and settings.dingtalk_app_secret:
-        wrong["DingTalk"] = check_dingtalk(run)
     named = {sentences.REPORT.get(part, part): problem or "ok" for part, problem in wrong.items()}
     return {"result": "self-check", **named}
 
@@ -59,9 +60,15 @@ def check_model(model: str, run: Run) -> str:
     if not settings.chatgpt_api_key:
         return sentences.NOT_CHECKED.format(name="CHATGPT_API_KEY")
     messages = messages_for(Question("1+1=?"), [], settings.system_prompt)
+    most_seconds = min(CHECK_SECONDS, settings.timeout)
+    seconds = min(most_seconds, run.deadline - time.monotonic())
     try:
-        complete(messages, settings, min(CHECK_SECONDS, settings.timeout, run.deadline - time.monotonic()))
+        if seconds < LEAST_SECONDS:
+            return sentences.NO_TIME_TO_CHECK
+        complete(messages, settings, seconds)
     except ModelFailure as failure:
+        if failure.cause == "timeout" and seconds < most_seconds:
+            return sentences.NO_TIME_TO_CHECK
         said = sentences.SERVICE_SAID.format(said=failure.said) if failure.said else ""
         detail = sentences.NOTE.format(note=failure.detail)
         return f"{sentences.FAILURES[failure.cause]} {detail} {said}".strip()

@@ -52,6 +52,9 @@ def first_object(value: Any) -> dict[str, Any]:
 # https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 NO_DATA = re.compile(r"^[ \t]*(?::|event:|id:|retry:).*", re.MULTILINE)
 DATA = re.compile(r"^[ \t]*(?:data:[ \t]*)?\[DONE\][ \t\r]*$|^[ \t]*data:", re.MULTILINE)
+# Each may begin a value, which takes up to 250 bytes of memory; 16 MB of chunks, a token in each, have 1.5 million. Of
+# what has more, so many characters are read.
+SEPARATORS, MOST_SEPARATORS, MOST_CHARACTERS = ",{[\n", 1_600_000, 1_000_000
 
 
 def values_in(content: bytes) -> list[Any]:
@@ -59,8 +62,14 @@ def values_in(content: bytes) -> list[Any]:
 
     Services send events although none were asked for: chunks, or whole answers, or an answer and '[DONE]' behind it.
     """
+    text = content.decode("utf-8-sig", "replace")
+    if sum(map(text.count, SEPARATORS)) > MOST_SEPARATORS:
+        text = text[:MOST_CHARACTERS]
+    whole = read_json(text)
+    if whole is not None:
+        return [whole]
     values: list[Any] = []
-    for frame in DATA.split(NO_DATA.sub("", content.decode("utf-8-sig", "replace"))):
+    for frame in DATA.split(NO_DATA.sub("", text)):
         try:
             values += [json.loads(frame)] if frame.strip() else []
         except (ValueError, RecursionError):  # it broke off, or is words

@@ -19,12 +19,13 @@ ENDINGS = (  # how an answer ended, by what the reason is made of; the first tha
     ("tools", "tool|function"),
     ("filtered", "filter|refus|block|sensitiv|safety|recit|prohibit|spii|guardrail|polic|censor|moderat|violat|risk"),
     ("length", "length|token|window|limit|max"),
-    ("down", "error|abort|network|insufficient|fail|timeout|cancel|interrupt|disconnect|overload"),
+    ("down", "error|abort|network|insufficient|fail|timeout|cancel|interrupt|disconnect|overload|progress"),
 )
 CUT_OFF = {"filtered": "TAKEN_AWAY", "length": "TOO_SHORT", "down": "BROKEN_OFF"}
 THOUGHT = re.compile("think|thought|reasoning")  # in the name of a field, or the type of a part
 # Characters of the words are kept and sent, more parts than DingTalk is sent have 66,000; are read, with the thoughts.
 MOST_CHARACTERS, MOST_READ = 200_000, 1_000_000
+IN_BASE64 = re.compile("base64,[A-Za-z0-9+/=_-]*")  # pictures, which may be longer
 
 
 class Answer(NamedTuple):
@@ -60,7 +61,7 @@ def read_answer(content: bytes) -> Answer:
     values = values_in(content)
     if not values:
         raise ModelFailure("busy", "an empty body")
-    completion = completion_in(values)
+    completion = completion_in(values, b"[DONE]" in content[-200:])
     if is_response(completion):
         completion = as_completion(completion)
         values = [completion]  # all else of it that is no answer repeats the request
@@ -68,19 +69,21 @@ def read_answer(content: bytes) -> Answer:
     message = first_object(choice.get("message"))
     places = (message, choice, completion.get("output_text"), completion.get("output"))
     raw = next((text for text in map(text_of, places) if text.strip()), "")
-    raw, pictures = take_pictures(raw)
+    raw, pictures = take_pictures(raw[: MOST_READ + sum(map(len, IN_BASE64.findall(raw)))])
     raw = raw[:MOST_READ]
     words = without_marks(raw)[:MOST_CHARACTERS]
     words = "\n\n".join(filter(None, (words, pictures_beside(message, pictures))))
     reason = str(choice.get("finish_reason") or "").strip().lower()
     ending = next((name for name, made in ENDINGS if re.search(made, reason)), "?")
+    error = choice.get("error") or completion.get("error") or completion.get("object") == "error"
+    ending = "down" if error and ending not in CUT_OFF else ending
     if words:
         notes = [getattr(sentences, CUT_OFF[ending])] if ending in CUT_OFF else []
         notes += [sentences.TOOL_CALLED] if calls_tool(raw) else []
         sources = sources_below(completion, words) if b"http" in content else ""
         return Answer(words, tokens_in(completion), tuple(notes), tuple(pictures), sources, ending == "length")
     refusal = read_refusal(200, [*values, choice.get("error")])
-    if choice.get("error") or completion.get("error") or understood(refusal):
+    if error or understood(refusal):
         raise refusal
     if isinstance(values[0], str) and values[0].startswith("{") and read_json(values[0]) is None:
         raise ModelFailure("down", "JSON that broke off")
@@ -97,25 +100,34 @@ def read_answer(content: bytes) -> Answer:
     raise ModelFailure(cause, "no words", said=quotable([reason], ()) if cause == "ended" else "")
 
 
-def completion_in(values: list[Any]) -> dict[str, Any]:
-    """One completion: the last whole one, or what its chunks are together; {} if there is none."""
+def completion_in(values: list[Any], done: bool) -> dict[str, Any]:
+    """One completion: the last whole one, or what its chunks are together if that says more; {} if there is none.
+
+    A stream may leave out the reason of its end, or '[DONE]': one that has neither broke off.
+    https://github.com/QuantumNous/new-api/issues/7489, https://github.com/vllm-project/vllm/issues/52852
+    """
     whole: dict[str, Any] = {}
+    choice: dict[str, Any] = {}
     parts: dict[str, list[Any]] = {}
-    reason = None
     for event in map(first_object, values):
         event = event["response"] if isinstance(event.get("response"), dict) else event  # an event of the Responses API
         whole.update({name: value for name, value in event.items() if value is not None})
-        choice = first_object(event.get("choices"))
-        if isinstance(choice.get("delta"), dict):
-            reason = choice.get("finish_reason") or reason
-            for name, value in choice["delta"].items():
-                parts.setdefault(name, []).extend([value] if value else [])
-    if parts:
-        message = {
+        chunk = first_object(event.get("choices"))
+        choice.update({name: value for name, value in chunk.items() if value})
+        delta = chunk["delta"] if isinstance(chunk.get("delta"), dict) else {"content": chunk.get("text")}
+        for name, value in delta.items():
+            parts.setdefault(name, []).extend([value] if value else [])
+    if choice:
+        in_chunks = "delta" in choice or len(values) > 1
+        done = done and not isinstance(values[-1], str)  # what was too long was cut, and breaks off in a chunk
+        if in_chunks and not (done or choice.get("finish_reason") or choice.get("message")):
+            choice["finish_reason"] = "disconnected"
+        joined = {
             name: "".join(found) if all(isinstance(each, str) for each in found) else found
             for name, found in parts.items()
         }
-        whole["choices"] = [{"message": message, "finish_reason": reason}]
+        less, more = sorted((joined, first_object(choice.get("message"))), key=lambda message: len(text_of(message)))
+        whole["choices"] = [{**choice, "message": {**less, **more}}]
     return whole
 
 

@@ -5,6 +5,7 @@ Nothing in code is touched. Every pattern here meets what a model that loops may
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from bot.values import BLANKS
@@ -38,7 +39,8 @@ MARK = (  # no code stands in one, which is \0 here
 # What stands around one that begins or ends a line, but for other marks.
 BEGINS, ENDS = r"(?:^|(?<=[|｜]>)|(?<=turn>|INST\]|<eo[sd]>)|(?<=/s>))[ \t]*", rf"[ \t]*(?=$|{MARK})"
 PLACED_MARK = re.compile(rf"(?P<begins>{BEGINS})?{MARK}(?P<ends>{ENDS})?", re.MULTILINE)
-LEADING_MARKS = re.compile(rf"\s*(?:{MARK}\s*(?:(?:assistant|model)[ \t]*(?=\n|<|\Z))?\s*)+")
+LEADING_MARKS = re.compile(rf"\s*(?:{MARK}\s*(?:(?:assistant|model)[ \t]*(?=\n|<|\Z))?\s*){{1,1000}}")
+MOST_MARKS = 10_000  # are looked at: each takes a kilobyte
 TURN = re.compile(r"(im_)?start(_header_id|_of_turn)?|begin_of_sentence|user|human|inst")  # what opens one
 
 
@@ -78,7 +80,8 @@ def without_template(text: str) -> str:
     """
     plain = without_code(text)
     marks = {
-        mark: next(filter(None, mark.group(2, 3, 4))).replace("▁", "_").lower() for mark in PLACED_MARK.finditer(plain)
+        mark: next(filter(None, mark.group(2, 3, 4))).replace("▁", "_").lower()
+        for mark in itertools.islice(PLACED_MARK.finditer(plain), MOST_MARKS)
     }
     names = {*marks.values()}
     if {"s", "/s"} <= names:

@@ -101,7 +101,6 @@ def take_whole(response: httpx2.Response) -> None:
     """Read the body of a response, up to a limit, and unpack it by what it is: what is said of it may be wrong."""
     stream = response.stream
     assert isinstance(stream, httpx2.SyncByteStream)
-    watch(response.extensions["network_stream"].get_extra_info("socket"))  # perhaps a kept one
     try:
         data = read_up_to(MOST_BYTES, stream)
         packed = response.headers.pop("content-encoding", "identity") != "identity" or data.startswith(b"\x1f\x8b")

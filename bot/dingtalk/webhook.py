@@ -105,7 +105,7 @@ def post_to_webhook(url: str, body: bytes, seconds: float) -> str:
     if errcode == "0":
         return ""
     errmsg = plain_words(answer.get("errmsg", ""), 80)
-    problem = without_parts(f"DingTalk answers errcode {errcode}: {errmsg}", body.decode())  # it may quote the reply
+    problem = without_parts(f"DingTalk answers errcode {errcode}: {errmsg}", [body.decode()])  # it may quote the reply
     verdict = first_row(VERDICTS, [f"{errcode}. {errmsg}"])
     log.warning("%s (%s)", problem, verdict or "unknown")
     if verdict == "text":

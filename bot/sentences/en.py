@@ -274,4 +274,5 @@ OSS_HINTS = {  # what the deployer can do, by cause
 REPORT = {"settings": "settings", "time-out": "time-out", "DingTalk": "DingTalk pictures and files"}  # its parts
 SHORT_TIME_OUT = "the function's time-out is {seconds} s; set it to {needed} s or more"
 NOT_CHECKED = "not checked: correct {name} first"
+NO_TIME_TO_CHECK = "not finished: time was up; set a longer time-out of the function and check again"
 VERSIONED = "versioning is or was on: \\clear leaves old versions, and saving may fail. Use a bucket that never had it"

@@ -266,4 +266,5 @@ OSS_HINTS = {  # what the deployer can do, by cause
 REPORT = {"settings": "settings 环境变量", "time-out": "time-out 执行超时时间", "DingTalk": "DingTalk 图片和文件"}
 SHORT_TIME_OUT = "函数的执行超时时间是 {seconds} 秒，请改为至少 {needed} 秒"
 NOT_CHECKED = "没有检查：先改正 {name}"
+NO_TIME_TO_CHECK = "没有检查完：时间不够了，请调大函数的执行超时时间，再检查一次"
 VERSIONED = "Bucket 开启过版本控制：\\clear 以后历史版本里仍有原来的内容，也可能存不进去。请换一个没有开启过的 Bucket"

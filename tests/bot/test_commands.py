@@ -11,7 +11,7 @@ import pytest
 
 from bot.dingtalk.message import COMMANDS, Command, command_in
 from bot.sentences import zh
-from tests.helpers import Reply
+from tests.helpers import Clock, Reply
 from tests.stand_ins.dingtalk import numbered_person
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.server import Fault
@@ -171,6 +171,20 @@ def test_self_check_asks_every_model(two: Reply, cloud: LocalCloud) -> None:
     report = two.run(b"{}")
     assert report["ChatGPT gpt-6-luna"] == "ok"
     assert report["ChatGPT gpt-none"].startswith(zh.FAILURES["model"])
+
+
+@pytest.mark.parametrize(("spent_seconds", "asked"), [(200, 1), (115.5, 2)])
+def test_model_that_was_not_asked_or_had_no_time_is_not_told_as_slow(
+    two: Reply, cloud: LocalCloud, clock: Clock, spent_seconds: float, asked: int
+) -> None:
+    """The models before it took the time of the function; TIMEOUT is not to blame."""
+    two.environment.update(cloud.application())
+    cloud.openai_api.plan(Fault(then=lambda: clock.sleep(spent_seconds)))
+    cloud.openai_api.plan(Fault(delay=10))
+    report = two.run(b"{}")
+    assert len(cloud.openai_api.received) == asked
+    assert report["ChatGPT gpt-6-sol"] == zh.NO_TIME_TO_CHECK
+    assert report["ChatGPT gpt-6-luna"] == report["DingTalk 图片和文件"] == "ok"
 
 
 # --- roles ---

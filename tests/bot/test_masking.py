@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 
 from bot import masking
 
-PRIVATE = ("sk-example", "https://ai.example.com/v1", "我想知道怎么离婚", "please help me with my divorce papers", "hi")
+PRIVATE = (
+    "sk-example",
+    "https://ai.example.com/v1",
+    "我想知道怎么离婚",
+    "please help me with my divorce papers",
+    "hi",
+    "离婚",
+)
 
 
 @pytest.mark.parametrize(
@@ -47,12 +54,22 @@ PRIVATE = ("sk-example", "https://ai.example.com/v1", "我想知道怎么离婚"
         ("prompt 'help me with my divorce' is bad", "prompt '…' is bad"),
         ("prompt: hi", "prompt: …"),
         ("this", "this"),
+        ("prompt: hi, 离婚 and please help me with 离婚", "prompt: …, … and …"),
         ("sk-example", ""),
     ],
 )
 def test_what_belongs_to_somebody_is_masked_and_the_rest_stays(said: str, shown: str) -> None:
     """Numbers and names that a deployer needs are still there."""
     assert masking.quotable([said], PRIVATE) == shown
+
+
+@pytest.mark.parametrize(
+    ("private", "shown"),
+    [([], "坏了。（hi you）"), (["", "u", "了"], "坏了。（hi you）"), (["hi", "hi you"], "坏了。（…）")],
+)
+def test_short_question_hides_itself_and_nothing_else(private: list[str], shown: str) -> None:
+    """One character is in every text; the longest word counts."""
+    assert masking.masked("坏了。（hi you）", private) == shown
 
 
 def test_several_texts_are_one_short_line() -> None:
@@ -77,3 +94,12 @@ def test_masking_takes_no_time(text: str) -> None:
     started = time.process_time()
     masking.quotable([text], [text * 10])
     assert time.process_time() - started < 1
+
+
+def test_long_history_is_masked_in_no_time() -> None:
+    """All of it is searched at once, for each try: outside every deadline."""
+    history = ["".join(chr(0x4E00 + (7 * turn + 31 * place) % 20_000) for place in range(500)) for turn in range(300)]
+    said = "".join(chr(0x4E00 + 53 * place % 20_000) for place in range(1900)) + history[299][:5]
+    started = time.process_time()
+    assert history[299][:5] not in masking.masked(said, history)
+    assert time.process_time() - started < 0.6

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -186,6 +188,76 @@ def test_unknown_end_is_named() -> None:
     assert failure.value.sentence == f"{zh.FAILURES['ended']}\n{zh.SERVICE_SAID.format(said='some_new_reason')}"
 
 
+# --- what broke off ---
+
+
+def event(**fields: Any) -> str:
+    return f"data: {json.dumps(fields)}\n\n"
+
+
+DONE = "data: [DONE]\n\n"
+ERROR = {"message": "overloaded", "code": "server_error"}
+HALF = chunk("前半") + chunk("句")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HALF + event(error=ERROR),
+        HALF + event(error=ERROR) + DONE,  # https://github.com/vllm-project/vllm/pull/40986
+        HALF + event(error="overloaded") + DONE,
+        HALF + event(object="error", message="overloaded", code=50002) + DONE,  # FastChat
+        HALF + f"event: error\n{event(code='Throttling', message='wait')}",  # Model Studio
+        # https://openrouter.ai/docs/api/reference/errors-and-debugging
+        HALF + chunk("", "error", error=ERROR) + DONE,
+        HALF + event(choices=[{"delta": {"content": ""}, "error": ERROR, "finish_reason": "stop"}]) + DONE,
+        HALF,  # https://github.com/vllm-project/vllm/issues/52852
+        HALF + chunk("")[:30],
+        HALF + chunk("")[:30] + "\n\n" + DONE,
+        chunk("前半句"),
+        event(choices=[{"text": "前半"}]) + event(choices=[{"text": "句"}]),
+        json.dumps({"choices": [{"message": {"content": "前半句"}, "finish_reason": None}], "error": ERROR}),
+        json.dumps({"object": "response", "status": "in_progress", "output": [{"content": "前半句"}]}),
+    ],
+)
+def test_half_an_answer_says_that_it_is_one(body: str) -> None:
+    """An error stands beside or behind its words, or nothing tells that the stream ended."""
+    answer = read_answer(body.encode())
+    assert (answer.words, answer.notes) == ("前半句", (zh.BROKEN_OFF,))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        HALF + DONE,  # https://github.com/QuantumNous/new-api/issues/7489
+        HALF + chunk("", "stop"),
+        HALF + chunk(None, "stop", error=None) + chunk(None, "") + event(choices=[], usage={}),
+        json.dumps({"choices": [{"message": {"content": "前半句"}}]}),  # https://github.com/maximhq/bifrost/issues/1489
+        json.dumps({"choices": [{"text": "前半句"}]}),
+        event(choices=[{"message": {"content": "前半句"}}]) + event(choices=[], usage={}),
+        event(code=0, message="Success", choices=[{"message": {"content": "前半句"}}]),  # Spark
+        event(choices=[{"text": "前半"}]) + event(choices=[{"text": "句", "finish_reason": "stop"}]),
+        chunk("前") + event(choices=[{"message": {"content": "前半句"}}]),
+        chunk("前半句") + event(choices=[{"message": {"content": ""}, "finish_reason": "stop"}]),
+    ],
+)
+def test_whole_answer_is_shown_without_a_note(body: str) -> None:
+    """Relays leave out the reason of the end, or the end of the stream; what says more than the chunks is whole."""
+    answer = read_answer(body.encode())
+    assert (answer.words, answer.notes) == ("前半句", ())
+
+
+def test_limit_behind_an_error_is_still_the_limit() -> None:
+    """What the service says of the end is more than that there is one."""
+    assert read_answer((HALF + chunk("", "length") + event(error=ERROR)).encode()).notes == (zh.TOO_SHORT,)
+
+
+def test_response_that_broke_off_before_its_words_is_tried_again() -> None:
+    """Its events are not read, only what they lead to."""
+    response = {"object": "response", "status": "in_progress", "output": []}
+    assert cause(event(type="response.created", response=response).encode()) == "down"
+
+
 # --- what templates leave ---
 
 
@@ -307,6 +379,35 @@ def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
         assert isinstance(read_answer(body), Answer)
     except (ModelFailure, Refusal):
         pass
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        completion("`a` " * 1_000_000),
+        completion("data:image/png;base64,iVBORw0KGgo= " + "`a` " * 1_000_000),
+        completion("<s>" * 1_000_000 + "</s>"),
+        completion("<|im_end|>" * 400_000),
+        b"[" + b"{}," * 1_300_000 + b"{}]",
+    ],
+    ids=["code", "code and pictures", "marks", "turns", "values"],
+)
+def test_long_body_takes_little_memory(body: bytes) -> None:
+    """Of its 4 MB little is ever shown; 16 MB are allowed, and an instance has 512."""
+    tracemalloc.start()
+    with contextlib.suppress(ModelFailure, Refusal):
+        read_answer(body)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 12 * len(body)
+
+
+def test_large_picture_in_the_words_is_whole_and_the_words_behind_it_are_kept() -> None:
+    """The limit of what is read counts no pictures."""
+    picture = "iVBORw0KGgo" + "A" * 3_000_000
+    answer = read_answer(completion(f"猫：![猫](data:image/png;base64,{picture}) 画好了"))
+    assert answer.pictures == (picture,)
+    assert answer.shown([], "").startswith("猫： 画好了")
 
 
 def test_json_that_is_deep_and_wide_is_looked_through_in_time() -> None:
