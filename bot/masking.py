@@ -11,6 +11,7 @@ MASK = "…"
 MOST_CHARACTERS, MOST_READ = 200, 2000
 # So much of a question in a row is recognised as part of it: characters, and those of Chinese and its neighbours.
 ASKED_CHARACTERS, ASKED_IDEOGRAPHS = 12, 4
+WORD_CHARACTERS = 8  # a shorter text may be part of a word
 ADDRESSES = re.compile(
     r"[\w.+-]{1,20}:/?/\S*|[^\s@]{1,80}@[\w.-]{1,80}"
     r"|\b(?:[\w-]{1,63}\.){1,8}(?:com|cn|net|org|io|ai|dev|app|xyz|top|cloud|local|internal|example|test)\b(?::\d+)?(?:/\S*)?"
@@ -61,8 +62,9 @@ def without_parts(text: str, private: Iterable[str]) -> str:
             if text[start : start + size] in parts:
                 hidden[start : start + size] = b"\1" * size
     text = "".join(MASK if hide else sign for hide, sign in zip(hidden, text, strict=True))
-    words = "|".join(re.escape(each) for each in texts if 1 < len(each) < ASKED_CHARACTERS) or "(?!)"
-    return re.sub(f"{MASK}+", MASK, re.sub(rf"(?<![A-Za-z0-9])(?:{words})(?![A-Za-z0-9])", MASK, text))
+    short = [re.escape(each) for each in texts if 1 < len(each) < ASKED_CHARACTERS]
+    alone = [f"(?<![A-Za-z0-9]){each}(?![A-Za-z0-9])" if len(each) < WORD_CHARACTERS else each for each in short]
+    return re.sub(f"{MASK}+", MASK, re.sub("|".join(alone) or "(?!)", MASK, text))
 
 
 def is_like_key(run: str) -> bool:

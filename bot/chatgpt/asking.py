@@ -53,10 +53,11 @@ def ask_patiently(question: Question, turns: list[dict[str, Any]], settings: Rep
     """
     service = (settings.chatgpt_base_url, settings.chatgpt_model[0])
     known, pauses_seconds, shortened = ways.get(service, frozenset()), iter(ASK_PAUSES_SECONDS), False
+    said = [text for turn in turns for text in turn.values()]
     while True:
         try:
             messages = messages_for(question, turns, settings.system_prompt, "no system" not in known)
-            answer = complete(messages, settings, deadline - time.monotonic(), stream="stream" in known)
+            answer = complete(messages, settings, deadline - time.monotonic(), "stream" in known, said)
             ways[service] = known
             return answer
         except ModelFailure as failure:

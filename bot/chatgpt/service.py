@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import re
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import httpx2  # comes with openai
@@ -26,10 +27,16 @@ EARLY_SECONDS = 0.5  # before the deadline nothing of ours gives up waiting for 
 MOST_BYTES = 16 * 1024 * 1024  # of an answer, unpacked: pictures are in some
 
 
-def complete(messages: list[dict[str, Any]], settings: Any, seconds: float, stream: bool = False) -> Answer:
-    """What the service answers to these messages; or ModelFailure. Some services stream unless they are told not to."""
+def complete(
+    messages: list[dict[str, Any]], settings: Any, seconds: float, stream: bool = False, said: Iterable[str] = ()
+) -> Answer:
+    """What the service answers to these messages; or ModelFailure. Some services stream unless they are told not to.
+
+    `said`: more words of a person, of an earlier try, that the service may quote.
+    """
     request = {"model": settings.chatgpt_model[0], **settings.chatgpt_options, "messages": messages, "stream": stream}
-    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *(text_of(each["content"]) for each in messages)]
+    private = [settings.chatgpt_api_key, settings.chatgpt_base_url, *said]
+    private += [text_of(each["content"]) for each in messages]
     client = openai_client(settings.chatgpt_api_key, settings.chatgpt_base_url)
     deadline, timeout = time.monotonic() + seconds, openai.Timeout(seconds, connect=min(seconds, 5))
     try:
@@ -49,8 +56,9 @@ def complete(messages: list[dict[str, Any]], settings: Any, seconds: float, stre
         raise ModelFailure("network" if early else "timeout", type(error).__name__) from error
     except openai.APIConnectionError as error:
         raise ModelFailure("network", type(error.__cause__).__name__) from error
-    except ValueError as error:  # what stands in CHATGPT_OPTIONS cannot be sent, such as NaN
-        raise ModelFailure("options", trace(error)) from error
+    except ValueError as error:  # CHATGPT_OPTIONS cannot be sent; or a refusal is not in the encoding that it names
+        not_read = isinstance(error, UnicodeError) and not isinstance(error, UnicodeEncodeError)
+        raise ModelFailure("strange" if not_read else "options", trace(error)) from error
     except openai.APIStatusError as error:
         response = error.response
         refusal = read_refusal(response.status_code, values_in(response.content))

@@ -34,6 +34,7 @@ PRIVATE = (
         ("key 8f14e45fceea167a5a36dedd4bea2543 is bad", "key … is bad"),
         ("Authorization: Bearer abc", "Authorization: …"),
         ("token eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.abc is bad", "token ….….abc is bad"),
+        ("key xsk-exampley is bad", "key x…y is bad"),
         ("call 13800138000", "call …"),
         ("request 3f2504e0-4f89-11d3-9a0c-0305e82c3301", "request …"),
         # addresses and who lives there

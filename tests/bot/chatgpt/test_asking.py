@@ -711,3 +711,20 @@ def test_options_with_half_a_character_are_told(reply: Reply, cloud: LocalCloud)
     reply.environment["CHATGPT_OPTIONS"] = '{"user": "\\ud800"}'
     assert reply.ask("1+1=?") == zh.FAILURES["options"]
     assert not cloud.openai_api.received
+
+
+def test_history_that_a_service_quotes_after_it_was_left_out_is_not_shown(reply: Reply, cloud: LocalCloud) -> None:
+    """What is refused for no reason that is understood is asked again without the history; its words stay private."""
+    message = cloud.dingtalk.message("1+1=?")
+    write_turns(cloud, message, 1, "早先的机密")
+    cloud.openai_api.plan(Fault(status=400, body='{"error": {"message": "早先的机密 is odd"}}', times=3))
+    reply.run(message)
+    assert len(cloud.openai_api.received) == 2
+    assert "早先" not in cloud.dingtalk.shown(message)[0].text
+
+
+def test_refusal_in_another_encoding_than_it_names_is_no_fault_of_the_options(reply: Reply, cloud: LocalCloud) -> None:
+    """It cannot be read; what the deployer set is not to blame."""
+    headers = (("Content-Type", "text/plain; charset=utf-16"),)
+    cloud.openai_api.plan(Fault(status=400, body=b"abcd", headers=headers, times=3))
+    assert sentence_of(reply.ask("1+1=?")) == zh.FAILURES["strange"]
