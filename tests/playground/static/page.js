@@ -549,13 +549,14 @@ async function openStep(row, number, stepKind, index) {
   row.querySelector(".detail").replaceChildren(...parts);
 }
 
-/** The object that changed last is shown, until somebody chooses another one. */
+/** The words that changed last are shown, until somebody chooses another object; else what is shown, while it is there. */
 async function drawJournal() {
   const choice = byId("objects");
   const sizes = JSON.parse(choice.dataset.sizes || "{}");
   const changed = state.objects.filter((each) => each.size !== sizes[each.key]).map((each) => each.key);
   const keys = state.objects.map((each) => each.key);
-  const shown = changed.filter((key) => key.startsWith("chat-history/")).at(-1) ?? changed.at(-1) ?? choice.value; // the words tell more
+  const present = keys.includes(choice.value) ? choice.value : changed.at(-1);
+  const shown = changed.filter((key) => key.startsWith("chat-history/")).at(-1) ?? present; // the words tell more
   choice.dataset.sizes = JSON.stringify(Object.fromEntries(state.objects.map((each) => [each.key, each.size])));
   const short = (key) => decodeURIComponent(key).replace(/(\/.{8}).*(?=\/)/, "$1…");
   choice.replaceChildren(...state.objects.map((each) => element("option", { value: each.key, title: each.key }, `${short(each.key)} (${each.size} B)`)));
