@@ -31,8 +31,8 @@ from tests.stand_ins.function_compute import Function, FunctionCompute
 from tests.stand_ins.generation_3 import body_fields
 from tests.stand_ins.instance import make_context
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
-from tests.stand_ins.oss import Access
-from tests.stand_ins.server import Received
+from tests.stand_ins.oss import Access, error_fault
+from tests.stand_ins.server import Fault, Received
 
 Message = dict[str, Any]
 
@@ -139,6 +139,13 @@ def is_append(received: Received) -> bool:
 def is_commit(received: Received) -> bool:
     """For Fault.where: the line of the journal that commits a reply."""
     return is_append(received) and b'"until"' in received.body and b'"sent"' not in received.body
+
+
+def lose_the_commit(cloud: LocalCloud, carry_out: bool, times: int) -> None:
+    """No answer to the append that commits the reply, and then so many errors instead of a look at the journal."""
+    cloud.oss.plan(Fault(where=is_get))  # at first the journal is read
+    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=carry_out))
+    cloud.oss.plan(error_fault("InternalError", where=is_get, times=times))
 
 
 def deny(cloud: LocalCloud, *actions: str) -> None:

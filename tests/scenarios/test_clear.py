@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, is_append, is_commit, is_get, write_turns
+from tests.helpers import Clock, Reply, is_append, is_commit, lose_the_commit, write_turns
 from tests.stand_ins.dingtalk import Message
 from tests.stand_ins.local_cloud import REPLY, LocalCloud
 from tests.stand_ins.oss import error_fault
@@ -227,13 +227,6 @@ def test_clear_beside_questions_does_everything_once(
         play(reply, cloud, odds, group)
 
 
-def lose_the_clear(cloud: LocalCloud, carry_out: bool, times: int) -> None:
-    """No answer to the append that commits \\clear, and then so many errors instead of a look at the journal."""
-    cloud.oss.plan(Fault(where=is_get))
-    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=carry_out))
-    cloud.oss.plan(error_fault("InternalError", where=is_get, times=times))
-
-
 @pytest.mark.parametrize("times", [4, 99], ids=["OSS is well again", "OSS stays ill"])
 @pytest.mark.parametrize("carry_out", [True, False], ids=["on record", "not on record"])
 def test_clear_of_which_nobody_knows_whether_it_is_on_record_is_done(
@@ -242,7 +235,7 @@ def test_clear_of_which_nobody_knows_whether_it_is_on_record_is_done(
     """The words are deleted, whatever the journal says: what the chat shows is true."""
     reply.ask("我叫小明")
     clearing = cloud.dingtalk.message("\\clear")
-    lose_the_clear(cloud, carry_out, times)
+    lose_the_commit(cloud, carry_out, times)
     assert reply.run(clearing)["result"] == "cleared"
     (shown,) = cloud.dingtalk.shown(clearing)
     assert shown.text.startswith("好的")
@@ -253,7 +246,7 @@ def test_clear_that_is_neither_known_nor_deleted_is_not_promised(reply: Reply, c
     """OSS takes nothing any more."""
     reply.ask("我叫小明")
     clearing = cloud.dingtalk.message("\\clear")
-    lose_the_clear(cloud, False, 99)
+    lose_the_commit(cloud, False, 99)
     cloud.oss.plan(error_fault("InternalError", where=is_delete, times=99))
     reply.run(clearing)
     (shown,) = cloud.dingtalk.shown(clearing)

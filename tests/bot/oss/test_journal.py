@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bot import sentences
-from tests.helpers import Clock, Reply, deny, is_append, is_commit, is_get, write_turns
+from tests.helpers import Clock, Reply, deny, is_append, is_get, lose_the_commit, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import error_fault
 from tests.stand_ins.server import Fault
@@ -250,9 +250,7 @@ def test_of_two_replies_on_record_the_first_counts(reply: Reply, cloud: LocalClo
 def test_append_of_which_nothing_can_be_learnt_is_given_up(reply: Reply, cloud: LocalCloud) -> None:
     """It may have been carried out: appended again without a look at the journal, the turn could be there twice."""
     message = cloud.dingtalk.message("1+1=?")
-    cloud.oss.plan(Fault(where=is_get))
-    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=True))
-    cloud.oss.plan(error_fault("InternalError", where=is_get, times=4))
+    lose_the_commit(cloud, True, times=4)
     assert reply.run(message)["result"] == "answered"
     assert "不一定存进了聊天记录" in cloud.dingtalk.shown(message)[0].text
     assert sum("question" in line for line in cloud.journal(message)) == 1
@@ -272,9 +270,7 @@ def test_turn_that_may_be_saved_is_not_told_as_lost(reply: Reply, cloud: LocalCl
     """Nothing could be read, and the answer of the commit is lost: it is on record, and nobody can know."""
     message = cloud.dingtalk.message("1+1=?")
     cloud.oss.plan(error_fault("ServiceUnavailable", where=is_get, times=2))
-    cloud.oss.plan(Fault(where=is_get))
-    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=True))
-    cloud.oss.plan(error_fault("InternalError", where=is_get, times=99))
+    lose_the_commit(cloud, True, times=99)
     reply.run(message)
     assert "可能没有存下来" in cloud.dingtalk.shown(message)[0].text
     assert any("question" in line for line in cloud.journal(message))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, is_append, is_commit, is_get, write_turns
+from tests.helpers import Clock, Reply, is_append, is_get, lose_the_commit, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import error_fault
 from tests.stand_ins.server import Fault
@@ -213,13 +213,6 @@ def test_clocks_that_are_five_seconds_apart_do_no_harm(
     leave_a_lease(reply, cloud, message, at=now_ms, until=now_ms + 8000)
     assert reply.run(message)["result"] == "answered again"
     assert 8 <= sum(clock.slept) <= 19
-
-
-def lose_the_commit(cloud: LocalCloud, carry_out: bool, times: int) -> None:
-    """No answer to the append that commits the reply, and then so many errors instead of a look at the journal."""
-    cloud.oss.plan(Fault(where=is_get))  # at first the journal is read
-    cloud.oss.plan(Fault(where=is_commit, drop=True, carry_out=carry_out))
-    cloud.oss.plan(error_fault("InternalError", where=is_get, times=times))
 
 
 @pytest.mark.parametrize("carry_out", [True, False], ids=["on record", "not on record"])
