@@ -62,9 +62,9 @@ def check_model(model: str, run: Run) -> str:
     messages = messages_for(Question("1+1=?"), [], settings.system_prompt)
     most_seconds = min(CHECK_SECONDS, settings.timeout)
     seconds = min(most_seconds, run.deadline - time.monotonic())
+    if seconds < LEAST_SECONDS:
+        return sentences.NO_TIME_TO_CHECK
     try:
-        if seconds < LEAST_SECONDS:
-            return sentences.NO_TIME_TO_CHECK
         complete(messages, settings, seconds)
     except ModelFailure as failure:
         if failure.cause == "timeout" and seconds < most_seconds:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from bot.oss.bucket import OssFailure, call_oss, read_range
 from bot.oss.journal import Journal
-from bot.values import read_json, text_in
+from bot.values import first_text, read_json
 
 MOST_BYTES = 64 * 1024  # a role has at most 2,000 characters
 
@@ -42,7 +42,7 @@ def read_choices(journal: Journal, deadline: float) -> Choices:
     chosen = read_json(data)
     if not isinstance(chosen, dict):
         return Choices()  # somebody edited it
-    return Choices(text_in(chosen, "model") or "", text_in(chosen, "prompt") or "")
+    return Choices(first_text(chosen, "model"), first_text(chosen, "prompt"))
 
 
 def write_choices(journal: Journal, choices: Choices, deadline: float) -> None:

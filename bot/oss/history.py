@@ -122,7 +122,7 @@ def parse_words(data: bytes, message_id: str) -> dict[str, str]:
     A line that was not read to its end is read as far as it goes: its last text ends in "…".
     """
     text, line = data.decode("utf-8", "ignore"), None
-    for cut in range(7 if text and not text.endswith("\n") else 1):  # half a sign that is written as \\uXXXX is cut off
+    for cut in range(7 if text and not text.endswith("\n") else 1):  # half a sign, written such as \u4f60, is cut off
         with contextlib.suppress(ValueError, RecursionError):
             line = json.loads(text if text.endswith("\n") else text[: len(text) - cut] + '…"}')
             break

@@ -121,7 +121,7 @@ def test_generation_can_be_chosen() -> None:
 
 @pytest.mark.full
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signal like Ctrl-C for one process")
-@pytest.mark.parametrize("ending", [pytest.param(signal.SIGINT, marks=pytest.mark.full), signal.SIGTERM])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_ending_leaves_no_process_behind(ending: int) -> None:
     """Ctrl-C, also in the middle of an answer: exit status 0, and every instance of a function is gone."""
     with started("--no-browser") as (process, url):
