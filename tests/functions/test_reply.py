@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.helpers import Clock, Reply, deny, is_commit, set_clock
+from tests.helpers import Clock, Reply, deny, is_commit, is_get, set_clock, write_turns
 from tests.stand_ins.local_cloud import LocalCloud
 from tests.stand_ins.oss import Access, error_fault
+from tests.stand_ins.server import Fault
 
 
 def test_question_is_answered_and_recorded(reply: Reply, cloud: LocalCloud) -> None:
@@ -191,6 +192,19 @@ def test_unforeseen_error_of_runs_at_once_is_told_once(
     outcomes = reply.run_at_once(*[(message, {})] * 3)
     assert sorted(outcomes) == ["duplicate", "duplicate", "failed: unforeseen"]
     assert len(cloud.dingtalk.shown(message)) == 1
+
+
+def test_unforeseen_error_of_a_run_that_another_overtook_is_not_told(
+    reply: Reply, cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That one has recorded a reply meanwhile, and sends it."""
+    monkeypatch.setattr(reply.module.rooms["bot.chatgpt.asking"], "messages_for", None)
+    message = cloud.dingtalk.message("1+1=?")
+    key = write_turns(cloud, message, 0)
+    line = json.dumps({"msgId": message["msgId"], "at": 1, "run": "other", "until": 1, "say": "二", "epoch": 0})
+    cloud.oss.plan(Fault(where=is_get, then=lambda: cloud.oss.write(key, line + "\n")))
+    assert reply.run(message)["result"] == "duplicate"
+    assert not cloud.dingtalk.shown(message)
 
 
 def test_unforeseen_error_that_nobody_can_record_is_told(
