@@ -384,13 +384,16 @@ def test_any_body_is_an_answer_or_a_failure(body: bytes) -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        completion("`a` " * 1_000_000),
-        completion("data:image/png;base64,iVBORw0KGgo= " + "`a` " * 1_000_000),
-        completion("<s>" * 1_000_000 + "</s>"),
-        completion("<|im_end|>" * 400_000),
-        b"[" + b"{}," * 1_300_000 + b"{}]",
+        pytest.param(completion("`a` " * 1_000_000), id="code", marks=pytest.mark.full),
+        pytest.param(
+            completion("data:image/png;base64,iVBORw0KGgo= " + "`a` " * 1_000_000),
+            id="code and pictures",
+            marks=pytest.mark.full,
+        ),
+        pytest.param(completion("<s>" * 1_000_000 + "</s>"), id="marks", marks=pytest.mark.full),
+        pytest.param(completion("<|im_end|>" * 400_000), id="turns"),
+        pytest.param(b"[" + b"{}," * 1_300_000 + b"{}]", id="values"),
     ],
-    ids=["code", "code and pictures", "marks", "turns", "values"],
 )
 def test_long_body_takes_little_memory(body: bytes) -> None:
     """Of its 4 MB little is ever shown; 16 MB are allowed, and an instance has 512."""
