@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -89,13 +90,20 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are processors: many tests only wait."""
-    return (os.cpu_count() or 1) + 2
+    """Four more than there are processors: many tests only wait."""
+    return (os.cpu_count() or 1) + 4
 
 
 def pytest_sessionstart() -> None:
     """What ignores Ctrl-C, as a suite that was started with nohup does, passes that on to what it starts."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop() -> Iterator[None]:
+    """Instances start without importing the packages: a second of CPU less, several hundred times."""
+    with fork_servers(sys.executable):
+        return (yield)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,15 +118,13 @@ def pytest_sessionfinish() -> None:
     gc.unfreeze()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def forked_instances() -> Iterator[None]:
-    """Instances start without importing the packages: a second of CPU less, several hundred times."""
-    with fork_servers():
-        yield
+def pytest_unconfigure() -> None:
+    """What is left ends with the process: pytest searches it for garbage five times."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
-def warm_clouds(forked_instances: None) -> Iterator[Callable[[Runtime], LocalCloud]]:
+def warm_clouds() -> Iterator[Callable[[Runtime], LocalCloud]]:
     """The cloud of a runtime, one for all tests of a process, made when the first of them needs it.
 
     Not a fixture with these parameters: pytest would end it whenever the next test has another one.

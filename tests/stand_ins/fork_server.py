@@ -77,9 +77,10 @@ class _Fork:
 
 
 class _ForkServer:
-    """A process of one interpreter that has imported the packages."""
+    """A process of one interpreter that has imported the packages. Forks of this process may use it at the same time."""
 
     def __init__(self, python: str) -> None:
+        """It is still importing when this returns; the first instance waits for that."""
         self._socket, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(IMPORT_SECONDS)
         with other:
@@ -89,33 +90,31 @@ class _ForkServer:
                 env={},
                 start_new_session=True,
             )
-        self._lock = threading.Lock()
-        self._answer()
-
-    def _answer(self) -> int:
-        answer = self._socket.recv(100)
-        if not answer:
-            raise OSError("the process that forks instances has ended")
-        return int(answer)
 
     def fork(self, folder: Path, environment: Mapping[str, str], log: BinaryIO) -> _Fork:
         """A new instance."""
         request = json.dumps({"folder": str(folder), "environment": dict(environment)}).encode()
         their_stdin, stdin = os.pipe()
         stdout, their_stdout = os.pipe()
+        answer, their_answer = os.pipe()
         try:
-            with self._lock:
-                socket.send_fds(self._socket, [request], [their_stdin, their_stdout, log.fileno()])
-                pid = self._answer()
+            socket.send_fds(self._socket, [request], [their_stdin, their_stdout, log.fileno(), their_answer])
         finally:
-            os.close(their_stdin)
-            os.close(their_stdout)
-        return _Fork(pid, os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"))
+            for end in (their_stdin, their_stdout, their_answer):
+                os.close(end)
+        with os.fdopen(answer, "rb") as number:
+            if not select.select([number], [], [], IMPORT_SECONDS)[0]:
+                raise TimeoutError("no instance is forked")
+            pid = number.read()
+        if not pid:
+            raise OSError("the process that forks instances has ended")
+        return _Fork(int(pid), os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb"))
 
     def close(self) -> None:
         """End it; its forks live on."""
         self._socket.close()
-        self._process.wait(IMPORT_SECONDS)
+        self._process.terminate()
+        self._process.wait()
 
 
 _servers: dict[str, _ForkServer] | None = None  # by interpreter; None: instances are started
@@ -123,10 +122,14 @@ _lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def fork_servers(used: bool = True) -> Iterator[None]:
-    """Instances that begin inside the block are forked; if not `used`, they are started: true cold starts."""
+def fork_servers(*pythons: str, used: bool = True) -> Iterator[None]:
+    """Instances that begin inside the block, also in forks of this process, are forked; those of `pythons` at once.
+
+    If not `used`, they are started: true cold starts.
+    """
     global _servers
-    outer, _servers = _servers, {} if used and sys.platform == "linux" else None
+    outer = _servers
+    _servers = {python: _ForkServer(python) for python in pythons} if used and sys.platform == "linux" else None
     try:
         yield
     finally:

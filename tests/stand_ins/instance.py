@@ -224,27 +224,30 @@ def main() -> None:
 def fork_instances() -> None:
     """Import the packages, then fork an instance for every request on stdin, which is a socket, until it ends.
 
-    A request is {"folder", "environment"} as JSON, with the three standard streams of the instance; the answer is the
-    number of its process. The first answer comes when the packages are imported, and means nothing else.
+    A request is {"folder", "environment"} as JSON, with the three standard streams of the instance and a pipe for the
+    answer, which is the number of its process.
     """
     for name in PACKAGES:
         with contextlib.suppress(ImportError):  # an interpreter need not have all of them
-            importlib.import_module(name)
+            package = importlib.import_module(name)
+            if name == "openai":
+                package.DefaultHttpxClient().close()  # imports half of its packages only now
     gc.freeze()  # what is never collected is not copied either
     signal.signal(signal.SIGCHLD, reap)
     requests = socket.socket(fileno=os.dup(0))
-    requests.send(b"0")
     while True:
-        request, streams, _, _ = socket.recv_fds(requests, MAX_FORK_BYTES, 3)
+        request, descriptors, _, _ = socket.recv_fds(requests, MAX_FORK_BYTES, 4)
         if not request:
             return
+        *streams, answer = descriptors
         process = os.fork()
         if process == 0:
             requests.close()
+            os.close(answer)
             become_instance(json.loads(request), streams)
-        for stream in streams:
-            os.close(stream)
-        requests.send(str(process).encode())
+        os.write(answer, str(process).encode())
+        for descriptor in descriptors:
+            os.close(descriptor)
 
 
 def reap(*_: object) -> None:

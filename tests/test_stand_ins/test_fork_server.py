@@ -47,7 +47,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="instances are f
 
 def told_by_instance(folder: Path, forked: bool) -> dict[str, Any]:
     """What the handler returns, from a cold start."""
-    with fork_servers(forked), FunctionCompute() as compute:
+    with fork_servers(used=forked), FunctionCompute() as compute:
         deploy_source(compute, folder, SOURCE, environment=ENVIRONMENT)
         return dict(json.loads(compute.test("f", b"{}")))
 
