@@ -77,7 +77,7 @@ class _Fork:
 
 
 class _ForkServer:
-    """A process of one interpreter that has imported the packages. Forks of this process may use it at the same time."""
+    """A process of one interpreter that has imported the packages. Forks of this process may use it at once, too."""
 
     def __init__(self, python: str) -> None:
         """It is still importing when this returns; the first instance waits for that."""
