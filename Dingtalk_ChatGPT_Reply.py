@@ -33,8 +33,6 @@ https://help.aliyun.com/en/oss/developer-reference/appendobject       append as 
 https://developers.openai.com/docs/guides/error-codes                 what ChatGPT refuses
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

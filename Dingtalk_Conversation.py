@@ -23,8 +23,6 @@ an id made of DingTalk's msgId: Function Compute refuses a message that it has a
 https://open.dingtalk.com/document/development/receive-message   what DingTalk sends and how it signs
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -1,7 +1,5 @@
 """The commands: what each does, and what it says."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 

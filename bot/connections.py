@@ -1,7 +1,5 @@
 """HTTP under a deadline: verified TLS, no redirects, limited bodies, connections that are fresh."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import functools

@@ -1,7 +1,5 @@
 """What several wings raise."""
 
-from __future__ import annotations
-
 
 class Taken(Exception):
     """The reply to this message is in the chat, or another run is sending it; nobody sees this."""

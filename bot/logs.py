@@ -1,7 +1,5 @@
 """What may be logged, and what must not be."""
 
-from __future__ import annotations
-
 import logging
 import re
 import traceback

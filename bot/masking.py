@@ -1,7 +1,5 @@
 """The service's own words, with nothing in them that belongs to somebody: for the chat and for the log."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 

@@ -1,7 +1,5 @@
 """The self-check: a report on every part that the deployer has to set up."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 

@@ -6,8 +6,6 @@ found where one begins with it, with a dot behind it only where it is the whole 
 and "don't" and "cannot" are read as "do not" and "can not".
 """
 
-from __future__ import annotations
-
 import functools
 import re
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """What a completion says."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Asks ChatGPT: tries, less history where it is too long, the words alone where its pictures are not taken."""
 
-from __future__ import annotations
-
 import math
 import time
 from typing import Any, NamedTuple

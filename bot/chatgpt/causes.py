@@ -1,7 +1,5 @@
 """Why a service refuses, by its code, its words, its status."""
 
-from __future__ import annotations
-
 import re
 
 from bot.words import first_row

@@ -3,8 +3,6 @@
 Nothing in code is touched. Every pattern here meets what a model that loops may write: none may look twice at a text.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 

@@ -1,7 +1,5 @@
 """Pictures in an answer, as Base64: in its words, or beside them."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any

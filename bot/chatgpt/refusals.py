@@ -1,7 +1,5 @@
 """What a service says instead of an answer."""
 
-from __future__ import annotations
-
 import dataclasses
 import html
 import itertools

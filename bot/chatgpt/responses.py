@@ -3,8 +3,6 @@
 https://developers.openai.com/api/reference/resources/responses/methods/create
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from bot.values import first_object

@@ -1,7 +1,5 @@
 """One request to the service, through the openai package."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import functools

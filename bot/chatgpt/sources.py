@@ -1,7 +1,5 @@
 """The pages that an answer was made from, which services name beside its words."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """DingTalk's API: the application's token, and calls with it."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

@@ -1,7 +1,5 @@
 """Pictures and text files of a message, fetched from DingTalk."""
 
-from __future__ import annotations
-
 import base64
 import codecs
 import functools

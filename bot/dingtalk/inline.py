@@ -1,7 +1,5 @@
 """The words of a paragraph, a heading or a cell: lines stay lines, and what a CommonMark reader would lose is kept."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Container

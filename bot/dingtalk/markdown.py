@@ -4,8 +4,6 @@ The rule: change as little as possible, and nothing that a CommonMark reader wou
 of https://spec.commonmark.org: blocks stand in containers, which are quotations and list items.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Iterator
@@ -58,7 +56,7 @@ class Container:
         self.number = number  # of an item in an ordered list, as a reader counts
         self.left = False  # code at the margin or the end of a part has ended it: what follows stands at the margin too
 
-    def begin(self, rival: Container | None = None) -> str:
+    def begin(self, rival: "Container | None" = None) -> str:
         """Its marker, with the other sign if the list of the rival, which stands before it, would go on wrongly."""
         sign = self.sign
         if rival and rival.shown.strip()[-1] == sign and rival.number != self.number - 1:

@@ -1,7 +1,5 @@
 """Reads what people send: a message from DingTalk, whatever its kind."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """A reply as the requests that show it: in parts that DingTalk takes."""
 
-from __future__ import annotations
-
 import json
 import re
 import unicodedata

@@ -1,7 +1,5 @@
 """The emoji on a message while its answer is under way."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterable

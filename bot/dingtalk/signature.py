@@ -1,7 +1,5 @@
 """The signature of DingTalk's requests."""
 
-from __future__ import annotations
-
 import base64
 import hmac
 import re

@@ -1,7 +1,5 @@
 """Tables as lists, which read well on a phone: an item for each row."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Container, Iterator

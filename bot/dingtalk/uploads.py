@@ -3,8 +3,6 @@
 https://open.dingtalk.com/document/development/upload-media-files
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import re

@@ -1,7 +1,5 @@
 """Posts to the sessionWebhook, and reads what DingTalk says to it."""
 
-from __future__ import annotations
-
 import json
 import re
 import time

@@ -5,8 +5,6 @@ https://www.alibabacloud.com/help/en/functioncompute/fc/developer-reference/api-
 https://help.aliyun.com/en/functioncompute/fc/developer-reference/signature-mechanism
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import contextlib
 import email.utils

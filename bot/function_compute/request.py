@@ -4,8 +4,6 @@ https://help.aliyun.com/document_detail/74756.html                              
 https://www.alibabacloud.com/help/en/functioncompute/fc/http-trigger-invoking-function   3.0: the event
 """
 
-from __future__ import annotations
-
 import base64
 import json
 import logging

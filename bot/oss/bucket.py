@@ -1,7 +1,5 @@
 """The bucket, and what its errors mean."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import functools
 import random

@@ -5,8 +5,6 @@
 The journal tells whether there is such an object, so a conversation without choices costs no request.
 """
 
-from __future__ import annotations
-
 import json
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """A reply, and how it gets on record: the words first, then the line of the journal, which is the only commit point."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from bot import sentences

@@ -1,7 +1,5 @@
 """DAILY_LIMIT: how many questions a person has today."""
 
-from __future__ import annotations
-
 import time
 
 from bot.deadline import COUNT_SHARE, Run, now_ms

@@ -7,8 +7,6 @@ Every epoch of a conversation has an object of its own; \\clear begins a new one
 a line of the journal says that words lie, so nothing is lost if a line is appended twice.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import time

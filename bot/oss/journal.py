@@ -14,8 +14,6 @@ The first three commit a reply. Such a line names the epoch whose words count fr
 the question does not count for DAILY_LIMIT.
 """
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable

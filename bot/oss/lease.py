@@ -1,7 +1,5 @@
 """The lease: which run sends a reply, and until when."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable
