@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 FORKING = multiprocessing.get_context("fork") if sys.platform == "linux" else None
-SLICE = 8  # tests of one module that a fork takes at once
+SLICE = 4  # tests of one module that a fork takes at once
 FIRST = ("tests/scenarios", "tests/test_tools")  # mostly wait, for a long time
 ENDING_SECONDS = 30
 

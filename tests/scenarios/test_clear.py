@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -274,11 +275,17 @@ def test_clear_whose_process_dies_is_done_by_the_next_run(cloud: LocalCloud, ste
     cloud.dingtalk.ask("机密的问题")
     cloud.function_compute.wait_idle(30)
     clearing = cloud.dingtalk.message("\\clear")
-    after = moment == "after"
-    fault = Fault(drop=True, carry_out=after, then=lambda: cloud.function_compute.kill(REPLY))
+    died = threading.Event()
+
+    def die() -> None:
+        cloud.function_compute.kill(REPLY)
+        died.set()
+
+    fault = Fault(drop=True, carry_out=moment == "after", then=die)
     service = cloud.dingtalk if step == "send" else cloud.oss
     service.plan(replace(fault, where=OF_CLEAR.get(step, fault.where)))
     cloud.dingtalk.deliver(clearing)
+    assert died.wait(30)  # before somebody else's run can die with it
     cloud.dingtalk.ask("我叫小明", timeout=30)
     cloud.function_compute.wait_idle(60)
     assert len(cloud.dingtalk.shown(clearing)) == 1 + ((step, moment) in SHOWN_TWICE)
