@@ -93,6 +93,7 @@ def real_model() -> Iterator[OpenaiApi]:
         yield model
 
 
+@pytest.mark.full  # .ci/run says the same
 def test_say_prints_the_answer_and_ends() -> None:
     """The second answer needs the memory of the first question."""
     played = play("--say", "我叫小明", "--say", "我叫什么？")
