@@ -40,7 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """How many examples hypothesis thinks up: few by default, hundreds when all is tested."""
     hypothesis.settings.register_profile(
         "this run",
-        max_examples=15 if config.getoption("markexpr") == "not full" else 200,
+        max_examples=10 if config.getoption("markexpr") == "not full" else 200,
         deadline=None,  # a real request is in every example
         derandomize=True,  # the same examples in every run: a failure is the change's, not the day's
         suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],

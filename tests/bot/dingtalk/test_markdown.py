@@ -249,7 +249,7 @@ OUTER = ["然后", "后面", "3 个", "甲", "A", "，再", " 或 ", "（见下�
 def test_bold_beside_any_sign_is_seen(warm_reply: ModuleType, reader: str, mark: str, frame: str) -> None:
     """By every reader and wherever it stands: no mark is left, and the words are those of the model."""
     chance = random.Random(mark + frame)
-    for _ in range(40):
+    for _ in range(20):
         pieces = [chance.choice(("", *OUTER))]
         for _ in range(chance.randint(1, 3)):
             pieces += [mark + chance.choice(INNER) + mark, chance.choice(OUTER)]
