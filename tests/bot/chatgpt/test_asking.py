@@ -188,7 +188,7 @@ PRIVATE = (
 @pytest.mark.parametrize("word", PRIVATE)
 @pytest.mark.parametrize("status", [200, 400])
 def test_nothing_private_reaches_the_log_as_a_code(
-    reply: Reply, cloud: LocalCloud, caplog: Any, status: int, word: str
+    reply: Reply, cloud: LocalCloud, clock: Clock, caplog: Any, status: int, word: str
 ) -> None:
     """Services quote prompts and keys, and not only in messages."""
     reply.environment["HISTORY_LENGTH"] = "0"
