@@ -65,16 +65,21 @@ def bounded(seconds: float) -> Iterator[None]:
 def warm_cloud(**settings: Any) -> Iterator[LocalCloud]:
     """For fixtures: both functions have an instance, for a cold start can take longer than DingTalk waits."""
     with LocalCloud(**settings) as cloud:
-        cloud.dingtalk.deliver(cloud.dingtalk.message("你好"), timeout=60)
-        cloud.function_compute.wait_idle(60)
+        warm_up(cloud)
         yield cloud
+
+
+def warm_up(cloud: LocalCloud) -> None:
+    """Have an instance of each function."""
+    cloud.dingtalk.deliver(cloud.dingtalk.message("你好"), timeout=60)
+    cloud.function_compute.wait_idle(60)
 
 
 def as_new(cloud: LocalCloud) -> Iterator[LocalCloud]:
     """For fixtures: with nothing in it from another test."""
     cloud.reset()
     yield cloud
-    cloud.function_compute.wait_idle(10)  # a run that is cut off would cost the next test a cold start
+    cloud.function_compute.wait_idle(30)  # a run that is cut off would cost the next test a cold start
 
 
 def set_environment(monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str | None]) -> None:

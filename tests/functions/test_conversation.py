@@ -59,7 +59,7 @@ def test_message_is_accepted_and_chat_shows_nothing(
 
 def test_person_is_answered_by_whole_cloud(cloud: LocalCloud) -> None:
     """The file works behind the trigger as well, in a process of its own."""
-    delivery = cloud.dingtalk.say("hello")
+    delivery = cloud.dingtalk.deliver(cloud.dingtalk.message("hello"), timeout=30)
     assert (delivery.status, delivery.json) == (200, EMPTY)
     assert len(cloud.dingtalk.wait_shown(1, delivery.message)) == 1
 

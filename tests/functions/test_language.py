@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
 from bot.sentences import en, zh
-from tests.helpers import Conversation, Reply, as_new
+from tests.helpers import Conversation, Reply, as_new, warm_up
 from tests.stand_ins.local_cloud import CONVERSATION, REPLY, LocalCloud
 from tests.stand_ins.server import Fault
 
@@ -117,13 +116,13 @@ def test_conversation_tells_in_english_why_a_message_was_not_handed_over(convers
 @pytest.fixture
 def cloud_in_english(cloud_of_each_generation: LocalCloud) -> Iterator[LocalCloud]:
     """Both functions deployed with LANGUAGE=en, on either generation."""
-    for cloud in as_new(cloud_of_each_generation):
-        for name in (CONVERSATION, REPLY):
-            function = cloud.function(name)
-            variables = {**function.environment, "LANGUAGE": "en"}
-            cloud.function_compute.deploy(name, replace(function, environment=variables))
-        yield cloud
-        cloud.deploy()
+    cloud = cloud_of_each_generation
+    for name in (CONVERSATION, REPLY):
+        cloud.redeploy(name, LANGUAGE="en")
+    warm_up(cloud)
+    yield from as_new(cloud)
+    cloud.deploy()
+    warm_up(cloud)
 
 
 def test_whole_way_is_in_english(cloud_in_english: LocalCloud) -> None:

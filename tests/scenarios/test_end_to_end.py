@@ -7,7 +7,6 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -29,7 +28,7 @@ def cloud(cloud_of_each_runtime: LocalCloud) -> Iterator[LocalCloud]:
 def test_private_message_is_answered(cloud: LocalCloud) -> None:
     """A person writes, DingTalk has an empty answer at once, and the reply comes through the session webhook."""
     message = cloud.dingtalk.message("你好")
-    delivery = cloud.dingtalk.deliver(message)
+    delivery = cloud.dingtalk.deliver(message, timeout=30)
     assert (delivery.status, delivery.json) == (200, {"msgtype": "empty"})
     (shown,) = cloud.dingtalk.wait_shown(1, message)
     assert (shown.text, shown.by_http_answer) == ("你好！有什么可以帮你？", False)
@@ -71,7 +70,7 @@ def test_clear_forgets_the_conversation(cloud: LocalCloud, group: str | None) ->
     cloud.dingtalk.deliver(message)
     cloud.dingtalk.wait_shown(1, message)
     assert "忘掉" in cloud.dingtalk.ask("\\clear", group=group)
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     assert "小明".encode() not in b"".join(cloud.oss.everything())
     assert "不知道" in cloud.dingtalk.ask("我叫什么？", group=group)
 
@@ -81,7 +80,7 @@ def test_repeated_message_is_accepted_once_and_answered_once(cloud: LocalCloud) 
     message = cloud.dingtalk.message("你好")
     first, second = cloud.dingtalk.deliver(message), cloud.dingtalk.redeliver(message)[0]
     assert first.json == second.json == {"msgtype": "empty"}
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     assert len(cloud.dingtalk.shown(message)) == len(cloud.openai_api.asked) == 1
     assert [received.status for received in cloud.function_compute.received if is_invoke(received)] == [202, 409]
 
@@ -89,12 +88,12 @@ def test_repeated_message_is_accepted_once_and_answered_once(cloud: LocalCloud) 
 def test_request_budget_of_an_answer_is_kept(cloud: LocalCloud) -> None:
     """Seven requests: read the journal and the words, ask, keep the words, commit, send, mark; on kept connections."""
     cloud.dingtalk.ask("你好")
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     stand_ins = (cloud.oss, cloud.openai_api, cloud.dingtalk)
     for stand_in in stand_ins:
         stand_in.received.clear()
     cloud.dingtalk.ask("1+1=?")
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     requests = [(type(s).__name__, received.method) for s in stand_ins for received in s.received]
     assert [method for name, method in requests if name == "Oss"] == ["GET", "GET", "POST", "POST", "POST"]
     assert requests[5:] == [("OpenaiApi", "POST"), ("Dingtalk", "POST")]
@@ -103,11 +102,11 @@ def test_request_budget_of_an_answer_is_kept(cloud: LocalCloud) -> None:
 def test_request_budget_of_a_command_is_kept(cloud: LocalCloud) -> None:
     """Four requests: read the journal, commit, send, mark."""
     cloud.dingtalk.ask("你好")
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     for stand_in in (cloud.oss, cloud.dingtalk):
         stand_in.received.clear()
     cloud.dingtalk.ask("\\help")
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     assert [received.method for received in cloud.oss.received] == ["GET", "POST", "POST"]
     assert len(cloud.dingtalk.received) == 1
 
@@ -148,9 +147,7 @@ def test_people_write_while_an_answer_is_under_way(cloud: LocalCloud) -> None:
 
 def test_picture_is_looked_at_while_the_emoji_is_there(cloud: LocalCloud) -> None:
     """With the application's key and THINKING=on: a picture in a group, and a text file in private."""
-    function = cloud.function(REPLY)
-    environment = {**function.environment, **cloud.application(), "THINKING": "on"}
-    cloud.function_compute.deploy(REPLY, replace(function, environment=environment))
+    cloud.redeploy(REPLY, THINKING="on", **cloud.application())
     try:
         message = cloud.dingtalk.message("这是什么？", kind="rich_text", picture=PNG, group="测试群")
         cloud.dingtalk.deliver(message)
@@ -163,7 +160,7 @@ def test_picture_is_looked_at_while_the_emoji_is_there(cloud: LocalCloud) -> Non
         assert [emotion.verb for emotion in cloud.dingtalk.api.emotions] == ["reply", "recall"] * 2
     finally:
         cloud.function_compute.wait_idle(20)
-        cloud.deploy()
+        cloud.redeploy(REPLY)
 
 
 @pytest.mark.full

@@ -47,19 +47,12 @@ def showing(reply: Reply, cloud: LocalCloud) -> Reply:
 
 @pytest.fixture
 def searching(cloud_of_each_generation: LocalCloud) -> Iterator[LocalCloud]:
-    """Both functions deployed on either generation, with search, in the Responses form, and with the key."""
+    """On either generation, with search, in the Responses form, and with the key."""
     cloud = cloud_of_each_generation
-    before = cloud.given[REPLY]
-    cloud.given[REPLY] = {
-        **before,
-        **cloud.application(),
-        "CHATGPT_BASE_URL": f"{cloud.openai_api.base_url}/responses",
-        "CHATGPT_OPTIONS": SEARCH,
-    }
-    cloud.deploy()
+    address = f"{cloud.openai_api.base_url}/responses"
+    cloud.redeploy(REPLY, CHATGPT_BASE_URL=address, CHATGPT_OPTIONS=SEARCH, **cloud.application())
     yield from as_new(cloud)
-    cloud.given[REPLY] = before
-    cloud.deploy()
+    cloud.redeploy(REPLY)
 
 
 def plan(cloud: LocalCloud, body: Any, status: int = 200, times: int = 1) -> None:

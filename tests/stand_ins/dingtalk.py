@@ -36,6 +36,7 @@ from .server import Answer, Fault, Received, StandIn, json_answer
 DATA = Path(__file__).parent.parent / "data"
 
 REPLY_PATH = "/robot/sendBySession"
+SHOWN_SECONDS = 30.0  # for a reply, on a machine that is busy
 PUSH_TIMEOUT_SECONDS = 2.5  # documented for DingTalk's events; unknown for HTTP robots
 SESSION_MS = 5_400_000  # a session webhook lives 90 minutes
 MAX_REPLY_BYTES = 20_000
@@ -263,7 +264,7 @@ class Dingtalk(StandIn):
         """`message` and `deliver` in one; takes what `message` takes."""
         return self.deliver(self.message(text, **same))
 
-    def ask(self, text: str | None = None, *, timeout: float = 15.0, **same: Any) -> str:
+    def ask(self, text: str | None = None, *, timeout: float = SHOWN_SECONDS, **same: Any) -> str:
         """Say it, wait for the first reply to it, and return its text."""
         delivery = self.say(text, **same)
         try:
@@ -279,7 +280,9 @@ class Dingtalk(StandIn):
         with self._changed:
             return self._select(of)
 
-    def wait_shown(self, count: int = 1, message: Message | str | None = None, timeout: float = 15.0) -> list[Shown]:
+    def wait_shown(
+        self, count: int = 1, message: Message | str | None = None, timeout: float = SHOWN_SECONDS
+    ) -> list[Shown]:
         """`shown(message)` as soon as it has at least `count` bubbles."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self._select(message)) >= count, timeout):

@@ -396,7 +396,7 @@ def test_run_over_its_timeout_is_killed(fc: FunctionCompute, deploy: Deploy, tmp
     send(fc)
     wait_until((tmp_path / "started").exists)
     pid = fc.instances("f")[0].pid
-    fc.wait_idle(10)
+    fc.wait_idle(30)
     assert [(run.error, run.cold) for run in fc.invocations[0].runs] == [("timeout", True)] * 2
     assert all(0.8 <= (run.seconds or 0) < 5 for run in fc.invocations[0].runs)
     assert gone(pid)
@@ -513,7 +513,7 @@ def test_two_hundred_events_at_once_are_all_run(fc: FunctionCompute) -> None:
     payloads = [str(number).encode() for number in range(200)]
     with ThreadPoolExecutor(50) as threads:
         assert {response.status_code for response in threads.map(lambda body: invoke(fc, body=body), payloads)} == {202}
-    fc.wait_idle(10)
+    fc.wait_idle(30)
     assert sorted(run.result or b"" for item in fc.invocations for run in item.runs) == sorted(payloads)
     assert len(fc.instances("echo")) <= 4
 

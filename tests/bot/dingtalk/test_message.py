@@ -55,7 +55,7 @@ def test_message_without_words_gets_one_sentence(cloud: LocalCloud, kind: str, s
     message = cloud.dingtalk.message(kind=kind)
     cloud.dingtalk.deliver(message)
     (shown,) = cloud.dingtalk.wait_shown(1, message)
-    cloud.function_compute.wait_idle(10)
+    cloud.function_compute.wait_idle(30)
     assert sentence in shown.text
     assert len(cloud.dingtalk.shown(message)) == 1
     assert not cloud.openai_api.asked
