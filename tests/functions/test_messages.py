@@ -20,7 +20,7 @@ from tests.stand_ins.server import Fault, Received
 
 @pytest.fixture
 def redeployed(cloud: LocalCloud) -> Iterator[LocalCloud]:
-    """A cloud where a test deploys Dingtalk_ChatGPT_Reply with settings of its own; then it has the usual ones again."""
+    """A cloud where a test deploys Dingtalk_ChatGPT_Reply with settings of its own; then it has the usual ones."""
     yield cloud
     cloud.function_compute.wait_idle(20)
     cloud.redeploy(REPLY)
