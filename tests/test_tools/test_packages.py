@@ -120,6 +120,18 @@ def test_old_python_says_which_one_is_needed(version: str, module: str) -> None:
     assert english.startswith(f"Python 3.10 or newer is needed; this is {version}.") and english.count("https://") == 1
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("requirements", ["requirements.txt", "tests/requirements.txt"])
+def test_every_package_is_one_for_the_oldest_python(requirements: str) -> None:
+    """A newer version may have left it behind, which nobody sees whose own Python is newer."""
+    oldest = "{}.{}".format(*packages.OLDEST)
+    compile_pins = [sys.executable, "-m", "uv", "pip", "compile", "-q", "--no-deps", "--python-version", oldest]
+    told = subprocess.run(
+        [*compile_pins, requirements], cwd=ROOT, env=HOME, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 0, told.stderr
+
+
 def test_second_start_goes_straight_to_the_module(project: Project) -> None:
     """In .venv, without a word; the exit status is the module's."""
     project.make_venv()
