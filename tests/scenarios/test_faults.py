@@ -461,13 +461,11 @@ def refuse_invocation(case: Case, killed: bool) -> None:
 def endpoint_that_refuses(cloud: LocalCloud) -> Iterator[None]:
     """Dingtalk_Conversation deployed with an ENDPOINT where nobody listens."""
 
-    function = cloud.function(CONVERSATION)
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))  # and no listen(): it refuses, and nobody else gets the port
-        environment = {**function.environment, "ENDPOINT": "http://127.0.0.1:{1}".format(*door.getsockname())}
-        cloud.function_compute.deploy(CONVERSATION, replace(function, environment=environment))
+        cloud.redeploy(CONVERSATION, ENDPOINT="http://127.0.0.1:{1}".format(*door.getsockname()))
         yield
-    cloud.function_compute.deploy(CONVERSATION, function)
+    cloud.redeploy(CONVERSATION)
 
 
 def kill_at_work(cloud: LocalCloud, function: str, work: Callable[[], None]) -> None:

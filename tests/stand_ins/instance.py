@@ -229,9 +229,9 @@ def fork_instances() -> None:
     """
     for name in PACKAGES:
         with contextlib.suppress(ImportError):  # an interpreter need not have all of them
-            package = importlib.import_module(name)
-            if name == "openai":
-                package.DefaultHttpxClient().close()  # imports half of its packages only now
+            importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        importlib.import_module("openai").DefaultHttpxClient().close()  # imports half of its packages only now
     gc.freeze()  # what is never collected is not copied either
     signal.signal(signal.SIGCHLD, reap)
     requests = socket.socket(fileno=os.dup(0))
