@@ -109,7 +109,7 @@ def test_many_chunks_take_no_time() -> None:
     body = ("data: " + json.dumps({"choices": [{"delta": {"content": "字"}}]}) + "\n\n") * 20_000
     started = time.process_time()
     assert len(read_answer(body.encode()).words) == 20_000
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_answer_of_a_model_that_loops_is_read_in_time(text: str) -> None:
     """The time grows with the length only: these patterns run outside every deadline."""
     started = time.process_time()
     without_marks(text)
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 1
 
 
 @given(st.lists(st.sampled_from([*"<>|/`\n ", "think", "im_end", "答", "<|", "|>", "</", "```"])).map("".join))
